@@ -1,0 +1,26 @@
+"""lpnsr: 4x super-resolution of real photographs in four diffusion steps.
+
+    from lpnsr import Upscaler
+    Upscaler.from_pretrained("lite")("photo.jpg").save("photo_x4.png")
+
+Importing this package is cheap; torch is imported when ``Upscaler`` is first used.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lpnsr.pipeline import Upscaler as Upscaler
+
+__version__ = version("lpnsr")
+__all__ = ["Upscaler", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Upscaler":
+        from lpnsr.pipeline import Upscaler
+
+        return Upscaler
+    raise AttributeError(f"module 'lpnsr' has no attribute {name!r}")
