@@ -1,0 +1,38 @@
+"""Residual shifting between a clean latent x_0 and the latent y_0 of the upsampled LR image.
+
+All tensors are (B, c, h, w), or anything that broadcasts; t is the 0-based step index.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lpnsr.diffusion.schedule import Schedule
+from lpnsr.errors import ConfigError
+
+
+def q_mean(schedule: Schedule, x0: Tensor, y0: Tensor, t: int) -> Tensor:
+    """x_0 + eta_t (y_0 - x_0), the noise-free forward mean (ResShift, Eq. 2)."""
+    return x0 + schedule.eta(t) * (y0 - x0)
+
+
+def q_sample(schedule: Schedule, x0: Tensor, y0: Tensor, t: int, noise: Tensor) -> Tensor:
+    """x_t = x_0 + eta_t (y_0 - x_0) + kappa sqrt(eta_t) noise (ResShift, Eq. 2)."""
+    return q_mean(schedule, x0, y0, t) + schedule.noise_scale(t) * noise
+
+
+def posterior_mean(schedule: Schedule, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+    """mu_t = (eta_{t-1} / eta_t) x_t + (alpha_t / eta_t) x_0 (ResShift, Eq. 5); x_0 itself at t = 0."""
+    keep, take = schedule.posterior_coefficients(t)
+    return keep * x_t + take * x0 if t else x0
+
+
+def optimal_noise(schedule: Schedule, x0: Tensor, y0: Tensor, t: int, mean: Tensor) -> Tensor:
+    """z*_t = ((1 - eta_{t-1}) x_0 + eta_{t-1} y_0 - mu_t) / sigma_t (LPNSR, Eq. 9).
+
+    ``x0`` is the true clean latent and ``mean`` is mu_t as the sampler computed it. With this noise
+    x_{t-1} is exactly the noise-free forward mean. Raises ConfigError at t = 0, where there is no noise.
+    """
+    if t == 0:
+        raise ConfigError("the last step (t = 0) takes no noise, so it has no optimal one; allowed: t >= 1")
+    return (q_mean(schedule, x0, y0, t - 1) - mean) / schedule.sigma(t)

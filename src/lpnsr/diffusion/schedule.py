@@ -1,0 +1,116 @@
+"""The noise schedule of residual shifting and the coefficients that follow from it, in double precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from lpnsr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """eta_1 < ... < eta_T in (0, 1], and kappa.
+
+    Steps are named by their 0-based index t = T-1 .. 0 everywhere: t stands for the paper's step t + 1.
+    ``labels`` are the indices that the networks were trained with; they differ from t in a respaced schedule.
+    Raises ConfigError for values outside these ranges; an index outside 0 .. T-1 is an IndexError.
+    """
+
+    kappa: float
+    etas: tuple[float, ...]
+    labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            object.__setattr__(self, "labels", tuple(range(len(self.etas))))
+        rising = all(a < b for a, b in zip((0.0, *self.etas), self.etas, strict=False))
+        if not self.etas or not rising or self.etas[-1] > 1:
+            raise ConfigError(f"etas {self.etas} must rise strictly within (0, 1]")
+        if not self.kappa > 0:
+            raise ConfigError(f"kappa is {self.kappa}; it must be positive")
+        if len(self.labels) != len(self.etas):
+            raise ConfigError(f"{len(self.labels)} labels for {len(self.etas)} steps; give one for each")
+
+    @classmethod
+    def geometric(
+        cls,
+        steps: int = 4,
+        kappa: float = 2.0,
+        min_noise_level: float = 0.2,
+        etas_end: float = 0.99,
+        power: float = 0.3,
+    ) -> Self:
+        """sqrt(eta) grows geometrically in warped time (ResShift, Sec. 3.1).
+
+            sqrt(eta_t) = s_1 (s_T / s_1) ** ((t / (T-1)) ** power),  s_1 = min(m / kappa, m),  s_T = etas_end
+
+        A single step takes s_T. Raises ConfigError for ``steps`` below 1 or unless 0 < s_1 < s_T <= 1.
+        """
+        if steps < 1:
+            raise ConfigError(f"steps is {steps}; at least 1 is needed")
+        if not kappa > 0:
+            raise ConfigError(f"kappa is {kappa}; it must be positive")
+        first = min(min_noise_level / kappa, min_noise_level)
+        if not (0 < first < etas_end <= 1 and power > 0):
+            raise ConfigError(
+                f"min_noise_level {min_noise_level}, etas_end {etas_end} and power {power} make no schedule; "
+                "0 < min(m / kappa, m) < etas_end <= 1 and power > 0 are needed"
+            )
+        times = [t / (steps - 1) for t in range(steps)] if steps > 1 else [1.0]
+        return cls(kappa, tuple((first * (etas_end / first) ** (time**power)) ** 2 for time in times))
+
+    def respaced(self, count: int) -> Self:
+        """Keep ``count`` of the steps, evenly spaced, the last (t = T-1) always and the first from two on.
+
+        The networks go on being told the index that they were trained with (``labels``).
+        Raises ConfigError unless 1 <= count <= steps.
+        """
+        self._check_count(count)
+        last = self.steps - 1
+        kept = [math.floor(i * last / (count - 1) + 0.5) for i in range(count)] if count > 1 else [last]
+        return self._select(kept)
+
+    def _select(self, kept: Sequence[int]) -> Self:
+        return type(self)(self.kappa, tuple(self.etas[t] for t in kept), tuple(self.labels[t] for t in kept))
+
+    def _check_count(self, count: int) -> None:
+        if not 1 <= count <= self.steps:
+            raise ConfigError(f"{count} steps asked of a schedule of {self.steps}; allowed: 1 to {self.steps}")
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.etas)
+
+    def eta(self, t: int) -> float:
+        """eta of step ``t``."""
+        if not 0 <= t < self.steps:
+            raise IndexError(f"step {t} of a schedule of {self.steps}; allowed: 0 to {self.steps - 1}")
+        return self.etas[t]
+
+    def eta_previous(self, t: int) -> float:
+        """eta of the step that follows in the reverse chain; 0 at t = 0."""
+        return self.eta(t - 1) if t else 0.0
+
+    def alpha(self, t: int) -> float:
+        """alpha_t = eta_t - eta_{t-1}."""
+        return self.eta(t) - self.eta_previous(t)
+
+    def posterior_coefficients(self, t: int) -> tuple[float, float]:
+        """(a, b) of mu_t = a x_t + b x0:  a = eta_{t-1} / eta_t,  b = alpha_t / eta_t."""
+        return self.eta_previous(t) / self.eta(t), self.alpha(t) / self.eta(t)
+
+    def sigma(self, t: int) -> float:
+        """sigma_t = kappa sqrt(eta_{t-1} alpha_t / eta_t); 0 at t = 0."""
+        return self.kappa * math.sqrt(self.eta_previous(t) * self.alpha(t) / self.eta(t))
+
+    def noise_scale(self, t: int) -> float:
+        """kappa sqrt(eta_t), the standard deviation of q(x_t | x_0, y_0)."""
+        return self.kappa * math.sqrt(self.eta(t))
+
+    def input_scale(self, t: int) -> float:
+        """1 / sqrt(kappa^2 eta_t + 1): what x_t is multiplied by before the denoiser sees it."""
+        return 1.0 / math.sqrt(self.kappa**2 * self.eta(t) + 1.0)
