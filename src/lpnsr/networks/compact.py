@@ -1,0 +1,86 @@
+"""The compact pre-upsampler: a two-scale convolutional network, 4x, cheap enough for a CPU.
+
+    lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) about [0, 1]
+
+The body works at LR and half LR resolution. The head shuffles to 2x, mixes, shuffles to 4x and mixes once more at full
+resolution, so that neighbouring cells of the pixel shuffle see each other and leave no grid. The result is added
+to the bilinear upsampling of the input. No normalisation: the output at a pixel depends on its neighbourhood only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpnsr.config import StrictConfig
+from lpnsr.networks.padding import pad_to_multiple
+
+
+class CompactConfig(StrictConfig):
+    """channels: at LR and at half LR resolution; blocks: residual blocks on the way in, in the middle, on the way out."""
+
+    type: Literal["compact"] = "compact"
+    channels: tuple[int, int] = (64, 128)
+    blocks: tuple[int, int, int] = (2, 4, 3)
+    head_channels: tuple[int, int] = (48, 12)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(x))), the second convolution starting at a tenth of its usual scale."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv1.weight)
+        nn.init.kaiming_normal_(self.conv2.weight)
+        self.conv2.weight.data.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(x)))
+
+
+def residual_stack(channels: int, count: int) -> nn.Sequential:
+    """``count`` residual blocks in a row."""
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
+class PixelHead(nn.Module):
+    """Features at LR resolution -> image at 4x by two pixel shuffles with a convolution after each."""
+
+    def __init__(self, channels: int, middle: int, last: int) -> None:
+        super().__init__()
+        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1)
+        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1)
+        self.to_image = nn.Conv2d(last, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
+        x = F.silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
+        return self.to_image(x)
+
+
+class CompactUpsampler(nn.Module):
+    """See the module's contract. Any height and width from 1 px."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.config = config
+        wide, deep = config.channels
+        self.stem = nn.Conv2d(3, wide, 3, padding=1)
+        self.enter = residual_stack(wide, config.blocks[0])
+        self.down = nn.Conv2d(wide, deep, 2, stride=2)
+        self.middle = residual_stack(deep, config.blocks[1])
+        self.up = nn.Conv2d(deep, wide * 4, 1)
+        self.leave = residual_stack(wide, config.blocks[2])
+        self.head = PixelHead(wide, *config.head_channels)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        x, (height, width) = pad_to_multiple(lr, 2)
+        outer = self.enter(self.stem(x * 2 - 1))  # (B, wide, h, w)
+        inner = self.middle(self.down(outer))  # (B, deep, h/2, w/2)
+        outer = self.leave(outer + F.pixel_shuffle(self.up(inner), 2))
+        detail = self.head(outer)[..., : 4 * height, : 4 * width]
+        return F.interpolate(lr, scale_factor=4, mode="bilinear") + detail.to(lr.dtype)

@@ -1,0 +1,74 @@
+"""Small pieces that several networks share."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NormKind = Literal["group", "pixel"]
+
+
+class PixelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each position of (B, C, h, w).
+
+    Unlike group normalisation it gathers nothing over the image, so a pixel's result does not depend on
+    how much of the image is seen with it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, without its refusal of a single value a group (one channel of a 1x1 map)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def make_norm(kind: NormKind, channels: int, eps: float = 1e-5) -> nn.Module:
+    """Normalisation of (B, C, h, w) with ``weight`` and ``bias`` of shape (C,).
+
+    "group" uses 32 groups, or as many as divide both 32 and the channels.
+    """
+    if kind == "pixel":
+        return PixelNorm(channels, eps=eps)
+    return GroupNorm(math.gcd(32, channels), channels, eps=eps)
+
+
+class Downsample(nn.Module):
+    """(B, C, h, w) -> (B, C, ceil(h / 2), ceil(w / 2)) by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """(B, C, h, w) -> (B, C, 2h, 2w): nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+
+
+def timestep_embedding(t: Tensor, channels: int) -> Tensor:
+    """Sinusoidal embedding of the indices ``t`` (B,) -> float32 (B, channels): cosines, then sines.
+
+    The wavelengths grow geometrically from 2 pi to 10000 * 2 pi (Vaswani et al., 2017); an odd number of
+    channels ends in a zero.
+    """
+    half = channels // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+    angles = t.float()[:, None] * torch.exp(-math.log(10000.0) * exponents)
+    return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, channels % 2))

@@ -1,0 +1,62 @@
+"""The lite autoencoder: everything at latent resolution, no codebook, f = 4.
+
+    encode: image (B, 3, 4h, 4w) in [-1, 1] -> z (B, latent_channels, h, w)
+    decode: z -> image (B, 3, 4h, 4w)
+
+Pixel-unshuffle in, residual blocks, two-step pixel shuffle out. Any image height and width from 1 px; an image
+whose sides are not multiples of 4 is padded on the right and the bottom, so z covers ceil(height / 4) rows.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpnsr.config import StrictConfig
+from lpnsr.networks.compact import PixelHead, residual_stack
+from lpnsr.networks.padding import pad_to_multiple
+
+
+class LiteAutoencoderConfig(StrictConfig):
+    """channels and blocks of the encoder and of the decoder."""
+
+    type: Literal["lite_autoencoder"] = "lite_autoencoder"
+    latent_channels: int = 16
+    encoder_channels: int = 64
+    encoder_blocks: int = 1
+    decoder_channels: int = 64
+    decoder_blocks: int = 2
+    head_channels: tuple[int, int] = (48, 12)
+
+
+class LiteAutoencoder(nn.Module):
+    """See the module's contract."""
+
+    factor = 4
+
+    def __init__(self, config: LiteAutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_channels = config.latent_channels
+        wide = config.encoder_channels
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3 * self.factor**2, wide, 3, padding=1),
+            residual_stack(wide, config.encoder_blocks),
+            nn.Conv2d(wide, config.latent_channels, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(config.latent_channels, config.decoder_channels, 3, padding=1),
+            residual_stack(config.decoder_channels, config.decoder_blocks),
+            PixelHead(config.decoder_channels, *config.head_channels),
+        )
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, latent_channels, ceil(H/4), ceil(W/4))."""
+        padded, _ = pad_to_multiple(image, self.factor)
+        return self.encoder(F.pixel_unshuffle(padded, self.factor))
+
+    def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
+        """(B, latent_channels, h, w) -> (B, 3, 4h, 4w); there is no codebook, so ``quantise`` changes nothing."""
+        return self.decoder(z)

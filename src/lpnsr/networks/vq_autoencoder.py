@@ -1,0 +1,230 @@
+"""The vector-quantised autoencoder of factor 4 (latent diffusion's VQ-f4).
+
+    encode: image (B, 3, H, W) in [-1, 1] -> z (B, c, ceil(H / 4), ceil(W / 4))
+    decode: z (B, c, h, w) -> image (B, 3, 4h, 4w) about [-1, 1]
+
+Its memory grows in proportion to the image: neither the attention in the middle nor the codebook look-up
+holds a table of all pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from lpnsr.config import StrictConfig
+from lpnsr.networks.layers import Upsample, make_norm
+from lpnsr.networks.padding import pad_to_multiple
+
+NORM_EPS = 1e-6
+PAIRS_AT_ONCE = 2**24  # entries of a table of pairs: 64 MB in float32
+
+
+class VQAutoencoderConfig(StrictConfig):
+    """Shape of the autoencoder; the defaults are the released one (55.3 million parameters)."""
+
+    type: Literal["vq_autoencoder"] = "vq_autoencoder"
+    width: PositiveInt = 128
+    """Channels at full resolution."""
+    image_channels: PositiveInt = 3
+    channel_mult: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 4)
+    """Width of each level, in units of ``width``; every level but the first halves the resolution."""
+    num_res_blocks: PositiveInt = 2
+    z_channels: PositiveInt = 3
+    """Channels that encoder and decoder work with."""
+    embed_dim: PositiveInt = 3
+    """Channels of the latent and of the codebook."""
+    codebook_size: PositiveInt = 8192
+
+
+class ResnetBlock(nn.Module):
+    """(B, C, h, w) -> (B, out, h, w)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm1 = make_norm("group", channels, NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm2 = make_norm("group", out_channels, NORM_EPS)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        if channels != out_channels:
+            self.nin_shortcut = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        if hasattr(self, "nin_shortcut"):
+            x = self.nin_shortcut(x)
+        return x + hidden  # type: ignore[no-any-return]
+
+
+class FullAttention(nn.Module):
+    """Single-head attention of every position to every other, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = make_norm("group", channels, NORM_EPS)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.norm(x)
+        q, k, v = (part(hidden).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))
+        # Kernels that hold no score matrix are not there on every device: the chunks bound it everywhere.
+        chunks = torch.split(q, max(1, PAIRS_AT_ONCE // q.shape[2]), dim=2)
+        out = torch.cat([F.scaled_dot_product_attention(chunk, k, v) for chunk in chunks], dim=2)
+        return x + self.proj_out(out[:, 0].transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
+class PaddedDownsample(nn.Module):
+    """Halves an even size; the released network pads on the right and at the bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+
+class Middle(nn.Module):
+    """The coarsest level: residual block, attention, residual block."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels)
+        self.attn_1 = FullAttention(channels)
+        self.block_2 = ResnetBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x)))  # type: ignore[no-any-return]
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, and the change to the next (at most one of the two)."""
+
+    def __init__(self, channels: int, out_channels: int, blocks: int) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(
+            ResnetBlock(channels if index == 0 else out_channels, out_channels) for index in range(blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            for step in layer if isinstance(layer, nn.ModuleList) else (layer,):
+                x = step(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """Image -> features (B, z_channels, h, w); sides must be multiples of the factor."""
+
+    def __init__(self, config: VQAutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.width * factor for factor in config.channel_mult]
+        self.conv_in = nn.Conv2d(config.image_channels, config.width, 3, padding=1)
+        self.down = nn.ModuleList()
+        channels = config.width
+        for index, width in enumerate(widths):
+            level = Level(channels, width, config.num_res_blocks)
+            if index + 1 < len(widths):
+                level.downsample = PaddedDownsample(width)
+            self.down.append(level)
+            channels = width
+        self.mid = Middle(channels)
+        self.norm_out = make_norm("group", channels, NORM_EPS)
+        self.conv_out = nn.Conv2d(channels, config.z_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for level in self.down:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """Features (B, z_channels, h, w) -> image. ``up`` is numbered from the finest level."""
+
+    def __init__(self, config: VQAutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.width * factor for factor in config.channel_mult]
+        self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
+        self.mid = Middle(widths[-1])
+        self.up = nn.ModuleList()
+        for index, width in enumerate(widths):
+            coarser = widths[min(index + 1, len(widths) - 1)]
+            level = Level(coarser, width, config.num_res_blocks + 1)
+            if index > 0:
+                level.upsample = Upsample(width)
+            self.up.append(level)
+        self.norm_out = make_norm("group", widths[0], NORM_EPS)
+        self.conv_out = nn.Conv2d(widths[0], config.image_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.mid(self.conv_in(z))
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
+
+
+class Codebook(nn.Module):
+    """(B, c, h, w) -> the nearest code of every position; gradients pass straight through."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(size, channels)
+        nn.init.uniform_(self.embedding.weight, -1.0 / size, 1.0 / size)
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """int64 (B, h, w): argmin over the codes e of |e|^2 - 2 z.e, in float32."""
+        batch, channels, height, width = z.shape
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+            tokens = z.permute(0, 2, 3, 1).reshape(-1, channels).float()
+            codes = self.embedding.weight.float()
+            squares = codes.square().sum(dim=1)
+            rows = max(1, PAIRS_AT_ONCE // len(codes))
+            found = [torch.addmm(squares, part, codes.T, alpha=-2).argmin(1) for part in torch.split(tokens, rows)]
+            return torch.cat(found).view(batch, height, width)
+
+    def forward(self, z: Tensor) -> Tensor:
+        codes = self.embedding(self.nearest(z)).permute(0, 3, 1, 2).to(z.dtype)
+        return z + (codes - z).detach() if z.requires_grad else codes  # type: ignore[no-any-return]
+
+
+class VQAutoencoder(nn.Module):
+    """See the module's contract. Parameters have the names, shapes and order of the released checkpoint."""
+
+    def __init__(self, config: VQAutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantize = Codebook(config.codebook_size, config.embed_dim)
+        self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
+
+    @property
+    def latent_channels(self) -> int:
+        """c."""
+        return self.config.embed_dim
+
+    @property
+    def factor(self) -> int:
+        """Image pixels a latent pixel, along a side."""
+        return 1 << len(self.config.channel_mult) - 1
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The continuous latent; an image whose sides are no multiples of 4 is padded at its end."""
+        padded, _ = pad_to_multiple(image, self.factor)
+        return self.quant_conv(self.encoder(padded))  # type: ignore[no-any-return]
+
+    def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
+        """The image; ``quantise`` takes the nearest code at every position first, as the method does."""
+        if quantise:
+            z = self.quantize(z)
+        return self.decoder(self.post_quant_conv(z))  # type: ignore[no-any-return]

@@ -1,0 +1,151 @@
+"""The networks and the whole chain compute what the released ones were recorded to compute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lpnsr.diffusion import GaussianNoise, PredictedNoise, Schedule, reverse_chain
+from lpnsr.networks import build
+from lpnsr.networks.spandrel_upsampler import SpandrelUpsampler
+from lpnsr.networks.swin import relative_position_index, window_mask
+from weights import fill_like, load_filled, normal
+
+TRUNK = {"tiny": {"model_channels": 32, "swin_embed_dim": 64}, "full": {}}
+AUTOENCODER = {"tiny": {"width": 32, "codebook_size": 128}, "full": {}}
+CASES = [
+    "tiny-a",
+    "tiny-b",
+    pytest.param("full-a", marks=[pytest.mark.shared, pytest.mark.slow]),
+]
+
+
+@dataclass
+class Reference:
+    """One recorded case: its tensors, and the networks of its size, made on first use."""
+
+    name: str
+    golden: dict[str, Tensor]
+    part: Callable[[str], nn.Module]
+
+
+@pytest.fixture(scope="session")
+def make_part(data: Path) -> Callable[[str, str], nn.Module]:
+    made: dict[tuple[str, str], nn.Module] = {}
+
+    def make(size: str, component: str) -> nn.Module:
+        shapes = json.loads((data / f"manifest_{size}.json").read_text())["tensors"][component]
+        if component == "swinir":
+            return swinir(shapes)
+        kinds = {"unet": "swin_unet", "noise_predictor": "noise_predictor", "autoencoder": "vq_autoencoder"}
+        options = AUTOENCODER if component == "autoencoder" else TRUNK
+        return load_filled(build({"type": kinds[component], **options[size]}), component, shapes)
+
+    def part(size: str, component: str) -> nn.Module:
+        if (size, component) not in made:
+            made[size, component] = make(size, component)
+        return made[size, component]
+
+    return part
+
+
+def swinir(shapes: dict[str, list[int]]) -> nn.Module:
+    """The released pre-upsampler with the rule's weights, by way of spandrel."""
+    pytest.importorskip("spandrel")
+    buffers = {
+        name: relative_position_index(8) if name.endswith("index") else window_mask(64, 64, 8, "full")
+        for name in shapes
+        if name.endswith(("relative_position_index", "attn_mask"))
+    }
+    net = SpandrelUpsampler.from_state_dict({**fill_like("swinir", shapes), **buffers}).eval()
+    assert list(net.state_dict()) == list(shapes)
+    return net
+
+
+@pytest.fixture(params=CASES)
+def reference(request: pytest.FixtureRequest, data: Path, make_part: Callable[..., nn.Module]) -> Reference:
+    size, case = request.param.split("-")
+    folder = data if size == "tiny" else request.getfixturevalue("shared") / "reference"
+    golden = load_file(folder / f"golden_{size}_{case}.safetensors")
+    floats = {name: tensor.float() for name, tensor in golden.items()}
+    return Reference(f"{size}-{case}", floats, lambda component: make_part(size, component))
+
+
+def deviation(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, in standard deviations of what is expected."""
+    return float((found - expected).abs().max() / expected.std())
+
+
+def psnr(found: Tensor, expected: Tensor) -> float:
+    """Peak signal-to-noise ratio of images in [-1, 1], in dB."""
+    return float(10 * torch.log10(4 / (found - expected).square().mean()))
+
+
+@pytest.mark.parametrize("t", [0, 3])
+@torch.no_grad()
+def test_denoiser(reference: Reference, t: int) -> None:
+    golden = reference.golden
+    found = reference.part("unet")(golden["x"], torch.tensor([t]), golden["lq"])
+    assert deviation(found, golden[f"unet_t{t}"]) < 1e-4
+
+
+@pytest.mark.parametrize("t", [0, 3])
+@torch.no_grad()
+def test_noise_predictor(reference: Reference, t: int) -> None:
+    golden = reference.golden
+    found = reference.part("noise_predictor")(golden["x"], golden["x0"], golden["lq"], torch.tensor([t]))
+    assert deviation(found[0], golden[f"predictor_mean_t{t}"]) < 1e-4
+    assert deviation(found[1], golden[f"predictor_logvar_t{t}"]) < 1e-4
+
+
+@pytest.mark.parametrize("reference", [CASES[0], CASES[2]], indirect=True)
+@torch.no_grad()
+def test_autoencoder(reference: Reference) -> None:
+    golden, net = reference.golden, reference.part("autoencoder")
+    latent = golden["latent"]
+    assert deviation(net.encode(golden["image"]), latent) < 1e-4
+    assert (net.decode(latent, quantise=False) - golden["decoded_continuous"]).abs().max() < 5e-4
+    assert (net.decode(latent) - golden["decoded_quantized"]).abs().max() < 5e-4
+
+
+@pytest.mark.parametrize("reference", [CASES[0], CASES[2]], indirect=True)
+@torch.no_grad()
+def test_pre_upsampler(reference: Reference) -> None:
+    found = reference.part("swinir")(reference.golden["lr01"])
+    assert (found - reference.golden["swinir"]).abs().max() < 5e-4
+
+
+@pytest.mark.parametrize("start", ["bicubic", "swinir"])
+@pytest.mark.parametrize("noise", ["predicted", "random"])
+@torch.no_grad()
+def test_chain(reference: Reference, start: str, noise: str) -> None:
+    if f"chain_{start}_{noise}" not in reference.golden:
+        pytest.skip("not recorded for this input")
+    lr, expected = reference.golden["lr01"], reference.golden[f"chain_{start}_{noise}"]
+    autoencoder, denoiser, predictor = map(reference.part, ("autoencoder", "unet", "noise_predictor"))
+    upsampler = build({"type": "bicubic"}) if start == "bicubic" else reference.part("swinir")
+    condition, schedule = 2 * lr - 1, Schedule.geometric()
+
+    def draw(step: int, shape: tuple[int, ...]) -> Tensor:
+        index = 0 if step == schedule.steps else schedule.steps - step
+        return torch.from_numpy(normal(f"chain{reference.name[-1]}.{index}", shape)).float()
+
+    def predict(x_t: Tensor, x0: Tensor, t: int) -> Any:
+        return predictor(x_t, x0, condition, torch.tensor([t]))
+
+    z = reverse_chain(
+        lambda x, t: denoiser(x, torch.tensor([t]), condition),
+        schedule,
+        autoencoder.encode(2 * upsampler(lr) - 1),  # the released chain does not clamp here
+        GaussianNoise() if noise == "random" else PredictedNoise(predict),
+        draw,
+    )
+    assert psnr(autoencoder.decode(z).clamp(-1, 1), expected) > 45
