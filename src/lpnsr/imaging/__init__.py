@@ -1,0 +1,44 @@
+"""Images: files <-> arrays with all that travels along, resampling, colour fixes, tiles.
+
+Knows no network and no model.
+"""
+
+from lpnsr.imaging.alpha import fill_transparent
+from lpnsr.imaging.colour import adain_colour_fix, wavelet_colour_fix
+from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
+from lpnsr.imaging.memory import available_memory
+from lpnsr.imaging.photo import Photo, from_unit, to_unit
+from lpnsr.imaging.pil import from_pil, to_pil
+from lpnsr.imaging.reading import max_pixels_allowed, read
+from lpnsr.imaging.resampling import output_size, resize
+from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles, tile_for_budget
+from lpnsr.imaging.writing import eight_bit, flatten, write, write_bytes
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "Blender",
+    "Photo",
+    "Tile",
+    "TilePlan",
+    "adain_colour_fix",
+    "available_memory",
+    "check_size",
+    "eight_bit",
+    "fill_transparent",
+    "flatten",
+    "format_of",
+    "from_pil",
+    "from_unit",
+    "max_pixels_allowed",
+    "output_size",
+    "plan_tiles",
+    "read",
+    "resize",
+    "tile_for_budget",
+    "to_pil",
+    "to_unit",
+    "wavelet_colour_fix",
+    "write",
+    "write_bytes",
+]

@@ -1,0 +1,57 @@
+"""The file formats, by extension, and what each can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import features
+
+from lpnsr.errors import OutputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file of this format can hold."""
+
+    name: str  # Pillow's name
+    extensions: tuple[str, ...]
+    max_side: int
+    alpha: bool = True
+    gray: bool = True
+    sixteen_bit: bool = False
+    quality: int | None = None  # default of the lossy formats
+
+
+FORMATS = {
+    f.name: f
+    for f in (
+        Format("PNG", (".png",), 2**31 - 1, sixteen_bit=True),
+        Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), 65500, alpha=False, quality=95),
+        Format("WEBP", (".webp",), 16383, gray=False, quality=92),
+        Format("TIFF", (".tif", ".tiff"), 2**31 - 1, sixteen_bit=True),
+        Format("BMP", (".bmp",), 2**31 - 1, alpha=False),
+        Format("GIF", (".gif",), 65535),
+        Format("AVIF", (".avif",), 65535, gray=False, quality=85),
+    )
+    if f.name not in ("WEBP", "AVIF") or features.check(f.name.lower())
+}
+EXTENSIONS = {extension: f.name for f in FORMATS.values() for extension in f.extensions}
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that the extension of ``path`` names. Raises OutputError for an unknown one."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise OutputError(f"{path}: the extension {suffix!r} names no format; use one of {', '.join(EXTENSIONS)}")
+    return FORMATS[EXTENSIONS[suffix]]
+
+
+def check_size(path: str | Path, height: int, width: int) -> None:
+    """Raise OutputError if the format of ``path`` cannot hold an image this large. Ask before the work."""
+    form = format_of(path)
+    if max(height, width) > form.max_side:
+        raise OutputError(
+            f"{path}: {form.name} holds at most {form.max_side} pixels a side, and this result has "
+            f"{width} x {height}; write a .png or .tif instead, or make it smaller"
+        )

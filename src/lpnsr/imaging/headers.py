@@ -1,0 +1,74 @@
+"""What a header promises against what the file holds; the decoders fill what is missing with black or gray."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from lpnsr.errors import ImageReadError
+
+_CHUNK = 1 << 20
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def png_bit_depth(file: BinaryIO) -> int:
+    """Bits per sample as the IHDR chunk of a PNG states them; ``file`` is left where it was."""
+    position = file.tell()
+    file.seek(24)
+    depth = file.read(1)
+    file.seek(position)
+    return depth[0] if depth else 0
+
+
+def check_jpeg(size: tuple[int, int], bytes_: int, name: str) -> None:
+    """Every JPEG block of 8 x 8 pixels takes a bit or more. Raises ImageReadError if a file cannot hold that."""
+    if size[0] * size[1] > 64 * 8 * bytes_:
+        raise _short(name, size)
+
+
+def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:
+    """Raise ImageReadError if the image data of a PNG inflates to less than its header promises."""
+    position = file.tell()
+    file.seek(24)
+    depth, colour, _, _, interlaced = file.read(5)
+    bits = depth * _SAMPLES[colour]
+    missing = sum(rows * (1 + (columns * bits + 7) // 8) for rows, columns in _passes(*size, interlaced) if columns > 0)
+    inflate = zlib.decompressobj()
+    for data in _image_data(file):
+        while data and missing > 0:
+            missing -= len(inflate.decompress(data, _CHUNK))
+            data = inflate.unconsumed_tail
+    missing -= len(inflate.flush()) if missing > 0 else 0
+    file.seek(position)
+    if missing > 0:
+        raise _short(name, size)
+
+
+def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
+    """(rows, columns) of each pass."""
+    if not interlaced:
+        return [(height, width)]
+    return [(max(0, -(-(height - y) // dy)), max(0, -(-(width - x) // dx))) for x, y, dx, dy in _ADAM7]
+
+
+def _image_data(file: BinaryIO) -> Iterator[bytes]:
+    """The contents of the IDAT chunks."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"IEND":
+            return
+        if head[4:] == b"IDAT":
+            while length > 0 and (data := file.read(min(length, _CHUNK))):
+                length -= len(data)
+                yield data
+        file.seek(length + 4, 1)
+
+
+def _short(name: str, size: tuple[int, int]) -> ImageReadError:
+    return ImageReadError(
+        f"{name}: the header promises {size[0]} x {size[1]} pixels, but the file holds fewer: the image data is "
+        "damaged or cut short. Get the file again"
+    )

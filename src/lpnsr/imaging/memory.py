@@ -1,0 +1,75 @@
+"""How much memory there is to plan with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+_FALLBACK = 2 << 30
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory(device: Any = "cpu") -> int:
+    """Bytes that can be allocated now on ``device`` (a torch.device or its name) without swapping or dying.
+
+    CPU: what the system has left, or the container's limit if that is lower. CUDA: free device memory plus
+    what torch has cached. Other devices share the system's memory. An estimate; 2 GiB where nothing can be
+    found out.
+    """
+    import torch
+
+    device = torch.device(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    found = [amount for amount in (_system(), _container_v2(), _container_v1()) if amount is not None]
+    return max(0, min(found)) if found else _FALLBACK
+
+
+def _system() -> int | None:
+    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS tells the total only
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _container_v2() -> int | None:
+    """The tightest limit of this process's control group and those above it, less what is in use."""
+    line = next((li for li in (_text(Path("/proc/self/cgroup")) or "").splitlines() if li.startswith("0::")), "0::/")
+    group = _CGROUP / line[3:].lstrip("/")
+    left = []
+    for folder in (group, *group.parents):
+        if _CGROUP not in (folder, *folder.parents):
+            break
+        left.append(_left(folder, "memory.max", "memory.current"))
+    return min((amount for amount in left if amount is not None), default=None)
+
+
+def _container_v1() -> int | None:
+    return _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+
+
+def _left(folder: Path, limit_name: str, usage_name: str) -> int | None:
+    limit, usage = _text(folder / limit_name), _text(folder / usage_name)
+    if not limit or not limit.strip().isdigit() or int(limit) >= 1 << 60:
+        return None
+    cache = next(
+        (
+            int(li.split()[1])
+            for li in (_text(folder / "memory.stat") or "").splitlines()
+            if li.startswith("inactive_file ")
+        ),
+        0,
+    )
+    return int(limit) - int(usage or 0) + cache  # file cache counts as used, but gives way
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None

@@ -1,0 +1,55 @@
+"""Photos to and from PIL images in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from lpnsr.errors import InputError
+from lpnsr.imaging.metadata import fitting_icc
+from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
+from lpnsr.imaging.reading import arrays
+
+_WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def from_pil(image: Image.Image) -> Photo:
+    """The pixels, alpha and profile of a PIL image of any mode but F, as it lies in memory: not turned by its
+    EXIF.
+
+    Raises InputError for float images and for 32-bit integers outside 0..65535.
+    """
+    icc = image.info.get("icc_profile")
+    pixels, alpha = _wide(image) if image.mode in _WIDE else _narrow(image)
+    return Photo(pixels, alpha, fitting_icc(icc, pixels.shape[2]), image.info.get("exif"), format=image.format or "PNG")
+
+
+def _wide(image: Image.Image) -> tuple[Array, None]:
+    array = np.asarray(image)
+    if array.size and (array.min() < 0 or array.max() > 65535):
+        raise InputError(f"a PIL image of mode {image.mode} with values outside 0..65535; convert it to I;16 or L")
+    return array.astype(np.uint16)[..., None], None
+
+
+def _narrow(image: Image.Image) -> tuple[Array, Array | None]:
+    if image.mode == "F":
+        raise InputError("a PIL image of mode F has no range of its own; give a float array in [0, 1] instead")
+    return arrays(image, 8, "the PIL image")
+
+
+def to_pil(photo: Photo) -> Image.Image:
+    """A PIL image of mode L, LA, RGB, RGBA or, for 16-bit gray, I;16; its info holds the profile, EXIF and
+    density.
+
+    PIL has no 16-bit colour: that is rounded to 8 bits, as is 16-bit gray with alpha.
+    """
+    pixels, alpha = photo.pixels, photo.alpha
+    if pixels.dtype == np.uint16 and not (photo.gray and alpha is None):
+        pixels = from_unit(to_unit(pixels), np.uint8)
+        alpha = None if alpha is None else from_unit(to_unit(alpha), np.uint8)
+    if alpha is not None:
+        pixels = np.concatenate([pixels, alpha[..., None]], 2)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    info = {"icc_profile": photo.icc, "exif": photo.exif, "dpi": photo.dpi}
+    image.info.update({key: value for key, value in info.items() if value is not None})
+    return image

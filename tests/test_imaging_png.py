@@ -1,0 +1,161 @@
+"""Every kind of PNG that the standard allows, made by hand, against its known pixels."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpnsr.errors import ImageReadError
+from lpnsr.imaging import read
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+KINDS = [(0, d) for d in (1, 2, 4, 8, 16)] + [(2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8)]
+KINDS += [(4, 8), (4, 16), (6, 8), (6, 16)]
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def packed(samples: np.ndarray, depth: int) -> bytes:
+    """Rows of samples (h, w, c), each behind filter number 0."""
+    rows = []
+    for row in samples.reshape(len(samples), -1):
+        if depth == 16:
+            data = row.astype(">u2").tobytes()
+        else:
+            bits = ((row[:, None].astype(int) >> np.arange(depth - 1, -1, -1)) & 1).astype(np.uint8)
+            data = np.packbits(bits.ravel()).tobytes()
+        rows.append(b"\0" + data)
+    return b"".join(rows)
+
+
+def make_png(samples: np.ndarray, colour: int, depth: int, *, interlaced: bool = False, extra: bytes = b"") -> bytes:
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
+    data = packed(samples, depth)
+    if interlaced:
+        passes = (samples[y0::dy, x0::dx] for x0, y0, dx, dy in ADAM7)
+        data = b"".join(packed(p, depth) for p in passes if p.size)
+    body = chunk(b"IDAT", zlib.compress(data))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + body + chunk(b"IEND", b"")
+
+
+def random_samples(colour: int, depth: int, size: tuple[int, int] = (11, 13)) -> np.ndarray:
+    return np.random.default_rng(depth * 10 + colour).integers(0, 2**depth, (*size, CHANNELS[colour]))
+
+
+def full_range(samples: np.ndarray, depth: int) -> np.ndarray:
+    if depth == 16:
+        return samples.astype(np.uint16)
+    return (samples * (255 // (2**depth - 1))).astype(np.uint8)
+
+
+def read_bytes(folder: Path, data: bytes):
+    path = folder / "image.png"
+    path.write_bytes(data)
+    return read(path)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+@pytest.mark.parametrize("size", [(11, 13), (1, 1)])
+def test_every_kind(tmp_path, colour, depth, interlaced, size):
+    samples = random_samples(colour, depth, size)
+    palette = np.random.default_rng(1).integers(0, 256, (2 ** min(depth, 8), 3)).astype(np.uint8)
+    extra = chunk(b"PLTE", palette.tobytes()) if colour == 3 else b""
+    extra += chunk(b"tEXt", b"Comment\0ignored")
+    extra = chunk(b"gAMA", struct.pack(">I", 100000)) + extra
+    photo = read_bytes(tmp_path, make_png(samples, colour, depth, interlaced=interlaced, extra=extra))
+    if colour == 3:
+        expected, alpha = palette[samples[..., 0]], None
+    else:
+        values = full_range(samples, depth)
+        expected, alpha = (values[..., :-1], values[..., -1]) if colour in (4, 6) else (values, None)
+    assert photo.pixels.dtype == (np.uint16 if depth == 16 else np.uint8)
+    np.testing.assert_array_equal(photo.pixels, expected)
+    assert (photo.alpha is None) == (alpha is None)
+    if alpha is not None:
+        np.testing.assert_array_equal(photo.alpha, alpha)
+
+
+@pytest.mark.parametrize(("colour", "depth"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16)])
+def test_colour_key(tmp_path, colour, depth):
+    samples = random_samples(colour, depth)
+    key = samples[3, 4]
+    extra = chunk(b"tRNS", key.astype(">u2").tobytes())
+    photo = read_bytes(tmp_path, make_png(samples, colour, depth, extra=extra))
+    top = 65535 if depth == 16 else 255
+    expected = np.where((samples == key).all(-1), 0, top)
+    assert (expected == 0).any()
+    assert (expected == top).any()
+    np.testing.assert_array_equal(photo.alpha, expected)
+    opaque = expected > 0
+    np.testing.assert_array_equal(photo.pixels[opaque], full_range(samples, depth)[opaque])
+
+
+@pytest.mark.parametrize("alphas", [[0], [255, 0], [255, 10, 0, 128], [7, 255]])
+def test_palette_transparency(tmp_path, alphas):
+    samples = random_samples(3, 4)
+    palette = np.random.default_rng(2).integers(0, 256, (16, 3)).astype(np.uint8)
+    extra = chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", bytes(alphas))
+    photo = read_bytes(tmp_path, make_png(samples, 3, 4, extra=extra))
+    table = np.array(alphas + [255] * (16 - len(alphas)))
+    np.testing.assert_array_equal(photo.alpha, table[samples[..., 0]])
+    visible = photo.alpha > 0
+    np.testing.assert_array_equal(photo.pixels[visible], palette[samples[..., 0]][visible])
+
+
+@pytest.mark.parametrize(("colour", "depth"), [(2, 8), (2, 16), (0, 16), (6, 16), (3, 8)])
+def test_cut_or_damaged_anywhere_is_one_clear_error(tmp_path, colour, depth):
+    extra = chunk(b"PLTE", bytes(range(256)) * 3) if colour == 3 else b""
+    good = make_png(random_samples(colour, depth, (40, 40)), colour, depth, extra=extra)
+    cuts = [1, 7, 8, 20, 33, 60, len(good) // 2, len(good) - 30]
+    damaged = [good[:cut] for cut in cuts]
+    middle = len(good) - 200
+    damaged.append(good[:middle] + bytes(b ^ 0x5A for b in good[middle : middle + 40]) + good[middle + 40 :])
+    damaged.append(good[:33])  # a header, and nothing else
+    damaged.append(good[:24] + b"\x07" + good[25:])  # 7 bits per sample
+    for data in damaged:
+        with pytest.raises(ImageReadError, match=r"image\.png"):
+            read_bytes(tmp_path, data)
+
+
+def test_declared_size_is_checked_before_decoding(tmp_path, monkeypatch):
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+    with pytest.raises(ImageReadError, match=r"limit of 89,478,485.*--max-pixels.*LPNSR_MAX_PIXELS"):
+        read_bytes(tmp_path, bomb)
+    small = make_png(random_samples(2, 8), 2, 8)
+    (tmp_path / "image.png").write_bytes(small)
+    with pytest.raises(ImageReadError, match="13 x 11"):
+        read(tmp_path / "image.png", max_pixels=100)
+    monkeypatch.setenv("LPNSR_MAX_PIXELS", "142")
+    with pytest.raises(ImageReadError, match="limit of 142"):
+        read_bytes(tmp_path, small)
+    monkeypatch.setenv("LPNSR_MAX_PIXELS", "143")
+    assert read_bytes(tmp_path, small).pixels.shape == (11, 13, 3)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "depth"), [(2, 8), (2, 16), (0, 1), (0, 4)])
+@pytest.mark.parametrize("rows", [12, 19, 3000])
+def test_a_header_that_promises_more_rows_than_there_are(tmp_path, rows, colour, depth, interlaced):
+    data = make_png(random_samples(colour, depth), colour, depth, interlaced=interlaced)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, rows, depth, colour, 0, 0, int(interlaced)))
+    with pytest.raises(ImageReadError, match="damaged or cut short"):
+        read_bytes(tmp_path, data[:8] + header + data[33:])
+
+
+def test_adam7_covers_each_pixel_once():
+    seen = np.zeros((16, 16), int)
+    for x0, y0, dx, dy in ADAM7:
+        seen[y0::dy, x0::dx] += 1
+    assert (seen == 1).all()
+    assert all(a[2] >= b[2] for a, b in pairwise(ADAM7))
