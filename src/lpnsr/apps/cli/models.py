@@ -1,0 +1,227 @@
+"""``lpnsr models``: see, fetch, convert and verify models. Torch is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lpnsr.errors import CheckpointError, ConfigError, LicenceError, LpnsrError
+
+app = typer.Typer(help="See, fetch, convert and verify models.", no_args_is_help=True)
+
+
+class PredictorChoice(StrEnum):
+    """Which released noise predictor."""
+
+    PAPER = "paper"
+    V2 = "v2"
+
+
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        help="Folder for downloads and converted models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Name = Annotated[str, typer.Argument(help="lite, official, official-v2, a model folder, or a Hugging Face id.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hugging Face repository.")]
+Predictor = Annotated[
+    PredictorChoice,
+    typer.Option(help="Noise predictor: the paper's, or the second version, trained with a GAN loss on the latent."),
+]
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Print our own errors without a traceback: exit code 2 for a licence to accept, else 1."""
+    try:
+        yield
+    except LpnsrError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        raise typer.Exit(2 if isinstance(error, LicenceError) else 1) from None
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.command("list")
+def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
+    """List the models that can be used by name, and where they are."""
+    from lpnsr.checkpoints.listing import known_models
+
+    with _reported():
+        models = known_models(cache_dir)
+        if as_json:
+            _print_json([{"name": m.name, "available": m.available, "where": m.where} for m in models])
+            return
+        table = Table(box=None, pad_edge=False)
+        for column in ("name", "available", "where"):
+            table.add_column(column, overflow="fold")
+        for model in models:
+            table.add_row(escape(model.name), "yes" if model.available else "no", escape(model.where))
+        Console().print(table)
+
+
+@app.command()
+def info(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
+    """Show a model's parts, parameter counts, chain settings, scores and licence."""
+    from lpnsr.checkpoints import read_spec, resolve
+    from lpnsr.checkpoints.verify import summarise
+
+    with _reported():
+        folder = resolve(name, revision, cache_dir)
+        spec = read_spec(folder)
+        parts = summarise(folder, spec)
+        if as_json:
+            _print_json(
+                {
+                    "path": str(folder),
+                    **spec.model_dump(mode="json"),
+                    "parts": {p.name: vars(p) for p in parts},
+                    "parameters": sum(p.parameters for p in parts),
+                }
+            )
+            return
+        lines = [f"{spec.name}    {folder}", *([spec.description, ""] if spec.description else [])]
+        lines += [f"  {p.name:<16} {p.type:<18} {p.parameters:>12,} parameters {p.bytes / 1e6:>8.1f} MB" for p in parts]
+        lines += [f"  {'together':<35} {sum(p.parameters for p in parts):>12,} parameters"]
+        lines += ["chain    " + ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())]
+        lines += [f"score    {s.metric} {s.value:g} on {s.data} ({s.protocol})" for s in spec.scores]
+        lines += [f"from     {s.file} ({s.licence}) SHA-256 {s.sha256}" for s in spec.sources]
+        lines += [f"licence  {spec.licence}"]
+        Console(soft_wrap=True).print(escape("\n".join(lines)), highlight=False)
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="official: the only model that is downloaded this way.")] = "official",
+    predictor: Predictor = PredictorChoice.PAPER,
+    accept_licence: Annotated[
+        bool,
+        typer.Option("--accept-licence", help="Accept the files' licences; the S-Lab one is non-commercial."),
+    ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Mirror that has the files by name, instead of the publishers. Default: $LPNSR_MIRROR."),
+    ] = None,
+    cache_dir: Cache = None,
+) -> None:
+    """Fetch the officially released checkpoints and convert them.
+
+    A broken transfer goes on where it stopped when the command is run again. What a server states about a
+    file is checked. The SHA-256 of a file's first copy is remembered, and every later copy has to agree.
+    """
+    from lpnsr.checkpoints import download_official
+    from lpnsr.checkpoints.registry import LICENCE_NOTICE, predictor_of
+
+    with _reported():
+        known = predictor_of(name)
+        if known is None:
+            raise ConfigError(f"{name!r} cannot be downloaded; it can be: official (or official-v2)")
+        chosen = predictor.value if name == "official" else known
+        if accept_licence:
+            _say(LICENCE_NOTICE)
+        with _bars() as progress:
+            folder = download_official(
+                chosen, cache_dir, accept_licence=accept_licence, mirror=base_url, progress=progress, say=_say
+            )
+        _say(f"the model is in {folder}; use it with: lpnsr upscale --model {folder.name} ...")
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
+    """A progress bar a file on a terminal, nothing elsewhere."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def report(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=total)
+            shown.update(tasks[name], completed=done, total=total)
+
+        yield report
+
+
+@app.command()
+def convert(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder with files of the released names.")] = None,
+    autoencoder: Annotated[Path | None, typer.Option(help="autoencoder_vq_f4.pth")] = None,
+    denoiser: Annotated[Path | None, typer.Option(help="resshift_realsrx4_s4_v3.pth")] = None,
+    noise_predictor: Annotated[Path | None, typer.Option(help="noise_predictor.pth or noise_predictor_v2.pth")] = None,
+    upsampler: Annotated[Path | None, typer.Option(help="003_realSR_..._SwinIR-L_x4_GAN.pth")] = None,
+    predictor: Annotated[
+        PredictorChoice | None,
+        typer.Option(help="Which noise predictor of FOLDER. Default: the paper's if there."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the name of the output folder.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store in half precision: half the size.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder that is there.")] = False,
+) -> None:
+    """Convert released checkpoint files (.pth or .safetensors) into a model folder.
+
+    Give FOLDER, or the files one by one; a file given by name goes before the one in FOLDER. Autoencoder and
+    denoiser are needed; without a noise predictor the model uses Gaussian noise, without an upsampler it
+    starts from bicubic interpolation.
+    """
+    import torch
+
+    from lpnsr.checkpoints.convert import convert_released, find_released
+
+    with _reported():
+        given = {"autoencoder": autoencoder, "denoiser": denoiser, "noise_predictor": noise_predictor}
+        given["upsampler"] = upsampler
+        files: dict[Any, Path] = {part: path for part, path in given.items() if path is not None}
+        if folder is not None:
+            files = {**find_released(folder, predictor.value if predictor else None, files.keys()), **files}
+        elif predictor is not None:
+            raise ConfigError("--predictor chooses among the files of FOLDER, and no FOLDER is given")
+        dtype = torch.float16 if half else torch.float32
+        convert_released(files, output, name=name, dtype=dtype, overwrite=overwrite, say=_say)
+        _say(f"wrote {output}; see it with: lpnsr models info {output}")
+
+
+@app.command()
+def verify(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
+    """Check every file's SHA-256, load all parts strictly, and look for weights that are not finite."""
+    from lpnsr.checkpoints import resolve
+    from lpnsr.checkpoints.verify import verify_downloads, verify_folder
+
+    with _reported():
+        checks = [*verify_folder(resolve(name, revision, cache_dir)), *verify_downloads(name, cache_dir)]
+        if as_json:
+            _print_json([vars(check) for check in checks])
+        else:
+            console = Console(soft_wrap=True)
+            for check in checks:
+                mark = "[green]ok    [/green]" if check.ok else "[red]failed[/red]"
+                console.print(f"{mark} {escape(check.what)}: {escape(check.detail)}", highlight=False)
+        failed = sum(not check.ok for check in checks)
+        if failed:
+            raise CheckpointError(f"{failed} of {len(checks)} checks failed for {name}")

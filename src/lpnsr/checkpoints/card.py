@@ -1,0 +1,73 @@
+"""The card of a model: what it is, what it was made from, what it scores, and under which licence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from lpnsr.checkpoints.spec import ModelSpec, PartName
+
+TITLES: dict[PartName, str] = {
+    "autoencoder": "autoencoder: images to latents and back",
+    "upsampler": "pre-upsampler: where the chain starts from",
+    "denoiser": "denoiser: predicts the clean latent",
+    "noise_predictor": "noise predictor: takes the place of random noise in the intermediate steps",
+}
+ABSENT: dict[PartName, str] = {
+    "upsampler": "It has no pre-upsampler: the chain starts from bicubic interpolation.",
+    "noise_predictor": "It has no noise predictor: the intermediate steps use Gaussian noise.",
+}
+
+
+def render_card(spec: ModelSpec, parameters: Mapping[PartName, int]) -> str:
+    """Markdown with the metadata that model hubs read on top. ``parameters``: how many each part has."""
+    sections = [
+        _metadata(spec),
+        f"# {spec.name}",
+        spec.description or "A 4x super-resolution model.",
+        *_parts(spec, parameters),
+        *_chain(spec),
+        *(["## Training", spec.training] if spec.training else []),
+        *_scores(spec),
+        *_sources(spec),
+        "## Licence",
+        spec.licence,
+        "## Use",
+        "```python\nfrom lpnsr import Upscaler\n\n"
+        'Upscaler.from_pretrained("path/to/this/folder")("photo.jpg").save("photo_x4.png")\n```',
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _metadata(spec: ModelSpec) -> str:
+    known = spec.licence.lower() if spec.licence.lower() in {"apache-2.0", "mit", "cc0-1.0"} else "other"
+    # JSON strings are YAML strings, whatever the name holds.
+    name = f"license_name: {json.dumps(spec.licence)}\n" if known == "other" else ""
+    tags = "pipeline_tag: image-to-image\ntags: [super-resolution, diffusion, lpnsr]\nlibrary_name: lpnsr"
+    return f"---\nlicense: {known}\n{name}{tags}\n---"
+
+
+def _parts(spec: ModelSpec, parameters: Mapping[PartName, int]) -> list[str]:
+    lines = [f"- {TITLES[part]} ({parameters[part]:,} parameters)" for part in spec.parts]
+    absent = [sentence for part, sentence in ABSENT.items() if part not in spec.parts]
+    return ["## Parts", "\n".join(lines), *absent]
+
+
+def _chain(spec: ModelSpec) -> list[str]:
+    settings = ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())
+    return ["## Chain", settings + "."]
+
+
+def _scores(spec: ModelSpec) -> list[str]:
+    if not spec.scores:
+        return []
+    rows = [f"| {s.metric} | {s.value:g} | {s.data} | {s.protocol} |" for s in spec.scores]
+    return ["## Scores", "\n".join(["| metric | value | data | protocol |", "|---|---|---|---|", *rows])]
+
+
+def _sources(spec: ModelSpec) -> list[str]:
+    if not spec.sources:
+        return []
+    rows = [f"| {s.part} | {s.file} | {s.licence} | `{s.sha256}` |" for s in spec.sources]
+    head = ["| part | file | licence | SHA-256 |", "|---|---|---|---|"]
+    return ["## Converted from", "\n".join([*head, *rows])]

@@ -1,0 +1,130 @@
+"""From the name of a model to its folder on this machine.
+
+"lite"                      inside the package
+"official", "official-v2"   in the cache, once downloaded and converted
+a path                      a model folder
+"owner/name"                a Hugging Face repository, fetched into the cache
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from lpnsr.checkpoints.registry import predictor_of
+from lpnsr.errors import CheckpointError, ConfigError
+
+BUNDLED = ("lite",)
+NAMES = (*BUNDLED, "official", "official-v2")
+HUB_FILES = ["*.json", "*.safetensors", "README.md"]
+
+
+def cache_folder(choice: Path | str | None = None) -> Path:
+    """Where downloads and converted models are kept; not created here.
+
+    ``choice``, else ``$LPNSR_CACHE``, else the platform's place for caches (``$XDG_CACHE_HOME/lpnsr`` or
+    ``~/.cache/lpnsr``, ``~/Library/Caches/lpnsr``, ``%LOCALAPPDATA%\\lpnsr``).
+    """
+    chosen = choice or os.environ.get("LPNSR_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lpnsr"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lpnsr"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG rule: a relative path there is invalid and ignored.
+    return (Path(xdg) if xdg.startswith("/") else Path.home() / ".cache") / "lpnsr"
+
+
+def downloads_folder(cache_dir: Path | str | None = None) -> Path:
+    """Where fetched checkpoint files are, and where a file fetched by hand is to be put."""
+    return cache_folder(cache_dir) / "downloads"
+
+
+def official_folder(name: str, cache_dir: Path | str | None = None) -> Path:
+    """Where the converted model ``official`` or ``official-v2`` is."""
+    return cache_folder(cache_dir) / "models" / name
+
+
+def bundled_folder(name: str) -> Path:
+    """The folder of a model inside the package, whether or not it is there."""
+    return Path(str(files("lpnsr"))) / "weights" / name
+
+
+def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str | None = None) -> Path:
+    """The model folder for ``name``; see the module for what names there are.
+
+    ``revision`` (branch, tag or commit) is for Hugging Face repositories alone: elsewhere it is a ConfigError.
+    Raises CheckpointError that says what to do if there is no such model here and it cannot be fetched.
+    """
+    text = str(name)
+    hub = not isinstance(name, Path) and _is_hub_id(text) and not Path(text).exists()
+    if revision is not None and not hub:
+        raise ConfigError(f"revision={revision!r} is for Hugging Face repositories (owner/name), not for {text!r}")
+    if hub:
+        return _from_hub(text, revision, cache_dir)
+    if not isinstance(name, Path) and text in NAMES:
+        return _known(text, cache_dir)
+    folder = Path(text).expanduser()
+    if not folder.exists():
+        near = difflib.get_close_matches(text, NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise CheckpointError(
+            f"no model {text!r}: {hint}It can be {', '.join(NAMES)}, a model folder, or a Hugging Face id owner/name"
+        )
+    if not (folder / "model.json").is_file():
+        raise CheckpointError(
+            f"{folder} is no model folder: it has no model.json. "
+            "Make one from released checkpoints with: lpnsr models convert"
+        )
+    return folder
+
+
+def _known(name: str, cache_dir: Path | str | None) -> Path:
+    if name in BUNDLED:
+        folder = bundled_folder(name)
+        if not (folder / "model.json").is_file():
+            raise CheckpointError(f"{name!r} is not in this installation ({folder}); install lpnsr again")
+        return folder
+    folder = official_folder(name, cache_dir)
+    if not (folder / "model.json").is_file():
+        predictor = predictor_of(name)
+        raise CheckpointError(
+            f"{name!r} is not in the cache ({folder}). Download and convert it with:\n"
+            f"    lpnsr models download official --predictor {predictor} --accept-licence\n"
+            "or convert checkpoint files that you have with:\n"
+            f"    lpnsr models convert FOLDER_WITH_THE_FILES --predictor {predictor} -o {folder}"
+        )
+    return folder
+
+
+def _is_hub_id(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) is not None
+
+
+def _from_hub(repository: str, revision: str | None, cache_dir: Path | str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, cache_dir=hub_folder(cache_dir), allow_patterns=HUB_FILES
+        )
+    except Exception as error:  # the hub's client has no one class of errors: HTTP, file system, value errors
+        at = f" at revision {revision!r}" if revision else ""
+        raise CheckpointError(
+            f"there is no folder {repository!r} here, and the Hugging Face repository of that name{at} cannot be "
+            f"fetched: {type(error).__name__}: {error}"
+        ) from None
+    if not (Path(folder) / "model.json").is_file():
+        raise CheckpointError(f"the Hugging Face repository {repository!r} has no model.json: it is no lpnsr model")
+    return Path(folder)
+
+
+def hub_folder(cache_dir: Path | str | None = None) -> Path:
+    """Where models from Hugging Face are kept."""
+    return cache_folder(cache_dir) / "hub"

@@ -1,0 +1,120 @@
+"""What is in a model folder, without building a network; and whether all of it is sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lpnsr.checkpoints.download import check_file, read_lock
+from lpnsr.checkpoints.hashes import file_sha256
+from lpnsr.checkpoints.locate import downloads_folder
+from lpnsr.checkpoints.registry import official_files, predictor_of
+from lpnsr.checkpoints.spec import ModelSpec, read_json, read_spec
+from lpnsr.errors import CheckpointError, LpnsrError
+
+_PART_FILES = ("config.json", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """A part as it is stored: its network's type and configuration, learnt numbers, bytes on disk."""
+
+    name: str
+    type: str
+    parameters: int
+    bytes: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified. ``detail`` says what was found."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def summarise(folder: Path, spec: ModelSpec) -> list[PartSummary]:
+    """All parts of a model folder; reads headers alone. Raises CheckpointError if a file is missing or damaged."""
+    return [_summary(name, folder / place) for name, place in spec.parts.items()]
+
+
+def _summary(name: str, folder: Path) -> PartSummary:
+    config = read_json(folder / "config.json")
+    weights = folder / "model.safetensors"
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        size = weights.stat().st_size
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{weights} is missing or damaged: {error}") from None
+    return PartSummary(name, str(config.get("type")), parameters, size, config)
+
+
+def verify_folder(folder: Path) -> Iterator[Check]:
+    """Check every file against its recorded SHA-256, load every part strictly, and look for non-finite weights.
+
+    Yields each check as it is made. Raises CheckpointError if there is no readable ``model.json``.
+    """
+    spec = read_spec(folder)
+    for name in spec.parts.values():
+        for file in _PART_FILES:
+            yield _check_hash(folder, f"{name}/{file}", spec.sha256.get(f"{name}/{file}"))
+    known = {f"{name}/{file}" for name in spec.parts.values() for file in _PART_FILES}
+    for file in sorted(set(spec.sha256) - known):
+        yield Check(file, False, "has a recorded hash, but belongs to no part")
+    for part, name in spec.parts.items():
+        yield _check_part(part, folder / name)
+
+
+def _check_hash(folder: Path, file: str, recorded: str | None) -> Check:
+    try:
+        digest = file_sha256(folder / file)
+    except OSError as error:
+        return Check(file, False, f"cannot be read: {error.strerror or error}")
+    if recorded is None:
+        return Check(file, False, "has no recorded SHA-256 in model.json")
+    if digest != recorded:
+        return Check(file, False, f"SHA-256 is {digest} instead of the recorded {recorded}")
+    return Check(file, True, f"SHA-256 {digest}")
+
+
+def _check_part(part: str, folder: Path) -> Check:
+    import torch  # not at the top: summaries are for commands that answer at once
+
+    from lpnsr.checkpoints.folder import load_part
+
+    try:
+        net = load_part(folder)
+    except LpnsrError as error:
+        return Check(part, False, str(error))
+    for name, tensor in net.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            return Check(part, False, f"{name} holds values that are not finite")
+    return Check(part, True, "loads strictly, all weights are finite")
+
+
+def verify_downloads(name: str, cache_dir: Path | str | None = None) -> Iterator[Check]:
+    """Check the downloaded files of an official model against their published or remembered SHA-256."""
+    predictor = predictor_of(name)
+    if predictor is None:
+        return
+    downloads = downloads_folder(cache_dir)
+    records = read_lock(downloads)
+    for file in official_files(predictor):
+        path = downloads / file.name
+        if not path.is_file():
+            continue  # converted elsewhere, or tidied away: the model folder is what is used
+        try:
+            digest = check_file(path, file, records.get(file.name))
+        except CheckpointError as error:
+            yield Check(f"downloads/{file.name}", False, str(error))
+        else:
+            known = file.sha256 or file.name in records
+            yield Check(f"downloads/{file.name}", True, f"SHA-256 {digest}" if known else "no hash is known for it")
