@@ -1,0 +1,55 @@
+"""What a tile needs, and how running out of memory looks."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from lpnsr.restoration import Restorer
+
+_LIVE = 8  # times the largest activation: what was seen alive at once, allocator slack included
+_PROBE = 64
+
+
+def bytes_per_pixel(restorer: Restorer) -> int:
+    """Peak bytes of float32 activations per LR pixel, from shapes alone: a copy without weights is run on ``meta``.
+
+    Where a part cannot run there (some foreign pre-upsamplers), what the others need is taken.
+    """
+    largest = 0
+
+    def watch(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, torch.Tensor):
+            largest = max(largest, output.numel())
+
+    ghost = _without_weights(restorer)
+    for module in ghost.modules():
+        module.register_forward_hook(watch)
+    lr = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
+    with torch.inference_mode():
+        try:
+            image = ghost.upsample(lr)
+        except (RuntimeError, NotImplementedError):
+            image = ghost.bicubic(lr)
+        y0 = ghost.encode(image)
+        ghost.denoiser(y0, torch.zeros(1, dtype=torch.long, device="meta"), ghost.condition(lr, y0))
+        ghost.decode(y0)
+    return largest * 4 * _LIVE // _PROBE**2
+
+
+def _without_weights(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` on the ``meta`` device: shapes only."""
+    # deepcopy takes what it finds in its memo, so the weights themselves are never copied.
+    memo: dict[int, object] = {id(b): b.to("meta") for b in module.buffers()}
+    memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in module.parameters()}
+    return copy.deepcopy(module, memo)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory, by type where there is one (the CPU allocator has none)."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
