@@ -26,7 +26,10 @@ class Behaviour:
     """For each coming request: answer this status instead."""
     linked_sha256: dict[str, str] = field(default_factory=dict)
     """Redirect these files once, stating this hash, as Hugging Face does."""
+    last_modified: str | None = None
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    guards: list[str | None] = field(default_factory=list)
+    """The If-Range header of each request."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,6 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, name = self.behaviour, self.path.rsplit("/", 1)[-1]
         server.requests.append((self.path, self.headers.get("Range")))
+        server.guards.append(self.headers.get("If-Range"))
         if server.statuses:
             status = server.statuses.pop(0)
             return self.send_error(status)
@@ -55,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         tag = f'"{hashlib.md5(body).hexdigest()}"' if server.etag == "strong" else server.etag
         start, wanted = 0, self.headers.get("Range")
         guard = self.headers.get("If-Range")
-        if wanted and server.ranges and (guard is None or guard == tag):
+        if wanted and server.ranges and (guard is None or guard in (tag, server.last_modified)):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(body):
                 self.send_response(416)
@@ -68,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if tag:
             self.send_header("ETag", tag)
+        if server.last_modified:
+            self.send_header("Last-Modified", server.last_modified)
         self.send_header("Content-Type", server.content_type)
         rest = body[start:]
         if server.chunked:

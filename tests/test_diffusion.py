@@ -119,6 +119,16 @@ def test_out_of_range() -> None:
         Schedule(2.0, (0.1, 0.5), (3,))
 
 
+def test_process_by_hand() -> None:
+    schedule = Schedule(2.0, (0.25, 0.64))
+    x0, y0, noise = tensor(0), tensor(1), tensor(2)
+    torch.testing.assert_close(q_sample(schedule, x0, y0, 0, noise), 0.75 * x0 + 0.25 * y0 + noise)
+    torch.testing.assert_close(q_sample(schedule, x0, y0, 1, noise), 0.36 * x0 + 0.64 * y0 + 1.6 * noise)
+    torch.testing.assert_close(posterior_mean(schedule, y0, x0, 1), (0.25 * y0 + 0.39 * x0) / 0.64)
+    assert schedule.sigma(1) == pytest.approx(2 * math.sqrt(0.25 * 0.39 / 0.64))
+    assert posterior_mean(schedule, y0, x0, 0) is x0
+
+
 @relaxed
 @given(schedules().filter(lambda schedule: schedule.steps > 1), st.data())
 def test_optimal_noise_lands_on_the_forward_mean(schedule: Schedule, data: st.DataObject) -> None:

@@ -71,6 +71,23 @@ def test_a_file_that_changed_meanwhile_is_not_mixed(target: Path, etag: str | No
     assert complete(target, OTHER + b"longer")
 
 
+DATES = ["Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"]
+
+
+@pytest.mark.parametrize("etag", ["strong", None, 'W/"weak"'])
+def test_a_file_of_the_same_size_is_told_apart(target: Path, etag: str | None) -> None:
+    """By a strong ETag, else by the date; a weak ETag promises nothing and is not sent."""
+    dates = (None, None) if etag == "strong" else DATES
+    with serving({"file.pth": BODY}, drop_after=[100_000, 0], etag=etag, last_modified=dates[0]) as (url, server):
+        with pytest.raises(DownloadError):
+            fetch(f"{url}/file.pth", target, retries=0)
+        server.files["file.pth"], server.last_modified = OTHER, dates[1]
+        fetch(f"{url}/file.pth", target)
+    assert complete(target, OTHER)
+    assert server.guards[-1] == (DATES[0] if etag != "strong" else server.guards[1])
+    assert server.guards[-1] is not None
+
+
 def test_a_server_without_ranges_starts_again(target: Path) -> None:
     with serving({"file.pth": BODY}, drop_after=[100_000], ranges=False) as (url, server):
         fetch(f"{url}/file.pth", target)

@@ -127,6 +127,39 @@ def test_cut_or_damaged_anywhere_is_one_clear_error(tmp_path, colour, depth):
             read_bytes(tmp_path, data)
 
 
+def test_broken_in_the_ways_of_the_png_test_suite(tmp_path):
+    good = make_png(random_samples(2, 8), 2, 8)
+    header, body = slice(8, 33), slice(33, len(good) - 12)
+    broken = {
+        "signature": b"\x8aPNG" + good[4:],
+        "signature with changed line ends": good.replace(b"\r\n", b"\n", 1),
+        "header checksum": good[:30] + b"\0" + good[31:],
+        "data checksum": good[: len(good) - 13] + bytes([good[-13] ^ 1]) + good[-12:],
+        "no data": good[:33] + good[-12:],
+        "no header": good[:8] + good[33:],
+        "twice the header, no data": good[:8] + good[header] * 2 + good[-12:],
+    }
+    for depth, colour in ((0, 2), (99, 2), (8, 1), (8, 9), (3, 0), (16, 3)):
+        ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 11, depth, colour, 0, 0, 0))
+        broken[f"depth {depth}, colour {colour}"] = good[:8] + ihdr + good[body] + good[-12:]
+    for width, height in ((0, 11), (13, 0), (2**31, 11)):
+        ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        broken[f"{width} x {height}"] = good[:8] + ihdr + good[body] + good[-12:]
+    for data in broken.values():
+        with pytest.raises(ImageReadError, match=r"image\.png: .{30}"):
+            read_bytes(tmp_path, data)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_data_in_many_chunks(tmp_path, size):
+    samples = random_samples(6, 16)
+    data = zlib.compress(packed(samples, 16))
+    pieces = b"".join(chunk(b"IDAT", data[at : at + size]) for at in range(0, len(data), size))
+    good = make_png(samples, 6, 16)
+    photo = read_bytes(tmp_path, good[:33] + chunk(b"IDAT", b"") + pieces + good[-12:])
+    np.testing.assert_array_equal(photo.pixels, samples[..., :3])
+
+
 def test_declared_size_is_checked_before_decoding(tmp_path, monkeypatch):
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))

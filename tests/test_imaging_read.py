@@ -98,14 +98,11 @@ def test_orientation_is_applied_once(tmp_path, orientation, kind):
         assert carried.get(0x0112, 1) == 1
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"])
 def test_every_pillow_mode_of_tiff_and_friends(tmp_path, mode):
     image = Image.fromarray(picture())
     image = image.convert("RGBA").convert("LA") if mode == "LA" else image.convert(mode)
-    path = tmp_path / ("image.png" if mode in ("P", "HSV") else "image.tif")
-    if mode in ("PA", "HSV"):
-        pytest.skip("no format here stores it")
-    photo = read(saved(path, image))
+    photo = read(saved(tmp_path / "image.tif", image))
     assert photo.gray == (mode in ("1", "L", "LA"))
     assert (photo.alpha is not None) == (mode in ("LA", "RGBA"))
     if mode not in ("1", "P"):
@@ -184,6 +181,7 @@ def test_unreadable(tmp_path, monkeypatch):
         read(path)
 
 
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "TIFF", "BMP", "GIF", "PNG", "AVIF"])
 def test_cut_files(tmp_path, format):
     if format not in EXTENSIONS.values():

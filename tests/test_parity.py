@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lpnsr.diffusion import GaussianNoise, PredictedNoise, Schedule, reverse_chain
+from lpnsr.diffusion import Schedule
 from lpnsr.networks import build
 from lpnsr.networks.spandrel_upsampler import SpandrelUpsampler
 from lpnsr.networks.swin import relative_position_index, window_mask
+from lpnsr.restoration import NoiseKind, Restorer
 from weights import fill_like, load_filled, normal
 
 TRUNK = {"tiny": {"model_channels": 32, "swin_embed_dim": 64}, "full": {}}
@@ -131,21 +131,14 @@ def test_chain(reference: Reference, start: str, noise: str) -> None:
         pytest.skip("not recorded for this input")
     lr, expected = reference.golden["lr01"], reference.golden[f"chain_{start}_{noise}"]
     autoencoder, denoiser, predictor = map(reference.part, ("autoencoder", "unet", "noise_predictor"))
-    upsampler = build({"type": "bicubic"}) if start == "bicubic" else reference.part("swinir")
-    condition, schedule = 2 * lr - 1, Schedule.geometric()
+    upsampler = None if start == "bicubic" else reference.part("swinir")
+    restorer = Restorer(Schedule.geometric(), autoencoder, denoiser, upsampler, predictor)
 
     def draw(step: int, shape: tuple[int, ...]) -> Tensor:
-        index = 0 if step == schedule.steps else schedule.steps - step
+        index = 0 if step == 4 else 4 - step
         return torch.from_numpy(normal(f"chain{reference.name[-1]}.{index}", shape)).float()
 
-    def predict(x_t: Tensor, x0: Tensor, t: int) -> Any:
-        return predictor(x_t, x0, condition, torch.tensor([t]))
-
-    z = reverse_chain(
-        lambda x, t: denoiser(x, torch.tensor([t]), condition),
-        schedule,
-        autoencoder.encode(2 * upsampler(lr) - 1),  # the released chain does not clamp here
-        GaussianNoise() if noise == "random" else PredictedNoise(predict),
-        draw,
-    )
-    assert psnr(autoencoder.decode(z).clamp(-1, 1), expected) > 45
+    kind: NoiseKind = "gaussian" if noise == "random" else "predicted"
+    with torch.inference_mode():
+        restored = restorer.restore(lr, draw, noise=kind) * 2 - 1
+    assert psnr(restored, expected) > 45

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_model import tiny_upscaler
 
 from lpnsr import imaging
 from lpnsr.errors import ConfigError, InputError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import Photo
 from lpnsr.pipeline import Upscaler, fidelity_controls
+from tiny_model import tiny_upscaler
 
 
 @pytest.fixture(scope="module")

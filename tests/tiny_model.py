@@ -29,7 +29,8 @@ NETWORKS = {
         "head_channels": [8, 4],
     },
     "upsampler": {"type": "compact", "channels": [8, 16], "blocks": [1, 1, 1], "head_channels": [8, 4]},
-    "denoiser": {"type": "swin_unet", "in_channels": 4, "out_channels": 4, "cond_channels": 7, "residual": True} | TRUNK,
+    "denoiser": {"type": "swin_unet", "in_channels": 4, "out_channels": 4, "cond_channels": 7, "residual": True}
+    | TRUNK,
     "noise_predictor": {"type": "noise_predictor", "latent_channels": 4, "cond_channels": 7} | TRUNK,
 }
 CHAIN = {"steps": 4, "kappa": 0.5}

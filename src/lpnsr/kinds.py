@@ -124,9 +124,7 @@ def _to_unit(array: np.ndarray) -> Tensor:
     if np.issubdtype(array.dtype, np.floating):
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     if array.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            f"pixels of type {array.dtype} are not supported; use uint8, uint16 or floats in [0, 1]"
-        )
+        raise InputError(f"pixels of type {array.dtype} are not supported; use uint8, uint16 or floats in [0, 1]")
     return torch.from_numpy(imaging.to_unit(array))
 
 

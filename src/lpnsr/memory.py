@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def bytes_per_pixel(restorer: Restorer) -> int:
         if isinstance(output, torch.Tensor):
             largest = max(largest, output.numel())
 
-    ghost = _without_weights(restorer)
+    ghost: Any = _without_weights(restorer)
     for module in ghost.modules():
         module.register_forward_hook(watch)
     lr = torch.empty(1, 3, _PROBE, _PROBE, device="meta")

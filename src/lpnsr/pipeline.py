@@ -71,9 +71,7 @@ Callback = Callable[[Progress], None]
 class Upscaler:
     """A model on a device. Not to be shared between threads while it runs."""
 
-    def __init__(
-        self, spec: ModelSpec, restorer: Restorer, device: str = "auto", dtype: str = "auto"
-    ) -> None:
+    def __init__(self, spec: ModelSpec, restorer: Restorer, device: str = "auto", dtype: str = "auto") -> None:
         self.spec = spec
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
@@ -133,8 +131,8 @@ class Upscaler:
 
         image: path, PIL image, Photo, array (H, W[, 1|3|4]) or tensor ([B,] 1|3|4, H, W); integers count to their full
             range, floats are in [0, 1].
-        scale: any positive factor, 4 by default; or ``width``, ``height`` or ``max_side`` in pixels instead. The output has exactly
-            round(scale x input) pixels.
+        scale: any positive factor, 4 by default; or ``width``, ``height`` or ``max_side`` in pixels instead. The
+            output has exactly round(scale x input) pixels.
         steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
         noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
@@ -214,9 +212,7 @@ class Upscaler:
 
     def _restore_tiles(self, lr: Tensor, tile: int, options: Options, callback: Callback | None) -> Tensor:
         rules = self.spec.inference
-        plan = imaging.plan_tiles(
-            *lr.shape[-2:], tile=tile, overlap=rules.tile_overlap, multiple=rules.tile_multiple
-        )
+        plan = imaging.plan_tiles(*lr.shape[-2:], tile=tile, overlap=rules.tile_overlap, multiple=rules.tile_multiple)
         field = NoiseField(options.seed)
         blender = imaging.Blender(plan, scale=FACTOR)
         for done, box in enumerate(plan):
@@ -238,7 +234,7 @@ class Upscaler:
         options: Options,
         watch: Callable[[StepState], None],
     ) -> Tensor:
-        """(1, 3, h, w) on the CPU -> (1, 3, 4h, 4w) float32 on the CPU; again in float32 if the result is not finite."""
+        """(1, 3, h, w) -> (1, 3, 4h, 4w), both float32 on the CPU; computed again in float32 if not finite."""
         fidelity = self.spec.inference.fidelity if options.fidelity is None else options.fidelity
         temperature, mean_share = fidelity_controls(fidelity)
         for dtype in (self.dtype, torch.float32):
@@ -258,9 +254,7 @@ class Upscaler:
                 return sr
             if dtype == torch.float32:
                 break
-            warnings.warn(
-                f"a tile was not finite in {dtype}: computed again in float32", LpnsrWarning, stacklevel=6
-            )
+            warnings.warn(f"a tile was not finite in {dtype}: computed again in float32", LpnsrWarning, stacklevel=6)
         raise InputError(
             "the model's output is not finite even in float32: its weights are damaged; run lpnsr models verify"
         )
@@ -289,9 +283,7 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps"
-        ) from None
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from None
     return device
 
 

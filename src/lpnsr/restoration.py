@@ -59,9 +59,9 @@ class Restorer(nn.Module):
         return (self.autoencoder.decode(z) + 1) / 2  # type: ignore[operator,no-any-return]
 
     def upsample(self, lr: Tensor, start: StartKind = "upsampler") -> Tensor:
-        """U(lr): (B, 3, h, w) -> (B, 3, 4h, 4w), clamped to [0, 1]."""
+        """U(lr): (B, 3, h, w) -> (B, 3, 4h, 4w) about [0, 1]; as in the released chain, it is not clamped."""
         net = self.upsampler if start == "upsampler" and self.upsampler is not None else self.bicubic
-        return net(lr).clamp(0, 1)  # type: ignore[no-any-return]
+        return net(lr)  # type: ignore[no-any-return]
 
     def condition(self, lr: Tensor, y0: Tensor) -> Tensor:
         """What the denoiser and the predictor see besides the state: the LR image in [-1, 1], and y_0 if they were
@@ -123,7 +123,7 @@ class Restorer(nn.Module):
         """
         image = self.upsample(lr, start)
         if steps == 0:
-            return image
+            return image.clamp(0, 1)
         first: list[Tensor] = []
 
         def watch(state: StepState) -> None:

@@ -1,7 +1,7 @@
 """One file over HTTP: resumed, retried, checked and put in place by a rename.
 
     <target>.part        what has arrived so far
-    <target>.part.json   the identity (ETag) and size of what is being fetched, to resume the same file only
+    <target>.part.json   the identity (ETag or date) and size of what is being fetched, to resume the same file only
 
 The caller holds a lock: two fetches of one target at a time would share the ``.part``.
 """
@@ -52,7 +52,8 @@ class _Remote:
     """What the server says about the file: enough to know it again and to check it."""
 
     url: str
-    etag: str | None = None
+    validator: str | None = None
+    """Its strong ETag, else its date: a server sends the rest of the same file only."""
     size: int | None = None
     sha256: str | None = None
 
@@ -102,8 +103,8 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress, timeou
     request = urllib.request.Request(url, headers={"User-Agent": "lpnsr", "Accept-Encoding": "identity"})
     if before and offset:
         request.add_header("Range", f"bytes={offset}-")
-        if before.etag:
-            request.add_header("If-Range", before.etag)
+        if before.validator:
+            request.add_header("If-Range", before.validator)
     linked = _LinkedFile()
     try:
         response = urllib.request.build_opener(linked).open(request, timeout=timeout)
@@ -154,8 +155,8 @@ def _describe(
     etag = headers.get("ETag")
     stated = linked.sha256 or _sha256_in(headers.get("X-Linked-Etag")) or _sha256_in(etag)
     # A weak ETag does not promise the same bytes, so it cannot guard a resumed transfer.
-    strong = etag if etag and not etag.startswith("W/") else None
-    return _Remote(url, strong, total, stated)
+    validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    return _Remote(url, validator, total, stated)
 
 
 def _after_http_error(error: urllib.error.HTTPError, before: _Remote | None, offset: int, part: Path) -> _Remote:
@@ -206,7 +207,7 @@ def _read_note(part: Path, url: str) -> _Remote | None:
         remote = _Remote(**json.loads(_note(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return remote if remote.url == url and (remote.etag or remote.size) and part.is_file() else None
+    return remote if remote.url == url and (remote.validator or remote.size) and part.is_file() else None
 
 
 def _forget(part: Path) -> None:

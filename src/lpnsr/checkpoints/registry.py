@@ -53,10 +53,12 @@ OFFICIAL: tuple[OfficialFile, ...] = (
 )
 
 LICENCE_NOTICE = f"""\
-The autoencoder and the denoiser are ResShift's (https://github.com/zsyOAOA/ResShift), under the {S_LAB}:
-redistribution and use for non-commercial purposes only, with its notice kept; ask its authors about any other
-use. The noise predictors (https://huggingface.co/mirpri/LPNSR) are trained around ResShift's networks and are held
-to the same terms here. The SwinIR pre-upsampler (https://github.com/JingyunLiang/SwinIR) is under {APACHE}."""
+The autoencoder and the denoiser are ResShift's (https://github.com/zsyOAOA/ResShift),
+under the {S_LAB}: redistribution and use for non-commercial
+purposes only, with its notice kept; ask its authors about any other use. The noise
+predictors (https://huggingface.co/mirpri/LPNSR) are trained around ResShift's networks
+and are held to the same terms here. The SwinIR pre-upsampler
+(https://github.com/JingyunLiang/SwinIR) is under {APACHE}."""
 
 
 def official_files(predictor: Predictor = "paper") -> tuple[OfficialFile, ...]:

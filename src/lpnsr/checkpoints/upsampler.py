@@ -34,6 +34,6 @@ def with_swinir_buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         window = (math.isqrt(full[name].shape[0]) + 1) // 2
         full[f"{block}.attn.relative_position_index"] = relative_position_index(window)
         size = math.isqrt(masks[0][0]) * window if masks and masks[0] else DEFAULT_IMAGE_SIZE
-        if int(block.rsplit(".", 1)[-1]) % 2 and size > window:
+        if int(block.rsplit(".", 1)[-1]) % 2:
             full[f"{block}.attn_mask"] = window_mask(size, size, window, "full")
     return full

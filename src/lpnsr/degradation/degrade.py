@@ -29,9 +29,7 @@ def degrade(hr: Tensor, recipe: DegradationRecipe, seeds: Sequence[int]) -> Tens
     Returns (B, 3, H/scale, W/scale), clamped to [0, 1] and rounded to 8-bit levels, on the same device.
     """
     if hr.ndim != 4 or hr.shape[1] != 3 or hr.shape[2] % recipe.scale or hr.shape[3] % recipe.scale:
-        raise InputError(
-            f"degrade needs (B, 3, H, W) with H and W multiples of {recipe.scale}, got {tuple(hr.shape)}"
-        )
+        raise InputError(f"degrade needs (B, 3, H, W) with H and W multiples of {recipe.scale}, got {tuple(hr.shape)}")
     if len(seeds) != len(hr):
         raise InputError(f"degrade needs one seed per sample: {len(hr)} samples, {len(seeds)} seeds")
     return torch.cat([_degrade_one(x[None], recipe, seed) for x, seed in zip(hr, seeds, strict=True)])
@@ -153,10 +151,8 @@ def add_noise(x: Tensor, recipe: NoiseRecipe, rng: np.random.Generator, generato
 def jpeg(x: Tensor, quality: int) -> Tensor:
     """Encode and decode (1, 3, H, W) in [0, 1] as baseline JPEG at ``quality`` (1..100)."""
     array = (x[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    _, code = cv2.imencode(
-        ".jpg", np.ascontiguousarray(array[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    decoded = np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+    _, code = cv2.imencode(".jpg", np.ascontiguousarray(array[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.ascontiguousarray(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1])
     return torch.from_numpy(decoded).to(x.device).permute(2, 0, 1)[None].to(x.dtype) / 255
 
 

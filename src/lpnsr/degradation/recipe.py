@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,7 +19,7 @@ class BlurRecipe(StrictConfig):
 
     probability: Probability = 1.0
     sizes: tuple[int, int] = (3, 19)
-    kinds: dict[KernelKind, float] = {
+    kinds: Mapping[KernelKind, float] = {
         "iso": 0.45,
         "aniso": 0.25,
         "generalised_iso": 0.12,

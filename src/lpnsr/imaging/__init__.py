@@ -1,18 +1,23 @@
 """Images: files <-> arrays with all that travels along, resampling, colour fixes, tiles.
 
-Knows no network and no model.
+Knows no network and no model. Reading and writing do without torch; what needs it is imported at its first use.
 """
 
-from lpnsr.imaging.alpha import fill_transparent
-from lpnsr.imaging.colour import adain_colour_fix, wavelet_colour_fix
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
 from lpnsr.imaging.memory import available_memory
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
 from lpnsr.imaging.reading import max_pixels_allowed, read
-from lpnsr.imaging.resampling import output_size, resize
-from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles, tile_for_budget
-from lpnsr.imaging.writing import eight_bit, flatten, write, write_bytes
+from lpnsr.imaging.writing import eight_bit, flatten, remove_leftovers, write, write_bytes
+
+if TYPE_CHECKING:
+    from lpnsr.imaging.alpha import fill_transparent
+    from lpnsr.imaging.colour import adain_colour_fix, wavelet_colour_fix
+    from lpnsr.imaging.resampling import output_size, resize
+    from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles, tile_for_budget
 
 __all__ = [
     "EXTENSIONS",
@@ -34,6 +39,7 @@ __all__ = [
     "output_size",
     "plan_tiles",
     "read",
+    "remove_leftovers",
     "resize",
     "tile_for_budget",
     "to_pil",
@@ -42,3 +48,17 @@ __all__ = [
     "write",
     "write_bytes",
 ]
+
+_NEED_TORCH = {
+    "alpha": ("fill_transparent",),
+    "colour": ("adain_colour_fix", "wavelet_colour_fix"),
+    "resampling": ("output_size", "resize"),
+    "tiles": ("Blender", "Tile", "TilePlan", "plan_tiles", "tile_for_budget"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _NEED_TORCH.items():
+        if name in names:
+            return getattr(import_module(f"lpnsr.imaging.{module}"), name)
+    raise AttributeError(f"module 'lpnsr.imaging' has no attribute {name!r}")

@@ -29,17 +29,19 @@ def check_jpeg(size: tuple[int, int], bytes_: int, name: str) -> None:
 
 
 def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:
-    """Raise ImageReadError if the image data of a PNG inflates to less than its header promises."""
+    """Raise ImageReadError if the image data of a PNG fails its checksums, which Pillow does not look at, or inflates
+    to less than the header promises.
+    """
     position = file.tell()
     file.seek(24)
     depth, colour, _, _, interlaced = file.read(5)
     bits = depth * _SAMPLES[colour]
     missing = sum(rows * (1 + (columns * bits + 7) // 8) for rows, columns in _passes(*size, interlaced) if columns > 0)
     inflate = zlib.decompressobj()
-    for data in _image_data(file):
-        while data and missing > 0:
-            missing -= len(inflate.decompress(data, _CHUNK))
-            data = inflate.unconsumed_tail
+    for piece in _image_data(file, name):
+        while piece and missing > 0:
+            missing -= len(inflate.decompress(piece, _CHUNK))
+            piece = inflate.unconsumed_tail
     missing -= len(inflate.flush()) if missing > 0 else 0
     file.seek(position)
     if missing > 0:
@@ -53,18 +55,21 @@ def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
     return [(max(0, -(-(height - y) // dy)), max(0, -(-(width - x) // dx))) for x, y, dx, dy in _ADAM7]
 
 
-def _image_data(file: BinaryIO) -> Iterator[bytes]:
-    """The contents of the IDAT chunks."""
+def _image_data(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The contents of the IDAT chunks, in pieces."""
     file.seek(8)
-    while len(head := file.read(8)) == 8:
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
         length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"IEND":
-            return
-        if head[4:] == b"IDAT":
-            while length > 0 and (data := file.read(min(length, _CHUNK))):
-                length -= len(data)
-                yield data
-        file.seek(length + 4, 1)
+        if head[4:] != b"IDAT":
+            file.seek(length + 4, 1)
+            continue
+        checksum = zlib.crc32(b"IDAT")
+        while length > 0 and (data := file.read(min(length, _CHUNK))):
+            length -= len(data)
+            checksum = zlib.crc32(data, checksum)
+            yield data
+        if length == 0 and file.read(4) != checksum.to_bytes(4, "big"):
+            raise ImageReadError(f"{name}: the image data is damaged: a checksum is wrong. Get the file again")
 
 
 def _short(name: str, size: tuple[int, int]) -> ImageReadError:

@@ -7,6 +7,7 @@ Pillow decodes everything but 16-bit PNG and TIFF, of which it keeps 8 bits only
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -79,7 +80,8 @@ def _read(file: BinaryIO, name: str, limit: int) -> Photo:
     try:
         image = Image.open(file, formats=list(FORMATS))
     except Image.DecompressionBombError as error:
-        raise _too_large(name, str(error), limit) from None
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(name, f"it declares {int(pixels[0]):,} pixels" if pixels else "it is huge", limit) from None
     except UnidentifiedImageError:
         raise ImageReadError(f"{name}: {_what_it_is(file)}") from None
     except Exception as error:  # decoders of damaged headers raise anything, SyntaxError and struct.error included

@@ -15,12 +15,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that somebody writes cannot be deleted
+    fcntl = None  # type: ignore[assignment]
+
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
 from lpnsr.imaging.deep import encode_png16, encode_tiff
 from lpnsr.imaging.formats import Format, check_size, format_of
 from lpnsr.imaging.metadata import fitting_icc, sized_exif
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
 
+_TEMPORARY = ".lpnsr-*.tmp"
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"subsampling": 0, "optimize": True},
     "WEBP": {"method": 4},
@@ -45,13 +51,15 @@ def write(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = N
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Put ``data`` into the file ``path`` by an atomic rename. Raises OutputError."""
     target = Path(path)
-    temporary = target.parent / f".lpnsr-{secrets.token_hex(6)}.tmp"
+    temporary = target.parent / _TEMPORARY.replace("*", secrets.token_hex(6))
     try:
         if target.is_dir():
             raise OutputError(f"{target}: there is a folder of this name")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                with suppress(OSError):  # some network disks have no locks
+                    _lock(descriptor)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,6 +72,20 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         raise
     except (OSError, ValueError) as error:
         raise OutputError(f"{target}: {_what_failed(error, target)}") from None
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete the temporary files of writers that were killed in ``folder``; those still at work hold a lock."""
+    for path in Path(folder).glob(_TEMPORARY):
+        with suppress(OSError), path.open("rb") as file:
+            _lock(file.fileno())
+            path.unlink()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file until it is closed, by whatever death. Raises OSError if somebody else has."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _what_failed(error: OSError | ValueError, target: Path) -> str:

@@ -2,9 +2,10 @@
 
     lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) about [0, 1]
 
-The body works at LR and half LR resolution. The head shuffles to 2x, mixes, shuffles to 4x and mixes once more at full
-resolution, so that neighbouring cells of the pixel shuffle see each other and leave no grid. The result is added
-to the bilinear upsampling of the input. No normalisation: the output at a pixel depends on its neighbourhood only.
+The body works at LR and half LR resolution. The head enlarges features by bilinear interpolation and convolves at 2x
+and 4x: unlike a pixel shuffle, it has no way to treat the 16 places of a cell differently, and so leaves no grid
+where the image is flat. The result is added to the bilinear upsampling of the input. No normalisation: the output at
+a pixel depends on its neighbourhood only.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from lpnsr.networks.padding import pad_to_multiple
 
 
 class CompactConfig(StrictConfig):
-    """channels: at LR and at half LR resolution; blocks: residual blocks on the way in, in the middle, on the way out."""
+    """channels: at LR and at half LR resolution; blocks: on the way in, in the middle, on the way out."""
 
     type: Literal["compact"] = "compact"
     channels: tuple[int, int] = (64, 128)
     blocks: tuple[int, int, int] = (2, 4, 3)
-    head_channels: tuple[int, int] = (48, 12)
+    head_channels: tuple[int, int] = (32, 16)
 
 
 class ResidualBlock(nn.Module):
@@ -47,19 +48,20 @@ def residual_stack(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
 
 
-class PixelHead(nn.Module):
-    """Features at LR resolution -> image at 4x by two pixel shuffles with a convolution after each."""
+class ResizeHead(nn.Module):
+    """Features at LR resolution -> image at 4x by two bilinear enlargements with convolutions after each."""
 
     def __init__(self, channels: int, middle: int, last: int) -> None:
         super().__init__()
-        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1)
-        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1)
+        self.reduce = nn.Conv2d(channels, middle, 3, padding=1)
+        self.at_2x = nn.Conv2d(middle, middle, 3, padding=1)
+        self.at_4x = nn.Conv2d(middle, last, 3, padding=1)
         self.to_image = nn.Conv2d(last, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
-        x = F.silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
-        return self.to_image(x)
+        x = F.interpolate(F.silu(self.reduce(x)), scale_factor=2, mode="bilinear")
+        x = F.interpolate(F.silu(self.at_2x(x)), scale_factor=2, mode="bilinear")  # (B, middle, 4h, 4w)
+        return self.to_image(F.silu(self.at_4x(x)))
 
 
 class CompactUpsampler(nn.Module):
@@ -75,7 +77,7 @@ class CompactUpsampler(nn.Module):
         self.middle = residual_stack(deep, config.blocks[1])
         self.up = nn.Conv2d(deep, wide * 4, 1)
         self.leave = residual_stack(wide, config.blocks[2])
-        self.head = PixelHead(wide, *config.head_channels)
+        self.head = ResizeHead(wide, *config.head_channels)
 
     def forward(self, lr: Tensor) -> Tensor:
         x, (height, width) = pad_to_multiple(lr, 2)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
-from lpnsr.networks.compact import PixelHead, residual_stack
+from lpnsr.networks.compact import residual_stack
 from lpnsr.networks.padding import pad_to_multiple
 
 
@@ -29,6 +29,21 @@ class LiteAutoencoderConfig(StrictConfig):
     decoder_channels: int = 64
     decoder_blocks: int = 2
     head_channels: tuple[int, int] = (48, 12)
+
+
+class PixelHead(nn.Module):
+    """Features at LR resolution -> image at 4x by two pixel shuffles with a convolution after each."""
+
+    def __init__(self, channels: int, middle: int, last: int) -> None:
+        super().__init__()
+        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1)
+        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1)
+        self.to_image = nn.Conv2d(last, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
+        x = F.silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
+        return self.to_image(x)
 
 
 class LiteAutoencoder(nn.Module):

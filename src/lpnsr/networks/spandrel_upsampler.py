@@ -90,7 +90,8 @@ class SpandrelUpsampler(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         batch, channels, height, width = lr.shape
         right, bottom = self._requirements.get_padding(width, height)
-        image = pad_to_size(lr, height + bottom, width + right)
+        # Some networks scale their input in place: they are given a copy.
+        image = pad_to_size(lr.clone(), height + bottom, width + right)
         if self._grey:
             image = image.reshape(batch * channels, 1, height + bottom, width + right)
         out: Tensor = self._call(self._net, image)[..., : SCALE * height, : SCALE * width]

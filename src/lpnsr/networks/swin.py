@@ -63,9 +63,7 @@ def window_mask(height: int, width: int, window: int, kind: MaskKind) -> Tensor:
 def _cached_mask(
     height: int, width: int, window: int, kind: MaskKind, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    # An inference-mode tensor would outlive its block here and then be refused by a later training step.
-    with torch.inference_mode(False):
-        return window_mask(height, width, window, kind)[:, None].to(device=device, dtype=dtype)
+    return window_mask(height, width, window, kind)[:, None].to(device=device, dtype=dtype)
 
 
 class WindowAttention(nn.Module):

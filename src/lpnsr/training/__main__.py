@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 import torch
+
 from lpnsr.training.data import PairPool, find_images
 from lpnsr.training.loop import Budget, Loop
 from lpnsr.training.parts import PART_OF, export, load_part
@@ -39,7 +40,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = load_recipe(options.recipe)
     if options.stage == "export":
-        return export(recipe, options.out, options.out / "model")
+        export(recipe, options.out, options.out / "model")
+        return
     folder = options.out / options.stage
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)

@@ -33,9 +33,7 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
 class PairPool:
     """Degraded pairs as memory-mapped uint8: hr (N, c, c, 3) and lr (N, c/4, c/4, 3), made once in ``folder``."""
 
-    def __init__(
-        self, images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2
-    ) -> None:
+    def __init__(self, images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         hr_path, lr_path = folder / "hr.npy", folder / "lr.npy"
         if not lr_path.exists():
@@ -53,11 +51,7 @@ class PairPool:
         workers: int,
     ) -> None:
         counts = np.bincount(np.arange(recipe.pool) % len(images), minlength=len(images))
-        jobs = [
-            (path, int(n), recipe, (seed, i))
-            for i, (path, n) in enumerate(zip(images, counts, strict=True))
-            if n
-        ]
+        jobs = [(path, int(n), recipe, (seed, i)) for i, (path, n) in enumerate(zip(images, counts, strict=True)) if n]
         hr: list[NDArray[np.uint8]] = []
         lr: list[NDArray[np.uint8]] = []
         with ProcessPoolExecutor(workers) as pool:
@@ -66,9 +60,7 @@ class PairPool:
                     hr.append(pair[0])
                     lr.append(pair[1])
         if not hr:
-            raise TrainingError(
-                f"none of the {len(images)} images is at least {recipe.crop} px on both sides"
-            )
+            raise TrainingError(f"none of the {len(images)} images is at least {recipe.crop} px on both sides")
         for path, arrays in ((hr_path, hr), (lr_path, lr)):
             part = path.with_suffix(".part")
             with part.open("wb") as file:
@@ -78,7 +70,8 @@ class PairPool:
     def batch(self, seed: int, step: int, size: int, patch: int) -> tuple[Tensor, Tensor]:
         """The pairs of one step: hr (size, 3, patch, patch) and lr (size, 3, patch/4, patch/4), float32 in [0, 1]."""
         rng = np.random.default_rng((seed, step))
-        hr, lr = [], []
+        hr: list[NDArray[np.uint8]] = []
+        lr: list[NDArray[np.uint8]] = []
         for index in rng.integers(0, len(self.hr), size):
             top, left = rng.integers(0, (self.hr.shape[1] - patch) // 4 + 1, 2)
             turn, flip = int(rng.integers(4)), bool(rng.integers(2))
@@ -109,11 +102,9 @@ def _pairs_of(
     cv2.setNumThreads(1)
     data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if data is None or min(data.shape[:2]) < recipe.crop:
-        log.warning(
-            "%s: passed over (%s)", path, "unreadable" if data is None else f"{data.shape[1]}x{data.shape[0]}"
-        )
+        log.warning("%s: passed over (%s)", path, "unreadable" if data is None else f"{data.shape[1]}x{data.shape[0]}")
         return None
-    photo = data[..., ::-1]
+    photo = data[..., ::-1].astype(np.uint8)
     rng = np.random.default_rng(seed)
     names, odds = list(recipe.degradations), np.array(list(recipe.degradations.values()))
     hr, lr = [], []

@@ -16,15 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.errors import TrainingError
-from lpnsr.networks.discriminator import PatchDiscriminator, UNetDiscriminator
+from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
 from lpnsr.training.data import PairPool
-from lpnsr.training.losses import hinge_discriminator, hinge_generator, perceptual
-from lpnsr.training.lpips import LPIPS
+from lpnsr.training.losses import View, hinge_discriminator, hinge_generator
+from lpnsr.training.lpips import LPIPS, TAP_CHANNELS
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.stages import Stage
 
 log = logging.getLogger(__name__)
 _BAD_STEPS_ALLOWED = 20
+_SEEN = TAP_CHANNELS[:5]  # the deeper taps repeat what these say
+_D_BETAS = (0.5, 0.99)  # more momentum makes the two players circle each other
 
 
 @dataclass(frozen=True)
@@ -39,28 +41,23 @@ class Budget:
 class Loop:
     """Trains ``stage`` on ``pool``; everything that a resumed run needs is in ``state_dict``."""
 
-    def __init__(
-        self, stage: Stage, pool: PairPool, folder: Path, seed: int, device: torch.device, bf16: bool
-    ) -> None:
+    def __init__(self, stage: Stage, pool: PairPool, folder: Path, seed: int, device: torch.device, bf16: bool) -> None:
         self.stage, self.pool, self.folder, self.seed, self.device = stage, pool, folder, seed, device
         self.recipe = stage.recipe
         self.bf16 = bf16
-        stage.to(device, memory_format=torch.channels_last)
-        self.lpips = LPIPS().to(device, memory_format=torch.channels_last)
+        _place(stage, device)
+        self.lpips = LPIPS()
+        _place(self.lpips, device)
         self.ema = copy.deepcopy(stage.trained).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             stage.trained.parameters(), self.recipe.learning_rate, self.recipe.betas, weight_decay=0.0
         )
         self.discriminator: nn.Module | None = None
         if self.recipe.gan:
-            self.discriminator = make_discriminator(self.recipe.gan).to(
-                device, memory_format=torch.channels_last
-            )
+            self.discriminator = make_discriminator(self.recipe.gan)
+            _place(self.discriminator, device)
             self.d_optimiser = torch.optim.AdamW(
-                self.discriminator.parameters(),
-                self.recipe.gan.learning_rate,
-                self.recipe.betas,
-                weight_decay=0.0,
+                self.discriminator.parameters(), self.recipe.gan.learning_rate, _D_BETAS, weight_decay=0.0
             )
         self.step = 0
         self.bad_steps = 0
@@ -75,10 +72,7 @@ class Loop:
         if step < r.warmup:
             return r.learning_rate * (step + 1) / r.warmup
         done = min(1.0, (step - r.warmup) / max(1, r.steps - r.warmup))
-        return (
-            r.final_learning_rate
-            + (r.learning_rate - r.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
-        )
+        return r.final_learning_rate + (r.learning_rate - r.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
 
     def run(self, budget: Budget) -> None:
         """Train until the recipe's last step or the end of the budget; saves at the end."""
@@ -108,29 +102,30 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         gan = self.recipe.gan if self.recipe.gan and self.step >= self.recipe.gan.start else None
+        view, discriminator = View(), self.discriminator
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             outcome = self.stage(hr, lr)
             losses = dict(outcome.extra)
             losses["pixel"] = self.recipe.pixel * F.l1_loss(outcome.sr.float(), outcome.hr)
-            if self.recipe.lpips:
-                losses["lpips"] = self.recipe.lpips * perceptual(self.lpips, outcome.sr, outcome.hr)
-            if gan and self.discriminator:
-                self.discriminator.requires_grad_(False)
-                losses["gan"] = gan.weight * hinge_generator(self.discriminator(outcome.sr))
+            fake, real = view(outcome.sr), view(outcome.hr)
+            fake_taps, real_taps = self.lpips.taps(fake), self.lpips.taps(real)
+            losses["lpips"] = self.recipe.lpips * self.lpips.distance(fake_taps, real_taps).mean()
+            if gan and discriminator:
+                discriminator.requires_grad_(False).eval()
+                losses["gan"] = gan.weight * hinge_generator(discriminator(fake, fake_taps[: len(_SEEN)]))
             total = torch.stack([value.float() for value in losses.values()]).sum()
         if not self._step(total, self.optimiser, self.stage.trained):
             return {}
         for kept, new in zip(self.ema.parameters(), self.stage.trained.parameters(), strict=True):
             kept.lerp_(new.detach(), 1 - min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
         report = {name: float(value.detach()) for name, value in losses.items()}
-        if gan and self.discriminator:
-            self.discriminator.requires_grad_(True)
+        if gan and discriminator:
+            discriminator.requires_grad_(True).train()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                real, fake = self.discriminator(
-                    torch.cat([outcome.hr, outcome.sr.detach().to(hr.dtype)])
-                ).chunk(2)
-                loss = hinge_discriminator(real, fake)
-            self._step(loss, self.d_optimiser, self.discriminator)
+                both = [torch.cat([r, f.detach()]) for r, f in zip([real, *real_taps], [fake, *fake_taps], strict=True)]
+                logits = [map_.chunk(2) for map_ in discriminator(both[0], both[1 : len(_SEEN) + 1])]
+                loss = hinge_discriminator([pair[0] for pair in logits], [pair[1] for pair in logits])
+            self._step(loss, self.d_optimiser, discriminator)
             report["discriminator"] = float(loss.detach())
         return report
 
@@ -151,9 +146,7 @@ class Loop:
         return True
 
     def _log(self, values: dict[str, float], seconds: float) -> None:
-        row = {"step": self.step, "seconds_per_step": round(seconds, 4)} | {
-            k: round(v, 5) for k, v in values.items()
-        }
+        row = {"step": self.step, "seconds_per_step": round(seconds, 4)} | {k: round(v, 5) for k, v in values.items()}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         log.info("%s", "  ".join(f"{k} {v}" for k, v in row.items()))
@@ -191,8 +184,12 @@ class Loop:
             self.d_optimiser.load_state_dict(state["d_optimiser"])
 
 
+def _place(net: nn.Module, device: torch.device) -> None:
+    net.to(device).to(memory_format=torch.channels_last)
+
+
 def make_discriminator(recipe: GanRecipe) -> nn.Module:
     """The recipe's discriminator."""
-    if recipe.kind == "unet":
-        return UNetDiscriminator(recipe.channels)
-    return PatchDiscriminator(recipe.channels)
+    if recipe.kind == "feature":
+        return FeatureDiscriminator(_SEEN, recipe.channels)
+    return (UNetDiscriminator if recipe.kind == "unet" else PatchDiscriminator)(recipe.channels)

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lpnsr.training.lpips import LPIPS
+_ZOOMS = (0.625, 0.75, 0.875, 1.0, 1.125)
 
 
-def perceptual(lpips: LPIPS, sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean LPIPS under a random view: shifted by 0..3 px, flipped, transposed, colours permuted.
+class View:
+    """A random view of a batch: zoomed, shifted by 0..3 px, flipped, transposed, colours permuted.
 
-    A fixed network has blind spots that a generator finds, a pattern locked to its strides above all; the same
-    random view of both images moves them about (E-LPIPS, Kettunen et al. 2019).
+    A fixed network has blind spots that a generator finds, above all patterns locked to its strides. Looking at both
+    images through the same random view moves them about (E-LPIPS, Kettunen et al. 2019).
     """
-    top, left, flip, turn = (int(n) for n in torch.randint(0, 4, (4,)))
-    colours = torch.randperm(3)
 
-    def view(image: Tensor) -> Tensor:
-        height, width = image.shape[-2] - 3, image.shape[-1] - 3  # one size, whatever the shift
-        image = (image * 2 - 1)[:, colours, top : top + height, left : left + width]
-        image = image.flip(-1) if flip & 1 else image
-        image = image.transpose(-1, -2) if turn & 1 else image
+    def __init__(self) -> None:
+        self.top, self.left, self.flip, self.turn = (int(n) for n in torch.randint(0, 4, (4,)))
+        self.zoom = _ZOOMS[int(torch.randint(len(_ZOOMS), ()))]
+        self.colours = torch.randperm(3)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, h, w) in [-1, 1], sides multiples of 16 for H, W multiples of 128."""
+        height, width = image.shape[-2] - 4, image.shape[-1] - 4  # one size, whatever the shift
+        image = (image.float() * 2 - 1)[:, self.colours, self.top : self.top + height, self.left : self.left + width]
+        size = [round((side + 4) * self.zoom) for side in (height, width)]
+        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = image.flip(-1) if self.flip & 1 else image
+        image = image.transpose(-1, -2) if self.turn & 1 else image
         return image.contiguous(memory_format=torch.channels_last)
 
-    return lpips(view(sr), view(hr)).mean()
+
+def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean over the logit maps of  mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))."""
+    each = [F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(each).mean()
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))."""
-    return F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
-
-
-def hinge_generator(fake: Tensor) -> Tensor:
-    """-mean(D(fake))."""
-    return -fake.float().mean()
+def hinge_generator(fake: Sequence[Tensor]) -> Tensor:
+    """Mean over the logit maps of  -mean(D(fake))."""
+    return -torch.stack([f.float().mean() for f in fake]).mean()

@@ -13,6 +13,7 @@ _FIRE_POOLS = (3, 6, 9)
 _FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192)}
 _FIRES |= {10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}
 _TAPS = (1, 4, 7, 9, 10, 11, 12)
+TAP_CHANNELS = (64, 128, 256, 384, 384, 512, 512)
 
 
 class _Fire(nn.Module):
@@ -63,15 +64,17 @@ class LPIPS(nn.Module):
                 maps.append(x)
         return maps
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """(B, 3, H, W), (B, 3, H, W) -> (B,)."""
-        total = a.new_zeros(len(a), dtype=torch.float32)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and b.requires_grad):
-            references = self.taps(b)
-        for index, (x, y) in enumerate(zip(self.taps(a), references, strict=True)):
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """LPIPS of two lists of ``taps``: (B,)."""
+        total = torch.zeros(len(a[0]), device=a[0].device)
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
             difference = (_unit(x) - _unit(y)) ** 2
             total = total + F.conv2d(difference, getattr(self, f"head{index}")).float().mean((1, 2, 3))
         return total
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, 3, H, W) in [-1, 1] -> (B,)."""
+        return self.distance(self.taps(a), self.taps(b))
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +27,7 @@ class DataRecipe(StrictConfig):
 
     crop: int = 256
     pool: int = 6000
-    degradations: dict[str, float] = {"real": 1.0}
+    degradations: Mapping[str, float] = {"real": 1.0}
 
 
 class GanRecipe(StrictConfig):
@@ -37,9 +38,9 @@ class GanRecipe(StrictConfig):
 
     weight: Weight = 0.1
     start: int = 0
-    kind: Literal["unet", "patch"] = "unet"
-    channels: int = 32
-    learning_rate: Positive = 2e-4
+    kind: Literal["feature", "unet", "patch"] = "feature"
+    channels: int = 64
+    learning_rate: Positive = 5e-4
     begin_with: StageName | None = None
 
 
@@ -64,7 +65,7 @@ class StageRecipe(StrictConfig):
     latent: Weight = 0.0
     image_loss_below: int = 10**6
     gan: GanRecipe | None = None
-    start_from: dict[Literal["bicubic", "upsampler"], float] = {"upsampler": 1.0}
+    start_from: Mapping[Literal["bicubic", "upsampler"], float] = {"upsampler": 1.0}
 
 
 class Recipe(StrictConfig):
@@ -73,7 +74,7 @@ class Recipe(StrictConfig):
     seed: int = 0
     networks: dict[str, dict[str, Any]]
     chain: dict[str, Any]
-    inference: dict[str, Any] = {}
+    inference: Mapping[str, Any] = {}
     data: DataRecipe = DataRecipe()
     stages: dict[StageName, StageRecipe]
 

@@ -5,18 +5,21 @@ A stage maps a pair (hr, lr), both in [0, 1], to an ``Outcome``. The loop knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpnsr.checkpoints import PartName
 from lpnsr.diffusion import Schedule, q_sample
 from lpnsr.networks import build
 from lpnsr.restoration import Restorer
 from lpnsr.training.parts import PART_OF
 from lpnsr.training.recipe import Recipe, StageName, StageRecipe
+
 
 @dataclass
 class Outcome:
@@ -30,16 +33,16 @@ class Outcome:
 class Stage(nn.Module):
     """The part in training and the frozen parts around it, as one restorer where there is a chain."""
 
-    def __init__(self, name: StageName, recipe: Recipe, frozen: dict[str, nn.Module]) -> None:
+    def __init__(self, name: StageName, recipe: Recipe, frozen: Mapping[PartName, nn.Module]) -> None:
         super().__init__()
         self.name = name
         self.recipe: StageRecipe = recipe.stages[name]
-        self.trained = build(recipe.networks[PART_OF[name]])
+        self.trained: Any = build(recipe.networks[PART_OF[name]])
         for part in frozen.values():
             part.requires_grad_(False).eval()
         self.restorer: Restorer | None = None
         if frozen:
-            parts = frozen | {PART_OF[name]: self.trained}
+            parts = {**frozen, PART_OF[name]: self.trained}
             self.restorer = Restorer(Schedule.geometric(**recipe.chain), **parts)
 
     def forward(self, hr: Tensor, lr: Tensor) -> Outcome:
@@ -75,12 +78,8 @@ class Stage(nn.Module):
             x0, y0 = self.restorer.encode(hr), self._start(self.restorer, lr)
         steps = torch.randint(schedule.steps, (len(hr),)).tolist()
         noise = torch.randn_like(x0)
-        scaled = torch.stack(
-            [
-                schedule.input_scale(t) * q_sample(schedule, *sample, t, n)
-                for *sample, t, n in zip(x0, y0, steps, noise, strict=True)
-            ]
-        )
+        states = [q_sample(schedule, *sample) for sample in zip(x0, y0, steps, noise, strict=True)]
+        scaled = torch.stack([schedule.input_scale(t) * x_t for t, x_t in zip(steps, states, strict=True)])
         t = torch.tensor(steps, device=hr.device)
         prediction = self.trained(scaled, t, self.restorer.condition(lr, y0))
         mse = F.mse_loss(prediction.float(), x0.float())

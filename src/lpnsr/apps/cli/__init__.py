@@ -1,0 +1,77 @@
+"""The ``lpnsr`` command. Only what its help needs is imported here; torch comes with the command that uses it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lpnsr.apps.cli import models, upscale
+from lpnsr.errors import ConfigError, LpnsrError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class _Guarded(TyperGroup):
+    """Turns what a command raises into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _stop("interrupted", INTERRUPTED) from None
+        except LpnsrError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise _stop(f"error: {error}", USAGE if isinstance(error, ConfigError) else FAILED) from None
+        except Exception as error:
+            ours = type(error).__module__.split(".")[0] not in ("click", "typer")
+            if ctx.params.get("debug") or not ours or isinstance(error, BrokenPipeError):
+                raise
+            text = " ".join(str(error).split()) or "no message"
+            raise _stop(
+                f"error: unexpected {type(error).__name__}: {text}\n"
+                "This is a bug. Please report it with the output of: lpnsr --debug " + " ".join(sys.argv[1:]),
+                FAILED,
+            ) from None
+
+
+def _stop(message: str, code: int) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lpnsr import __version__
+
+        typer.echo(f"lpnsr {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_Guarded,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(upscale.upscale)
+app.add_typer(models.app, name="models")
+
+
+@app.callback()
+def lpnsr(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of short messages.")] = False,
+) -> None:
+    """4x super-resolution of real photographs in four diffusion steps."""
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    app()

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from lpnsr.errors import CheckpointError, ConfigError, LicenceError, LpnsrError
 
@@ -70,12 +69,8 @@ def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
         if as_json:
             _print_json([{"name": m.name, "available": m.available, "where": m.where} for m in models])
             return
-        table = Table(box=None, pad_edge=False)
-        for column in ("name", "available", "where"):
-            table.add_column(column, overflow="fold")
         for model in models:
-            table.add_row(escape(model.name), "yes" if model.available else "no", escape(model.where))
-        Console().print(table)
+            typer.echo(f"{model.name:<14} {'available' if model.available else 'absent':<10} {model.where}")
 
 
 @app.command()

@@ -1,0 +1,174 @@
+"""What is read and where it goes, settled before anything starts."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lpnsr.errors import ConfigError
+from lpnsr.imaging import EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How results are named. output: a folder, or a file for one image. ext: auto or an extension."""
+
+    output: str
+    suffix: str = ""
+    ext: str = "auto"
+    compare: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image: read ``source``, write ``target`` and, if wanted, the before/after picture ``compare``."""
+
+    source: Path
+    target: Path
+    compare: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    source: Path
+    relative: Path  # its place below the output folder
+
+
+def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[Task]:
+    """The tasks for files, folders and patterns, in the order given and natural order within.
+
+    A path that does not exist becomes a task too, so that it is reported without stopping the others.
+    Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
+    replace an input.
+    """
+    found = [item for text in inputs for item in _expand(text, Path(naming.output), recursive)]
+    if not found:
+        hint = "" if recursive else " (--recursive enters the folders in folders)"
+        raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
+    found = list({(os.path.realpath(item.source), item.relative): item for item in found}.values())
+    if len(found) == 1 and not Path(inputs[0]).is_dir() and _names_a_file(naming.output):
+        tasks = [_as_file(found[0], naming)]
+    else:
+        tasks = [_in_folder(item, naming) for item in found]
+    if naming.compare:
+        tasks = _with_compare(tasks)
+    _check_collisions(tasks)
+    _check_inputs_are_safe(tasks)
+    return tasks
+
+
+def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
+    """Sort key: photo2 before photo10, whatever the case."""
+    return [
+        [
+            (0, int(piece), "") if piece.isdecimal() else (1, 0, piece)
+            for piece in re.split(r"(\d+)", part.casefold())
+            if piece
+        ]
+        for part in (*path.parts, path.name)
+    ]
+
+
+def _expand(text: str, output: Path, recursive: bool) -> list[_Found]:
+    path = Path(text)
+    if path.is_dir():
+        return _images_below(path, output, recursive)
+    if not os.path.lexists(path) and glob.has_magic(text):
+        matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_key)  # noqa: PTH207 (text may be absolute)
+        return [item for match in matches for item in _expand(str(match), output, recursive)]
+    return [_Found(path, Path(path.name))]
+
+
+def _images_below(folder: Path, output: Path, recursive: bool) -> list[_Found]:
+    """The images of a folder, by extension; hidden ones and, inside it, the output folder are left out."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        here = Path(root)
+        folders[:] = [name for name in folders if recursive and name[0] != "." and not _same(here / name, output)]
+        for name in names:
+            if name[0] != "." and Path(name).suffix.lower() in EXTENSIONS:
+                found.append(_Found(here / name, (here / name).relative_to(folder)))
+    return sorted(found, key=lambda item: natural_key(item.relative))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
+def _names_a_file(output: str) -> bool:
+    return not output.endswith(("/", os.sep)) and not Path(output).is_dir() and Path(output).suffix != ""
+
+
+def _as_file(item: _Found, naming: Naming) -> Task:
+    target = Path(naming.output)
+    if naming.suffix or naming.ext != "auto":
+        raise ConfigError(f"-o {target} names the result in full; --suffix and --ext need a folder there")
+    if target.suffix.lower() not in EXTENSIONS:
+        raise ConfigError(
+            f"-o {target}: {target.suffix} is no format that can be written; use one of {', '.join(EXTENSIONS)}, "
+            "or end the name with / if it is a folder"
+        )
+    return Task(item.source, target)
+
+
+def _in_folder(item: _Found, naming: Naming) -> Task:
+    folder = Path(naming.output)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"-o {folder} is a file; several inputs need a folder")
+    if not folder.exists() and folder.suffix.lower() in EXTENSIONS:
+        raise ConfigError(f"-o {folder} names one file; several inputs or a folder need a folder")
+    extension = "." + naming.ext.lower().removeprefix(".")
+    if naming.ext == "auto":
+        extension = item.source.suffix if item.source.suffix.lower() in EXTENSIONS else ".png"
+    elif extension not in EXTENSIONS:
+        raise ConfigError(f"--ext {naming.ext}: choose auto, {', '.join(e[1:] for e in EXTENSIONS)}")
+    target = folder / item.relative.with_name(item.relative.stem + naming.suffix + extension)
+    return Task(item.source, target)
+
+
+def _with_compare(tasks: list[Task]) -> list[Task]:
+    """Name the before/after pictures: x.compare.png for x.jpg, or x.jpg.compare.png where there is an x.png too."""
+    stems = Counter(task.target.with_suffix("") for task in tasks)
+    return [
+        replace(task, compare=target.with_name((target.stem if stems[stem] == 1 else target.name) + ".compare.png"))
+        for task in tasks
+        for target, stem in [(task.target, task.target.with_suffix(""))]
+    ]
+
+
+def _check_collisions(tasks: list[Task]) -> None:
+    writers: dict[str, Path] = {}
+    for task in tasks:
+        for path in (task.target, task.compare):
+            if path is None:
+                continue
+            key = os.path.normcase(os.path.realpath(path))
+            if key in writers:
+                raise ConfigError(
+                    f"{writers[key]} and {task.source} would both be written to {path}; rename one of them, or use "
+                    "separate output folders"
+                )
+            writers[key] = task.source
+
+
+def _check_inputs_are_safe(tasks: list[Task]) -> None:
+    inputs = {found: task.source for task in tasks if (found := _identity(task.source))}
+    for task in tasks:
+        for path in (task.target, task.compare):
+            identity = _identity(path) if path is not None else None
+            replaced = inputs.get(identity) if identity else None
+            if replaced is not None:
+                raise ConfigError(f"{path} would overwrite the input {replaced}; choose another folder or a --suffix")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells whether two paths are one file, through links and all."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,129 @@
+"""What the user sees: bars on a terminal, plain lines elsewhere, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lpnsr.apps.cli.plan import Task
+from lpnsr.errors import LpnsrWarning
+
+
+@dataclass
+class Outcome:
+    """How a task ended."""
+
+    task: Task
+    status: Literal["done", "skipped", "failed"] = "done"
+    error: str | None = None
+    seconds: float = 0.0
+    height: int | None = None
+    width: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "input": str(self.task.source),
+            "output": str(self.task.target),
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+        }
+        if self.status == "done":
+            record |= {"width": self.width, "height": self.height}
+            if self.task.compare is not None:
+                record["compare"] = str(self.task.compare)
+        return record | ({"error": self.error} if self.error else {})
+
+
+class Report:
+    """A context in which outcomes and progress are shown. Messages go to standard error, JSON to standard output."""
+
+    def __init__(self, total: int, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.total = total
+        self.as_json = as_json
+        self.quiet = quiet
+        self.outcomes: list[Outcome] = []
+        self._started = time.monotonic()
+        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+        self._images: TaskID = self._bars.add_task("images", total=total)
+        self._tiles: TaskID = self._bars.add_task("tiles", total=None, visible=False)
+        self._warnings = warnings.catch_warnings()
+
+    @property
+    def failed(self) -> int:
+        return sum(outcome.status == "failed" for outcome in self.outcomes)
+
+    def __enter__(self) -> Self:
+        self._warnings.__enter__()
+        warnings.simplefilter("always", LpnsrWarning)
+        warnings.showwarning = self._warn  # type: ignore[assignment]
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._bars.stop()
+        self._warnings.__exit__(None, None, None)
+        if kind is None:
+            self._summary()
+
+    def loading(self, model: str) -> None:
+        self._bars.update(self._tiles, description=f"loading {model}", visible=True)
+
+    def started(self, task: Task) -> None:
+        self._bars.reset(self._tiles, description=task.source.name, total=None, visible=True)
+
+    def tiles(self, progress: Any) -> None:
+        """Callback of the upscaler: ``progress.done`` of ``progress.total`` tiles."""
+        self._bars.update(self._tiles, completed=progress.done, total=progress.total)
+        self._bars.update(self._images, completed=len(self.outcomes) + progress.done / max(1, progress.total))
+
+    def finished(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._bars.update(self._images, completed=len(self.outcomes))
+        if self.as_json:
+            print(json.dumps(outcome.as_json()), flush=True)  # in ASCII: any name, any locale
+        if outcome.status == "failed":
+            self._say(f"error: {outcome.error}")
+        elif not self.quiet and not self.as_json:
+            self._say(_line(outcome))
+
+    def _summary(self) -> None:
+        counts = {name: sum(o.status == name for o in self.outcomes) for name in ("done", "skipped", "failed")}
+        seconds = time.monotonic() - self._started
+        if self.as_json:
+            print(json.dumps({"status": "summary", **counts, "seconds": round(seconds, 3)}), flush=True)
+        if self.total > 1 and (counts["failed"] or not (self.quiet or self.as_json)):
+            self._say(
+                ", ".join(f"{number} {name}" for name, number in counts.items() if number) + f" in {seconds:.1f} s"
+            )
+            for outcome in self.outcomes:
+                if outcome.status == "failed":
+                    self._say(f"  failed: {outcome.error}")
+
+    def _warn(self, message: Warning | str, category: type[Warning], *_rest: Any) -> None:
+        if issubclass(category, LpnsrWarning) and not self.quiet:
+            self._say(f"warning: {message}")
+
+    def _say(self, text: str) -> None:
+        self._bars.console.print(text)
+        sys.stderr.flush()
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.status == "skipped":
+        return f"{outcome.task.target} is there already"
+    size = f"{outcome.width} x {outcome.height}"
+    return f"{outcome.task.source} -> {outcome.task.target} ({size}, {outcome.seconds:.1f} s)"

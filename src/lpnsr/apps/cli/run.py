@@ -1,0 +1,173 @@
+"""Tasks -> files: reading and writing in threads around the model, results in the tasks' order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lpnsr.apps.cli.plan import Task
+from lpnsr.apps.cli.report import Outcome, Report
+from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
+from lpnsr.imaging import Photo, check_size, max_pixels_allowed, read, remove_leftovers, write
+
+_GROWTH = 16  # how many times the input's limit of pixels a result may have
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do with each task. model: arguments of ``Upscaler.from_pretrained``. size: of ``output_size``.
+
+    options: the others of ``Upscaler.upscale_photo``.
+    """
+
+    model: dict[str, Any]
+    size: dict[str, Any] = field(default_factory=lambda: {"scale": 4.0})
+    options: dict[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+    skip_existing: bool = False
+    quality: int | None = None
+    max_pixels: int | None = None
+    jobs: int = 2
+    debug: bool = False
+
+
+def run(tasks: list[Task], request: Request, *, as_json: bool = False, quiet: bool = False) -> int:
+    """Do all tasks; return how many failed. Raises what concerns them all: a model that cannot be loaded, options."""
+    max_pixels_allowed(request.max_pixels)
+    for folder in {task.target.parent for task in tasks}:
+        remove_leftovers(folder)
+    with Report(len(tasks), as_json=as_json, quiet=quiet) as report:
+        for outcome in _Worker(request, report).outcomes(tasks):
+            report.finished(outcome)
+        return report.failed
+
+
+class _Skipped(Exception):  # noqa: N818 (not an error)
+    """The result is there already."""
+
+
+class _Worker:
+    def __init__(self, request: Request, report: Report) -> None:
+        self.request = request
+        self.report = report
+
+    @cached_property
+    def upscaler(self) -> Any:
+        """Loaded when the first image has been read: files that cannot be read are reported at once."""
+        from lpnsr.pipeline import Upscaler
+
+        self.report.loading(self.request.model["model"])
+        chosen = {key: value for key, value in self.request.model.items() if key != "model"}
+        return Upscaler.from_pretrained(self.request.model["model"], **chosen)
+
+    def outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
+        """One outcome a task, in order; at most ``jobs`` images wait on either side of the model."""
+        jobs = self.request.jobs
+        reads: deque[Future[Photo]] = deque()
+        writes: deque[tuple[Outcome, Future[None] | None]] = deque()
+        readers, writers = ThreadPoolExecutor(jobs), ThreadPoolExecutor(jobs)
+        try:
+            reads.extend(readers.submit(self._read, task) for task in tasks[:jobs])
+            for number, task in enumerate(tasks):
+                writes.append(self._process(task, reads.popleft(), writers))
+                if number + jobs < len(tasks):
+                    reads.append(readers.submit(self._read, tasks[number + jobs]))
+                while writes and (len(writes) > jobs or _is_done(writes[0][1])):
+                    yield self._settled(*writes.popleft())
+            while writes:
+                yield self._settled(*writes.popleft())
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown()  # what is computed is also written
+
+    def _read(self, task: Task) -> Photo:
+        if os.path.lexists(task.target) and not self.request.overwrite:
+            if self.request.skip_existing:
+                raise _Skipped
+            raise OutputError(f"{task.target} exists already; use --overwrite or --skip-existing")
+        return read(task.source, max_pixels=self.request.max_pixels)
+
+    def _process(
+        self, task: Task, reading: Future[Photo], writers: ThreadPoolExecutor
+    ) -> tuple[Outcome, Future[None] | None]:
+        """Upscale one image and start writing it; outcomes that are settled here come without a future."""
+        started = time.monotonic()
+        outcome = Outcome(task)
+        try:
+            photo = reading.result()
+            height, width = self._result_size(task, photo)
+        except _Skipped:
+            outcome.status = "skipped"
+            return outcome, None
+        except Exception as error:
+            self._failed(outcome, error)
+            return outcome, None
+        upscaler = self.upscaler  # what goes wrong here concerns every task
+        self.report.started(task)
+        try:
+            result = upscaler.upscale_photo(
+                photo, height=height, width=width, callback=self.report.tiles, **self.request.options
+            )
+        except ConfigError:
+            raise
+        except Exception as error:
+            self._failed(outcome, error)
+            return outcome, None
+        outcome.height, outcome.width = height, width
+        outcome.seconds = time.monotonic() - started
+        return outcome, writers.submit(self._write, task, photo, result)
+
+    def _result_size(self, task: Task, photo: Photo) -> tuple[int, int]:
+        from lpnsr.imaging import output_size  # imports torch, which refused arguments should not wait for
+
+        height, width = output_size((photo.height, photo.width), **self.request.size)
+        limit = _GROWTH * max_pixels_allowed(self.request.max_pixels)
+        if height * width > limit:
+            raise InputError(
+                f"{task.source}: the result would have {width} x {height} pixels, and {limit:,} is the limit; choose a "
+                "smaller size, or raise the limit with --max-pixels"
+            )
+        check_size(task.target, height, width)
+        return height, width
+
+    def _settled(self, outcome: Outcome, writing: Future[None] | None) -> Outcome:
+        """``outcome`` once its files are written."""
+        if writing is not None:
+            try:
+                writing.result()
+            except Exception as error:
+                self._failed(outcome, error)
+        return outcome
+
+    def _failed(self, outcome: Outcome, error: Exception) -> None:
+        """Note what went wrong with one image, so that the others go on."""
+        if isinstance(error, LpnsrError):
+            message = str(error)
+        elif isinstance(error, MemoryError):
+            message = f"{outcome.task.source}: not enough memory"
+        elif self.request.debug:
+            raise error
+        else:
+            text = " ".join(str(error).split())
+            message = f"{outcome.task.source}: unexpected {type(error).__name__}: {text} (lpnsr --debug shows where)"
+        outcome.status, outcome.error = "failed", message
+
+    def _write(self, task: Task, photo: Photo, result: Photo) -> None:
+        with suppress(OSError):  # writing into it says what is wrong
+            task.target.parent.mkdir(parents=True, exist_ok=True)
+        if task.compare is not None:
+            from lpnsr.apps.cli.compare import before_after
+
+            write(before_after(photo, result), task.compare)
+        write(result, task.target, quality=self.request.quality)  # last: its presence says that all is done
+
+
+def _is_done(writing: Future[None] | None) -> bool:
+    return writing is None or writing.done()

@@ -1,0 +1,150 @@
+"""Resampling, output sizes, and colours under transparent pixels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lpnsr.errors import ConfigError
+from lpnsr.imaging import fill_transparent, output_size, resize
+
+SIDES = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, SIDES, SIDES, st.sampled_from([np.uint8, np.uint16]), st.integers(0, 65535))
+def test_resize_keeps_a_constant_exactly(height, width, new_height, new_width, dtype, value):
+    value &= np.iinfo(dtype).max
+    out = resize(np.full((height, width, 3), value, dtype), (new_height, new_width))
+    assert out.shape == (new_height, new_width, 3)
+    assert out.dtype == dtype
+    assert (out == value).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_shrinking_keeps_the_mean_and_does_not_alias(dtype):
+    top = np.iinfo(dtype).max
+    stripes = np.zeros((64, 64, 1), dtype)
+    stripes[:, ::2] = top  # the finest pattern: point sampling would make it all black or all white
+    out = resize(stripes, (16, 16))
+    assert abs(float(out.mean()) - top / 2) < 0.01 * top
+    assert out.std() < 0.02 * top
+
+
+def test_resize_agrees_with_pillow_in_8_bits():
+    pixels = np.random.default_rng(0).integers(60, 190, (40, 60, 3), dtype=np.uint8)  # nothing to clip
+    for size in ((17, 23), (80, 90), (160, 240)):
+        expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+        assert np.abs(resize(pixels, size).astype(int) - expected).max() <= 1
+
+
+def test_resize_is_16_bit_all_the_way():
+    ramp = np.arange(0, 60000, 1000, dtype=np.uint16)[None, :, None].repeat(4, 0)
+    out = resize(ramp, (16, 240))
+    assert len(np.unique(out)) > 230
+    assert (np.diff(out[0, 8:-8, 0].astype(int)) > 0).all()
+
+
+def test_resize_of_floats_and_planes():
+    plane = np.random.default_rng(0).random((9, 7)).astype(np.float32)
+    out = resize(plane, (36, 28))
+    assert out.dtype == np.float32
+    assert out.shape == (36, 28)
+    same = resize(plane, (9, 7))
+    np.testing.assert_array_equal(same, plane)
+    assert same is not plane
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 800))
+def test_output_size_rounds_scale_times_input(height, width, hundredths):
+    scale = hundredths / 100
+    expected = tuple(max(1, (2 * hundredths * side + 100) // 200) for side in (height, width))
+    assert output_size((height, width), scale=scale) == expected
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ({"scale": 2.3}, (35, 46)),  # 34.5: as a binary fraction it would fall just below
+        ({"scale": 3.5}, (53, 70)),
+        ({"scale": 0.01}, (1, 1)),
+        ({"width": 30}, (23, 30)),
+        ({"height": 30}, (30, 40)),
+        ({"width": 7, "height": 9}, (9, 7)),
+        ({"max_side": 100}, (75, 100)),
+    ],
+)
+def test_output_size(given_, expected):
+    assert output_size((15, 20), **given_) == expected
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {},
+        {"scale": 2, "width": 3},
+        {"scale": 0},
+        {"scale": -1},
+        {"scale": math.nan},
+        {"scale": math.inf},
+        {"width": 0},
+        {"max_side": -5},
+        {"max_side": 5, "height": 5},
+    ],
+)
+def test_output_size_refuses(given_):
+    with pytest.raises(ConfigError):
+        output_size((15, 20), **given_)
+
+
+def sprite(dtype: type, size: tuple[int, int] = (40, 48)) -> tuple[np.ndarray, np.ndarray]:
+    """An orange disc on transparent black, the usual way of storing it."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    inside = (y - 20) ** 2 + (x - 20) ** 2 < 150
+    top = np.iinfo(dtype).max
+    colour = (np.array([1.0, 0.5, 0.1]) * top).astype(dtype)
+    return np.where(inside[..., None], colour, 0).astype(dtype), np.where(inside, top, 0).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_transparent_pixels_take_the_colour_around_them(dtype):
+    pixels, alpha = sprite(dtype)
+    filled = fill_transparent(pixels, alpha)
+    assert filled.dtype == dtype
+    colour = pixels[20, 20].astype(int)
+    assert np.abs(filled.astype(int) - colour).max() <= 1
+
+
+def test_fill_is_smooth_and_leaves_visible_pixels_alone():
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    alpha = np.where(generator.random((33, 47)) < 0.2, generator.integers(1, 256, (33, 47)), 0).astype(np.uint8)
+    alpha[20:] = 0
+    filled = fill_transparent(pixels, alpha)
+    np.testing.assert_array_equal(filled[alpha > 0], pixels[alpha > 0])
+    deep = filled[26:].astype(int)
+    assert np.abs(np.diff(deep, axis=0)).max() < 16
+    assert np.abs(np.diff(deep, axis=1)).max() < 16
+    assert deep.min() > 40  # between the colours above, not black
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_to_fill_or_to_fill_from(value):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(fill_transparent(pixels, np.full((5, 1), value, np.uint8)), pixels)
+
+
+def test_no_fringe_after_resampling():
+    """Composited on any ground, the enlarged sprite only shows mixtures of its colour and the ground."""
+    pixels, alpha = sprite(np.uint8)
+    big = resize(fill_transparent(pixels, alpha), (160, 192)).astype(float)
+    share = resize(alpha, (160, 192))[..., None] / 255
+    result = big * share + 255 * (1 - share)
+    expected = pixels[20, 20] * share + 255 * (1 - share)
+    assert np.abs(result - expected).max() < 2
