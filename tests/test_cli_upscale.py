@@ -344,6 +344,7 @@ def test_names_that_are_no_unicode(fake, folder):
     result = run(name, "-o", "out", "--json")
     assert json.loads(result.stdout.splitlines()[0])["input"] == name
     assert len(files("out")) == 1
+    assert "[b]:x:.png -> out/" in run(name, "-o", "out", "--overwrite").stderr
 
 
 CHILD = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +182,31 @@ def test_png16_and_tiff_encoders_against_opencv(height, width, channels, seed):
     for data in (encode_png16(samples, None, None, None), encode_tiff(samples, None, None, None)):
         got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(got, expected)
+
+
+def test_the_better_filter_is_taken():
+    column = np.random.default_rng(0).integers(0, 65536, (30, 1, 3)).astype(np.uint16)
+    for samples, number in ((column.repeat(40, 1), 1), (column.transpose(1, 0, 2).repeat(40, 0), 2)):
+        chunks = encode_png16(samples, None, None, None).split(b"IDAT")[1:]
+        rows = zlib.decompress(b"".join(piece[:-8] for piece in chunks[:-1]) + chunks[-1][:-16])
+        assert set(rows[1 + samples[0].nbytes :: 1 + samples[0].nbytes]) == {number}
+
+
+def test_tiff_with_inverted_gray_and_premultiplied_colour(tmp_path):
+    def patched(samples: np.ndarray, tag: int, value: int) -> Photo:
+        data = bytearray(encode_tiff(samples, None, None, None))
+        data[data.index(struct.pack("<HHI", tag, 3, 1)) + 8] = value
+        (tmp_path / "x.tif").write_bytes(bytes(data))
+        return read(tmp_path / "x.tif")
+
+    gray = np.arange(0, 60000, 1000, dtype=np.uint16).reshape(6, 10, 1)
+    np.testing.assert_array_equal(patched(gray, 262, 0).pixels, 65535 - gray)
+    rgba = np.full((2, 3, 4), (20000, 10000, 0, 32768), np.uint16)
+    rgba[0, 0] = 0
+    straight = patched(rgba, 338, 1)
+    np.testing.assert_array_equal(straight.alpha, rgba[..., 3])
+    assert straight.pixels[1, 1].tolist() == [39999, 20000, 0]
+    assert straight.pixels[0, 0].tolist() == [0, 0, 0]
 
 
 def test_many_strips(tmp_path):

@@ -23,9 +23,9 @@ def output_size(
     """(height, width) of the result for an input of ``size`` = (height, width).
 
     One of: scale; width or height (the other side follows in proportion) or both (exactly these, in whatever
-    proportion); max_side, the longer side. Sides are rounded to the nearest whole number, halves up, at least
-    1; ``scale`` counts as the decimal number it prints as, so 2.3 x 15 is 34.5 and gives 35. Raises
-    ConfigError for anything else.
+    proportion); max_side, the longer side. Sides are rounded as Python's ``round`` does, exact halves to the even
+    number, and are at least 1; ``scale`` counts as the decimal number it prints as. Raises ConfigError for
+    anything else.
     """
     in_height, in_width = size
     chosen = [scale is not None, width is not None or height is not None, max_side is not None]
@@ -48,7 +48,7 @@ def output_size(
 
 
 def _rounded(side: Fraction) -> int:
-    return max(1, int(side + Fraction(1, 2)))
+    return max(1, round(side))
 
 
 def resize(pixels: Array, size: tuple[int, int]) -> Array:

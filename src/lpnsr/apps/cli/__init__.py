@@ -27,8 +27,8 @@ class _Guarded(TyperGroup):
                 raise
             raise _stop(f"error: {error}", USAGE if isinstance(error, ConfigError) else FAILED) from None
         except Exception as error:
-            ours = type(error).__module__.split(".")[0] not in ("click", "typer")
-            if ctx.params.get("debug") or not ours or isinstance(error, BrokenPipeError):
+            from_typer = type(error).__module__.split(".")[0] in ("click", "typer")
+            if ctx.params.get("debug") or from_typer or isinstance(error, BrokenPipeError):
                 raise
             text = " ".join(str(error).split()) or "no message"
             raise _stop(
