@@ -84,7 +84,8 @@ def test_is_an_ordinary_module() -> None:
     torch.testing.assert_close(net(lr), before)
     assert not torch.allclose(twin(lr), before)
     assert net.to(torch.float64)(lr.double()).dtype == torch.float64
-    assert not any(module.training for module in net.eval().modules())
+    assert net.train()._net.training
+    assert not any(module.training for module in [*net.eval().modules(), net._net])
 
 
 def test_only_4x_models() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,12 +124,20 @@ def test_pre_upsampler(reference: Reference) -> None:
     assert (found - reference.golden["swinir"]).abs().max() < 5e-4
 
 
-@pytest.mark.parametrize("start", ["bicubic", "swinir"])
-@pytest.mark.parametrize("noise", ["predicted", "random"])
+@pytest.mark.parametrize(
+    ("reference", "start", "noise"),
+    [
+        *itertools.product([CASES[0]], ["bicubic", "swinir"], ["predicted", "random"]),
+        (CASES[1], "swinir", "predicted"),
+        *(
+            pytest.param("full-a", start, noise, marks=[pytest.mark.shared, pytest.mark.slow])
+            for start, noise in itertools.product(["bicubic", "swinir"], ["predicted", "random"])
+        ),
+    ],
+    indirect=["reference"],
+)
 @torch.no_grad()
 def test_chain(reference: Reference, start: str, noise: str) -> None:
-    if f"chain_{start}_{noise}" not in reference.golden:
-        pytest.skip("not recorded for this input")
     lr, expected = reference.golden["lr01"], reference.golden[f"chain_{start}_{noise}"]
     autoencoder, denoiser, predictor = map(reference.part, ("autoencoder", "unet", "noise_predictor"))
     upsampler = None if start == "bicubic" else reference.part("swinir")

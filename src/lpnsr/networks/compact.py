@@ -2,9 +2,9 @@
 
     lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) about [0, 1]
 
-The body works at LR and half LR resolution. The head enlarges features by bilinear interpolation and convolves at 2x
-and 4x: unlike a pixel shuffle, it has no way to treat the 16 places of a cell differently, and so leaves no grid
-where the image is flat. The result is added to the bilinear upsampling of the input. No normalisation: the output at
+The body works at LR and half LR resolution, the head at 2x and 4x. Features are enlarged by bilinear interpolation
+alone: unlike a pixel shuffle, it cannot treat the places of a cell differently, and so leaves no grid where the
+image is flat. The result is added to the bilinear upsampling of the input. No normalisation: the output at
 a pixel depends on its neighbourhood only.
 """
 
@@ -75,7 +75,7 @@ class CompactUpsampler(nn.Module):
         self.enter = residual_stack(wide, config.blocks[0])
         self.down = nn.Conv2d(wide, deep, 2, stride=2)
         self.middle = residual_stack(deep, config.blocks[1])
-        self.up = nn.Conv2d(deep, wide * 4, 1)
+        self.up = nn.Conv2d(deep, wide, 1)
         self.leave = residual_stack(wide, config.blocks[2])
         self.head = ResizeHead(wide, *config.head_channels)
 
@@ -83,6 +83,6 @@ class CompactUpsampler(nn.Module):
         x, (height, width) = pad_to_multiple(lr, 2)
         outer = self.enter(self.stem(x * 2 - 1))  # (B, wide, h, w)
         inner = self.middle(self.down(outer))  # (B, deep, h/2, w/2)
-        outer = self.leave(outer + F.pixel_shuffle(self.up(inner), 2))
+        outer = self.leave(outer + F.interpolate(self.up(inner), scale_factor=2, mode="bilinear"))
         detail = self.head(outer)[..., : 4 * height, : 4 * width]
         return F.interpolate(lr, scale_factor=4, mode="bilinear") + detail.to(lr.dtype)

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec, save_folder
-from lpnsr.checkpoints.spec import PartName, Score
+from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec, PartName, save_folder
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
 from lpnsr.training.recipe import STAGES, Recipe, StageName
@@ -31,15 +30,16 @@ def load_part(recipe: Recipe, name: StageName, run: Path) -> nn.Module:
     return part
 
 
-def export(recipe: Recipe, run: Path, folder: Path, *, card: str | None = None, scores: tuple[Score, ...] = ()) -> None:
-    """Write the four parts of a run as a model folder in half precision, over an older one."""
+def export(recipe: Recipe, run: Path, folder: Path) -> None:
+    """Write the four parts of a run as a model folder in half precision, in the place of an older one."""
     spec = ModelSpec(
         name=folder.name,
-        licence="Apache-2.0",
+        licence=recipe.model.licence,
+        description=recipe.model.description,
+        training=recipe.model.training,
         parts={PART_OF[name]: PART_OF[name] for name in STAGES},
         chain=ChainSettings.parse(recipe.chain, "chain"),
-        inference=InferenceSettings.parse(recipe.inference, "inference"),
-        scores=scores,
+        inference=InferenceSettings.parse(recipe.model.inference, "model.inference"),
     )
     parts = {PART_OF[name]: load_part(recipe, name, run) for name in STAGES}
-    save_folder(folder, spec, parts, card, dtype=torch.float16, overwrite=True)
+    save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

@@ -62,10 +62,20 @@ class StageRecipe(StrictConfig):
     ema: float = 0.999
     pixel: Weight = 1.0
     lpips: Weight = 1.0
+    lattice: Weight = 0.0
     latent: Weight = 0.0
     image_loss_below: int = 10**6
     gan: GanRecipe | None = None
     start_from: Mapping[Literal["bicubic", "upsampler"], float] = {"upsampler": 1.0}
+
+
+class ModelRecipe(StrictConfig):
+    """What the exported model folder says of itself; ``inference`` as in its model.json."""
+
+    licence: str = "unknown"
+    description: str = ""
+    training: str = ""
+    inference: Mapping[str, Any] = {}
 
 
 class Recipe(StrictConfig):
@@ -74,7 +84,7 @@ class Recipe(StrictConfig):
     seed: int = 0
     networks: dict[str, dict[str, Any]]
     chain: dict[str, Any]
-    inference: Mapping[str, Any] = {}
+    model: ModelRecipe = ModelRecipe()
     data: DataRecipe = DataRecipe()
     stages: dict[StageName, StageRecipe]
 
