@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.imaging import Blender, available_memory, memory, plan_tiles, tile_for_budget
+from lpnsr.imaging import Blender, available_memory, memory, plan_tiles
 
 plans = {
     "height": st.integers(1, 150),
@@ -129,26 +129,6 @@ def test_tiles_that_cannot_work(wrong):
         plan_tiles(100, 100, **wrong)
     with pytest.raises(InputError):
         plan_tiles(0, 5, tile=8, overlap=1)
-
-
-@settings(deadline=None)
-@given(
-    height=st.integers(1, 4000),
-    width=st.integers(1, 4000),
-    megabytes=st.integers(1, 4000),
-    multiple=st.sampled_from([1, 8]),
-)
-def test_tile_for_budget(height, width, megabytes, multiple):
-    cost, budget, overlap = 20_000, megabytes * 10**6, 16
-    tile = tile_for_budget(height, width, bytes_per_pixel=cost, budget_bytes=budget, overlap=overlap, multiple=multiple)
-    if tile == 0:
-        assert height * width * cost <= budget
-        return
-    assert tile % multiple == 0
-    assert height * width * cost > budget
-    plan = plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
-    if tile > 2 * overlap + 2 * multiple:
-        assert plan.rows.size * plan.columns.size * cost <= budget
 
 
 def test_available_memory_is_plausible():

@@ -18,6 +18,7 @@ TRUNK = {
     "swin_embed_dim": 32,
     "mlp_ratio": 1,
     "norm": "pixel",
+    "window_mask": "full",
     "attention_levels": [1],
 }
 NETWORKS = {
@@ -41,12 +42,12 @@ def tiny_upscaler(dtype: str = "float32") -> Upscaler:
     torch.manual_seed(7)
     parts = {name: build(config) for name, config in NETWORKS.items()}
     for name in ("denoiser", "noise_predictor"):  # their last convolution starts at zero
-        torch.nn.init.normal_(parts[name].out[2].weight, std=0.2)
+        torch.nn.init.normal_(parts[name].out[2].weight, std=0.05)
     spec = ModelSpec(
         name="tiny",
         licence="Apache-2.0",
         parts={name: name for name in parts},
         chain=ChainSettings(**CHAIN),
-        inference=InferenceSettings(tile_overlap=16, tile_multiple=8),
+        inference=InferenceSettings(tile_overlap=32, tile_multiple=32),
     )
     return Upscaler(spec, Restorer(Schedule.geometric(**CHAIN), **parts), "cpu", dtype)

@@ -23,15 +23,18 @@ from lpnsr import checkpoints, imaging
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.config import StrictConfig
 from lpnsr.diffusion import NoiseField, Schedule, StepState
-from lpnsr.errors import CheckpointError, ConfigError, InputError, LpnsrError, LpnsrWarning
-from lpnsr.imaging import Photo
+from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, LpnsrWarning
+from lpnsr.imaging import Photo, TilePlan
 from lpnsr.kinds import Pack, Planes, pack_photo, photo_planes, unpack
 from lpnsr.memory import bytes_per_pixel, is_out_of_memory
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.restoration import NoiseKind, Restorer, StartKind
 
 FACTOR = 4
-_MEMORY_SHARE = 0.5  # of the free memory that a batch of tiles may take
+_MEMORY_SHARE = 0.5  # of the free memory that a tile may take
+# Steps, not whatever fits: the free memory changes from run to run, and the result should not.
+_SMALLEST_TILE = 16
+_AUTO_TILES = (512, 384, 256, 192, 128, 96, 64)
 
 
 class Options(StrictConfig):
@@ -46,7 +49,7 @@ class Options(StrictConfig):
     fidelity: Annotated[float, Field(ge=0, le=1)] | None = None
     start: StartKind = "upsampler"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    tile: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    tile: Annotated[int, Field(ge=_SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
     colour_fix: Literal["wavelet", "adain", "none"] = "wavelet"
 
     def output_size(self, size: Sequence[int]) -> tuple[int, int]:
@@ -136,7 +139,7 @@ class Upscaler:
         steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
         noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
-        seed: same seed, same result. tile: LR pixels, 0 for the whole image at once, auto from the free memory.
+        seed: same seed, same result. tile: LR pixels from 16, 0 for the whole image, auto from the free memory.
         colour_fix: wavelet, adain or none, once on the whole image.
         Raises ConfigError for options, InputError for images that cannot be used.
         """
@@ -182,7 +185,7 @@ class Upscaler:
                 if not is_out_of_memory(error):
                     raise
                 smaller = (tile or max(lr.shape[-2:])) // 2
-                if smaller < self._smallest_tile:
+                if smaller < _SMALLEST_TILE:
                     raise LpnsrError(
                         f"out of memory with tiles of {tile} px; close other programs or choose a smaller model"
                     ) from None
@@ -191,28 +194,24 @@ class Upscaler:
                 torch.cuda.empty_cache()
             warnings.warn(f"out of memory: going on with tiles of {tile} px", LpnsrWarning, stacklevel=4)
 
-    @property
-    def _smallest_tile(self) -> int:
-        """Tiles below this would not advance."""
+    def plan(self, height: int, width: int, tile: int) -> TilePlan:
+        """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
         rules = self.spec.inference
-        return -(-(rules.tile_overlap + rules.tile_multiple) // rules.tile_multiple) * rules.tile_multiple
+        overlap = min(rules.tile_overlap, tile // 2)
+        multiple = min(rules.tile_multiple, max(1, tile - overlap))
+        return imaging.plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
 
     def _tile_size(self, lr: Tensor, options: Options) -> int:
         if options.tile != "auto":
             return options.tile
         if self._pixel_bytes is None:
             self._pixel_bytes = bytes_per_pixel(self.restorer)
-        return imaging.tile_for_budget(
-            *lr.shape[-2:],
-            bytes_per_pixel=self._pixel_bytes,
-            budget_bytes=imaging.available_memory(self.device) * _MEMORY_SHARE,
-            overlap=self.spec.inference.tile_overlap,
-            multiple=self.spec.inference.tile_multiple,
-        )
+        budget = imaging.available_memory(self.device) * _MEMORY_SHARE
+        fitting = [tile for tile in _AUTO_TILES if tile**2 * self._pixel_bytes <= budget]
+        return fitting[0] if fitting else _SMALLEST_TILE
 
     def _restore_tiles(self, lr: Tensor, tile: int, options: Options, callback: Callback | None) -> Tensor:
-        rules = self.spec.inference
-        plan = imaging.plan_tiles(*lr.shape[-2:], tile=tile, overlap=rules.tile_overlap, multiple=rules.tile_multiple)
+        plan = self.plan(*lr.shape[-2:], tile)
         field = NoiseField(options.seed)
         blender = imaging.Blender(plan, scale=FACTOR)
         for done, box in enumerate(plan):
@@ -255,7 +254,7 @@ class Upscaler:
             if dtype == torch.float32:
                 break
             warnings.warn(f"a tile was not finite in {dtype}: computed again in float32", LpnsrWarning, stacklevel=6)
-        raise InputError(
+        raise CheckpointError(
             "the model's output is not finite even in float32: its weights are damaged; run lpnsr models verify"
         )
 

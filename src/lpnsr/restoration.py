@@ -132,7 +132,7 @@ class Restorer(nn.Module):
             if callback:
                 callback(state)
 
-        y0 = self.encode(image)
+        y0 = self.encode(image).float()  # the chain's own arithmetic stays exact under autocast
         x0 = self.sample(lr, y0, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
         if mean_share > 0:
             x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_share)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lpnsr.imaging.alpha import fill_transparent
     from lpnsr.imaging.colour import adain_colour_fix, wavelet_colour_fix
     from lpnsr.imaging.resampling import output_size, resize
-    from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles, tile_for_budget
+    from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles
 
 __all__ = [
     "EXTENSIONS",
@@ -41,7 +41,6 @@ __all__ = [
     "read",
     "remove_leftovers",
     "resize",
-    "tile_for_budget",
     "to_pil",
     "to_unit",
     "wavelet_colour_fix",
@@ -53,7 +52,7 @@ _NEED_TORCH = {
     "alpha": ("fill_transparent",),
     "colour": ("adain_colour_fix", "wavelet_colour_fix"),
     "resampling": ("output_size", "resize"),
-    "tiles": ("Blender", "Tile", "TilePlan", "plan_tiles", "tile_for_budget"),
+    "tiles": ("Blender", "Tile", "TilePlan", "plan_tiles"),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt
 
 import torch
 from torch import Tensor
@@ -103,26 +102,6 @@ def _count(length: int, size: int, overlap: int, multiple: int) -> int:
     stride = (size - overlap) // multiple * multiple
     steps = -(-(length - size) // multiple) * multiple
     return -(-steps // stride) + 1
-
-
-def tile_for_budget(
-    height: int, width: int, *, bytes_per_pixel: float, budget_bytes: float, overlap: int, multiple: int = 1
-) -> int:
-    """The largest tile, in LR pixels, that a network can process within ``budget_bytes``; 0 where no tiles
-    are needed.
-
-    bytes_per_pixel: what the network needs per LR pixel of its input. Never less than twice the overlap plus
-    one ``multiple``, however small the budget: a try is better than a refusal.
-    """
-    pixels = max(1, int(budget_bytes / bytes_per_pixel))
-    if height * width <= pixels:
-        return 0
-    short = min(height, width)
-    side = isqrt(pixels)
-    if side >= short:
-        side = pixels // short  # only the long side is cut
-    least = -(-(2 * overlap + multiple) // multiple) * multiple
-    return max(side // multiple * multiple, least)
 
 
 class Blender:
