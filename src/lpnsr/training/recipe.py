@@ -48,7 +48,8 @@ class StageRecipe(StrictConfig):
     """Optimiser, length and loss weights of one stage.
 
     The denoiser takes its image losses at the timestep indices below ``image_loss_below`` only: left to the latent
-    loss alone, the noisiest steps keep to the conditional mean.
+    loss alone, the noisiest steps keep to the conditional mean. In a share ``rollout`` of its batches it is given the
+    last step's state as its own chain arrives at it.
     """
 
     steps: int
@@ -65,6 +66,7 @@ class StageRecipe(StrictConfig):
     lattice: Weight = 0.0
     latent: Weight = 0.0
     image_loss_below: int = 10**6
+    rollout: Annotated[float, Field(ge=0, le=1)] = 0.0
     gan: GanRecipe | None = None
     start_from: Mapping[Literal["bicubic", "upsampler"], float] = {"upsampler": 1.0}
 

@@ -73,25 +73,36 @@ class Stage(nn.Module):
 
     def _denoiser(self, hr: Tensor, lr: Tensor) -> Outcome:
         assert self.restorer is not None
-        schedule = self.restorer.schedule
         with torch.no_grad():
             x0, y0 = self.restorer.encode(hr), self._start(self.restorer, lr)
-        steps = torch.randint(schedule.steps, (len(hr),)).tolist()
-        noise = torch.randn_like(x0)
-        states = [q_sample(schedule, *sample) for sample in zip(x0, y0, steps, noise, strict=True)]
-        scaled = torch.stack([schedule.input_scale(t) * x_t for t, x_t in zip(steps, states, strict=True)])
+        if float(torch.rand(())) < self.recipe.rollout:
+            states, steps = self._last_states(self.restorer, lr, y0), [0] * len(hr)
+        else:
+            schedule = self.restorer.schedule
+            steps = torch.randint(schedule.steps, (len(hr),)).tolist()
+            noise = torch.randn_like(x0)
+            states = torch.stack([q_sample(schedule, *sample) for sample in zip(x0, y0, steps, noise, strict=True)])
+        scales = states.new_tensor([self.restorer.schedule.input_scale(t) for t in steps])[:, None, None, None]
         t = torch.tensor(steps, device=hr.device)
-        prediction = self.trained(scaled, t, self.restorer.condition(lr, y0))
+        prediction = self.trained(scales * states, t, self.restorer.condition(lr, y0))
         mse = F.mse_loss(prediction.float(), x0.float())
         seen = t < self.recipe.image_loss_below
         return Outcome(self.restorer.decode(prediction[seen]), hr[seen], {"latent": self.recipe.latent * mse})
+
+    @torch.no_grad()
+    def _last_states(self, restorer: Restorer, lr: Tensor, y0: Tensor) -> Tensor:
+        """x_1 as the chain itself arrives at it. The forward process's x_1 is almost x_0: it teaches nothing but
+        to remove a little noise, and leaves the last step helpless before what the chain really hands it."""
+        seen: list[Tensor] = []
+        restorer.sample(lr, y0, _random, callback=lambda state: seen.append(state.x_t))
+        return seen[-1]
 
     def _noise_predictor(self, hr: Tensor, lr: Tensor) -> Outcome:
         assert self.restorer is not None
         with torch.no_grad():
             y0 = self._start(self.restorer, lr)
+        return Outcome(self.restorer.decode(self.restorer.sample(lr, y0, _random)), hr)
 
-        def draw(step: int, shape: tuple[int, ...]) -> Tensor:
-            return torch.randn(shape, device=lr.device)
 
-        return Outcome(self.restorer.decode(self.restorer.sample(lr, y0, draw)), hr)
+def _random(step: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape)
