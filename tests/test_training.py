@@ -16,7 +16,7 @@ from lpnsr import networks
 from lpnsr.errors import ConfigError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.pipeline import Upscaler
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator
+from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
 from lpnsr.training.lpips import LPIPS, TAP_CHANNELS
 from lpnsr.training.recipe import STAGES, load_recipe
 from tiny_model import CHAIN, NETWORKS
@@ -147,3 +147,21 @@ def test_a_stage_without_its_forerunners_says_so(recipe_file: Path, photos: Path
     done = train("denoiser", recipe_file, photos, tmp_path)
     assert done.returncode != 0
     assert "autoencoder" in done.stderr
+
+
+def test_lattice_sees_a_grid_and_not_a_detail() -> None:
+    torch.manual_seed(0)
+    hr = torch.rand(2, 3, 128, 128)
+    grid = torch.zeros_like(hr)
+    grid[..., ::4, ::4] = 0.05
+    detail = torch.randn_like(hr) * grid.std()
+    assert lattice(hr, hr, 4) == 0
+    assert lattice(hr + grid, hr, 4) > 3 * lattice(hr + detail, hr, 4)
+    assert lattice(hr + grid, hr, 8) > 3 * lattice(hr + detail, hr, 8)
+
+
+def test_spectrum_sees_missing_detail_and_not_its_place() -> None:
+    torch.manual_seed(0)
+    hr = torch.rand(2, 3, 128, 128)
+    assert spectrum(hr, hr) == 0
+    assert spectrum(torch.rand_like(hr), hr) < 0.3 * spectrum(hr * 0.3, hr)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lpnsr.errors import TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
 from lpnsr.training.data import PairPool
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
+from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
 from lpnsr.training.lpips import LPIPS, TAP_CHANNELS
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.stages import Stage
@@ -110,6 +110,8 @@ class Loop:
             if self.recipe.lattice:
                 grids = [lattice(outcome.sr, outcome.hr, period) for period in (4, 8)]
                 losses["lattice"] = self.recipe.lattice * torch.stack(grids).mean()
+            if self.recipe.spectrum:
+                losses["spectrum"] = self.recipe.spectrum * spectrum(outcome.sr, outcome.hr)
             fake, real = view(outcome.sr), view(outcome.hr)
             fake_taps, real_taps = self.lpips.taps(fake), self.lpips.taps(real)
             losses["lpips"] = self.recipe.lpips * self.lpips.distance(fake_taps, real_taps).mean()

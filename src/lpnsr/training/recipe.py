@@ -64,6 +64,7 @@ class StageRecipe(StrictConfig):
     pixel: Weight = 1.0
     lpips: Weight = 1.0
     lattice: Weight = 0.0
+    spectrum: Weight = 0.0
     latent: Weight = 0.0
     image_loss_below: int = 10**6
     rollout: Annotated[float, Field(ge=0, le=1)] = 0.0
