@@ -211,7 +211,8 @@ class Upscaler:
         return fitting[0] if fitting else _SMALLEST_TILE
 
     def _restore_tiles(self, lr: Tensor, tile: int, options: Options, callback: Callback | None) -> Tensor:
-        plan = self.plan(*lr.shape[-2:], tile)
+        height, width = lr.shape[-2:]
+        plan = self.plan(height, width, tile)
         field = NoiseField(options.seed)
         blender = imaging.Blender(plan, scale=FACTOR)
         for done, box in enumerate(plan):

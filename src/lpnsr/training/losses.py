@@ -39,7 +39,8 @@ def lattice(sr: Tensor, hr: Tensor, period: int) -> Tensor:
 
     Errors of detail average out; a pattern locked to the cells, which perceptual losses like, stays.
     """
-    folded = F.avg_pool2d(F.pixel_unshuffle(sr.float() - hr, period), 4).unflatten(1, (3, period**2))
+    folded = F.avg_pool2d(F.pixel_unshuffle(sr.float() - hr, period), 4)
+    folded = folded.view(len(sr), 3, period**2, *folded.shape[2:])  # (B, 3, place, cells...)
     return (folded - folded.mean(2, keepdim=True)).abs().mean()
 
 
