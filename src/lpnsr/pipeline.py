@@ -236,7 +236,7 @@ class Upscaler:
     ) -> Tensor:
         """(1, 3, h, w) -> (1, 3, 4h, 4w), both float32 on the CPU; computed again in float32 if not finite."""
         fidelity = self.spec.inference.fidelity if options.fidelity is None else options.fidelity
-        temperature, mean_share = fidelity_controls(fidelity)
+        temperature, mean_share, bicubic_share = fidelity_controls(fidelity)
         for dtype in (self.dtype, torch.float32):
             with self._precision(dtype):
                 sr = self.restorer.restore(
@@ -246,6 +246,7 @@ class Upscaler:
                     noise=options.noise,
                     temperature=temperature,
                     mean_share=mean_share,
+                    bicubic_share=bicubic_share,
                     start=options.start,
                     callback=watch,
                 )
@@ -263,13 +264,14 @@ class Upscaler:
         return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
 
 
-def fidelity_controls(fidelity: float) -> tuple[float, float]:
-    """(noise temperature, share of the conditional mean) of a fidelity in [0, 1].
+def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
+    """(noise temperature, share of the conditional mean, share of bicubic) of a fidelity in [0, 1].
 
     0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 blends the result into the chain's first
-    prediction of x_0, the closest to the conditional mean.
+    prediction of x_0, the closest to the conditional mean, and up to one half into the bicubic upsampling.
     """
-    return max(0.0, 1 - 2 * fidelity), max(0.0, 2 * fidelity - 1)
+    upper = max(0.0, 2 * fidelity - 1)
+    return max(0.0, 1 - 2 * fidelity), upper, upper / 2
 
 
 def pick_device(name: str) -> torch.device:

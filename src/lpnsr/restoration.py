@@ -113,13 +113,15 @@ class Restorer(nn.Module):
         noise: NoiseKind = "predicted",
         temperature: float = 1.0,
         mean_share: float = 0.0,
+        bicubic_share: float = 0.0,
         start: StartKind = "upsampler",
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
         """SR images (B, 3, 4h, 4w) in [0, 1] of ``lr`` (B, 3, h, w) in [0, 1].
 
         steps 0 returns the pre-upsampled image. ``mean_share`` blends x_0 towards the chain's first prediction of it,
-        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr].
+        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_share`` blends the
+        image into the bicubic upsampling, which invents nothing.
         """
         image = self.upsample(lr, start)
         if steps == 0:
@@ -136,7 +138,10 @@ class Restorer(nn.Module):
         x0 = self.sample(lr, y0, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
         if mean_share > 0:
             x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_share)
-        return self.decode(x0).clamp(0, 1)
+        sr = self.decode(x0)
+        if bicubic_share > 0:
+            sr = torch.lerp(sr, self.bicubic(lr).to(sr.dtype), bicubic_share)
+        return sr.clamp(0, 1)
 
 
 def _index(x: Tensor, t: int) -> Tensor:
