@@ -116,7 +116,7 @@ def test_every_option_arrives(fake, folder):
     ("options", "size"),
     [
         (["-s", "2"], (20, 24)),
-        (["--scale", "0.25"], (3, 3)),
+        (["--scale", "0.25"], (2, 3)),
         (["--width", "30"], (25, 30)),
         (["--height", "30"], (30, 36)),
         (["--width", "5", "--height", "50"], (50, 5)),
