@@ -227,3 +227,11 @@ def test_photo_refuses_what_it_cannot_mean():
         Photo(np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match="alpha"):
         Photo(np.zeros((4, 4, 3), np.uint8), alpha=np.zeros((4, 5), np.uint8))
+
+
+def test_an_empty_file_is_named_once(tmp_path):
+    path = tmp_path / "empty.jpg"
+    path.touch()
+    with pytest.raises(ImageReadError) as caught:
+        read(path)
+    assert str(caught.value).count("empty.jpg") == 1

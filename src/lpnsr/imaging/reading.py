@@ -66,6 +66,8 @@ def _open_file(path: Path) -> BinaryIO:
         if status.st_size == 0:
             raise ImageReadError(f"{path}: the file is empty (0 bytes)")
         return path.open("rb")
+    except ImageReadError:
+        raise
     except FileNotFoundError:
         raise ImageReadError(f"{path}: there is no such file") from None
     except PermissionError:
