@@ -52,10 +52,15 @@ def gradient(size: int) -> np.ndarray:
     )
 
 
+def photo(size: int) -> np.ndarray:
+    return np.asarray(Image.open(REPOSITORY / "examples" / "coast.jpg").convert("RGB"))[:size, :size]
+
+
 SCENES = {
     "flat": lambda size: np.full((size, size, 3), (120, 60, 180), np.uint8),
     "gradient": lambda size: gradient(size).astype(np.uint8),
     "text": text,
+    "photo": photo,
 }
 
 

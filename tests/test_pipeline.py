@@ -130,13 +130,13 @@ def test_same_seed_same_bits_other_seed_other_image(up: Upscaler) -> None:
     assert (first != other).mean() > 0.05
 
 
-def test_tiles_change_almost_nothing(up: Upscaler) -> None:
+def test_tiles_change_little_and_draw_the_same_noise(up: Upscaler) -> None:
     image = picture(150, 70) // 4 + 90
     whole = up(image, tile=0).astype(int)
     for tile in (64, 96, 128):
         difference = np.abs(whole - up(image, tile=tile))
-        assert difference.mean() < 0.7
-        assert difference.max() <= 12  # the context that a tile's network sees ends somewhere
+        assert difference.mean() < 0.5
+        assert difference.max() <= 8  # the context that a tile's network sees ends somewhere
 
 
 @pytest.mark.parametrize("option", [{"noise": "mode"}, {"noise": "gaussian"}, {"steps": 2}, {"steps": 1}, {"steps": 0}])

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import register_parametrization
 class SpectralNorm(nn.Module):
     """W / sigma(W), the largest singular value by one power iteration a call in training (Miyato et al. 2018).
 
-    Always in float32: under autocast, a bfloat16 sigma moves by percents from call to call, and the logits with it.
+    Always in float32: autocast would do the power iteration in bfloat16, and sigma would carry its rounding.
     """
 
     u: Tensor
@@ -53,7 +53,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
 class FeatureDiscriminator(nn.Module):
     """Small heads on the image and on feature maps of a frozen network (Projected GAN, Sauer et al. 2021).
 
-    Learns to tell real from fake within tens of steps, where a network of its own takes thousands.
+    The features are there from the start, so it learns in fewer steps than a discriminator of its own.
     """
 
     def __init__(self, feature_channels: Sequence[int], channels: int = 64, in_channels: int = 3) -> None:

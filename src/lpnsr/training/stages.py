@@ -91,8 +91,8 @@ class Stage(nn.Module):
 
     @torch.no_grad()
     def _last_states(self, restorer: Restorer, lr: Tensor, y0: Tensor) -> Tensor:
-        """x_1 as the chain itself arrives at it. The forward process's x_1 is almost x_0: it teaches nothing but
-        to remove a little noise, and leaves the last step helpless before what the chain really hands it."""
+        """x_1 as the chain itself arrives at it. The forward process's x_1 holds almost all of the true x_0, which
+        inference does not have."""
         seen: list[Tensor] = []
         restorer.sample(lr, y0, _random, callback=lambda state: seen.append(state.x_t))
         return seen[-1]
