@@ -1,167 +1,307 @@
-"""Training: LPIPS against its published values, recipes, and every stage from start to a resumed end."""
+"""Training through the command: every stage, going on after a kill, several processes, and what goes wrong."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from lpnsr import networks
 from lpnsr.errors import ConfigError
-from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.pipeline import Upscaler
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
-from lpnsr.training.lpips import LPIPS, TAP_CHANNELS
 from lpnsr.training.recipe import STAGES, load_recipe
 from tiny_model import CHAIN, NETWORKS
 
-
-def test_lpips_matches_the_published_example() -> None:
-    generator = torch.Generator().manual_seed(42)
-    a, b = (torch.rand(2, 3, 100, 100, generator=generator) * 2 - 1 for _ in range(2))
-    torch.testing.assert_close(LPIPS()(a, b), torch.tensor([0.1024, 0.0938]), atol=1e-4, rtol=0)
-
-
-def test_hinge_losses_are_smallest_where_they_should_be() -> None:
-    high, low = [torch.full((1, 1, 4, 4), 2.0)], [torch.full((1, 1, 4, 4), -2.0)]
-    assert float(hinge_discriminator(high, low)) == 0
-    assert float(hinge_discriminator(low, high)) == 6
-    assert hinge_generator(high) < hinge_generator(low)
-
-
-def test_a_view_is_the_same_for_both_images_and_differs_between_draws() -> None:
-    image = torch.rand(1, 3, 128, 128)
-    torch.manual_seed(0)
-    views = [View() for _ in range(6)]
-    assert all(torch.equal(view(image), view(image.clone())) for view in views)
-    assert len({(tuple(v(image).shape), float(v(image)[0, 0, 0, 0])) for v in views}) > 3
-    assert all(side % 16 == 0 for v in views for side in v(image).shape[-2:])
-
-
-def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
-    weight = torch.randn(8, 4, 3, 3)
-    norm = SpectralNorm(weight).train()
-    for _ in range(50):
-        normalised = norm(weight)
-    assert float(torch.linalg.matrix_norm(normalised.flatten(1), 2)) == pytest.approx(1, abs=1e-3)
-
-
-def test_discriminators_judge_places() -> None:
-    image = torch.rand(2, 3, 64, 48)
-    assert UNetDiscriminator(8)(image)[0].shape == (2, 1, 32, 24)
-    assert PatchDiscriminator(8)(image)[0].shape[:2] == (2, 1)
-    logits = FeatureDiscriminator(TAP_CHANNELS[:2], 8)(image, LPIPS().taps(image)[:2])
-    assert [m.shape[1] for m in logits] == [1, 1, 1]
-
-
-def test_the_lite_recipe_builds_and_keeps_its_promises() -> None:
-    recipe = load_recipe("lite")
-    parts = [networks.build(config) for config in recipe.networks.values()]
-    assert sum(p.numel() for part in parts for p in part.parameters()) * 2 < 30e6  # half precision, bytes
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [({"sedd": 1}, "seed"), ({"data": {"cropp": 1}}, "crop"), ({"stages": {"upsampler": {"step": 1}}}, "steps")],
-)
-def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(yaml.safe_dump({"networks": {}, "chain": {}, "stages": {}} | change))
-    with pytest.raises(ConfigError, match=words):
-        load_recipe(str(path))
-
-
-@pytest.mark.parametrize("name", ["nothing", "missing.yaml"])
-def test_a_recipe_that_is_not_there(name: str) -> None:
-    with pytest.raises(ConfigError, match=name):
-        load_recipe(name)
+BATCH = 4
+STAGE = {"steps": 6, "batch": BATCH, "patch": 128, "warmup": 1}
+GAN = {"channels": 8, "start": 1}
+RECIPE: dict[str, Any] = {
+    "networks": NETWORKS,
+    "chain": CHAIN,
+    "data": {"crop": 128, "pool": 24, "validation": 1},
+    "stages": {
+        "autoencoder": STAGE,
+        "upsampler": STAGE | {"gan": GAN | {"kind": "unet"}, "symmetry": 1.0, "lattice": 1.0, "spectrum": 0.1},
+        "denoiser": STAGE | {"latent": 1.0, "image_loss_below": 2, "rollout": 0.4, "gan": GAN, "symmetry": 1.0},
+        "noise-predictor": STAGE
+        | {"regression": 2, "checkpointing": True, "start_from": {"bicubic": 1.0, "upsampler": 1.0}}
+        | {"gan": GAN | {"kind": "patch", "on": "latent", "adaptive": True, "alternate": True}},
+    },
+}
+TIMINGS = ("seconds", "images_per_second", "waiting_for_data")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
-    for index in range(2):
-        Image.fromarray(rng.integers(0, 256, (80, 90, 3), dtype=np.uint8)).resize((180, 160)).save(
-            folder / f"{index}.png"
-        )
+    for index in range(10):
+        noise = Image.fromarray(rng.integers(0, 256, (40, 45, 3), dtype=np.uint8))
+        noise.resize((180, 160), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    (folder / "sub").mkdir()
+    Image.new("L", (100, 70), 120).save(folder / "sub" / "small and gray.png")
+    Image.new("RGB", (30, 200)).save(folder / "too small.png")
     (folder / "broken.jpg").write_bytes(b"no image")
     return folder
 
 
 @pytest.fixture(scope="module")
-def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    stage = {"steps": 4, "batch": 2, "patch": 128, "warmup": 1}
-    gan = {"channels": 8, "start": 1}
-    stages = {
-        "autoencoder": stage,
-        "upsampler": stage | {"gan": gan},
-        "denoiser": stage | {"latent": 1.0, "gan": gan | {"begin_with": "upsampler"}},
-        "noise-predictor": stage | {"start_from": {"bicubic": 1.0, "upsampler": 1.0}},
-    }
-    data = {"crop": 128, "pool": 6}
-    path.write_text(yaml.safe_dump({"networks": NETWORKS, "chain": CHAIN, "data": data, "stages": stages}))
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(RECIPE, tmp_path_factory.mktemp("recipe"))
+
+
+def written(values: dict[str, Any], folder: Path) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
     return path
 
 
+def command(stage: str, recipe: Path, photos: Path, out: Path, *options: str) -> list[str]:
+    words = ["-m", "lpnsr.training", stage, "--recipe", str(recipe), "--out", str(out), "--data", str(photos)]
+    return [*words, "--device", "cpu", "--log-every", "2", "--validate-every", "3", *options]
+
+
 def train(stage: str, recipe: Path, photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lpnsr.training", stage, "--recipe", str(recipe), "--out", str(out)]
-    command += ["--data", str(photos), "--device", "cpu", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [sys.executable, *command(stage, recipe, photos, out, *options)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
-def test_all_stages_train_resume_and_export(recipe_file: Path, photos: Path, tmp_path: Path) -> None:
-    for stage in STAGES:
-        done = train(stage, recipe_file, photos, tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / stage / "checkpoint.pt").exists()
-    assert train("export", recipe_file, photos, tmp_path).returncode == 0
-    up = Upscaler.from_pretrained(tmp_path / "model", device="cpu")
+def log_of(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+def modified(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all four stages."""
+    out = tmp_path_factory.mktemp("run")
+    done = train("all", recipe, photos, out)
+    assert done.returncode == 0, done.stderr
+    assert "broken.jpg" in done.stderr
+    assert "too small.png: passed over, 30 x 200 px" in done.stderr
+    return out
+
+
+def test_all_stages_make_a_model(finished: Path) -> None:
+    up = Upscaler.from_pretrained(finished / "model", device="cpu")
     assert up(np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
 
 
-@pytest.mark.slow
-def test_a_resumed_run_ends_with_the_same_weights(recipe_file: Path, photos: Path, tmp_path: Path) -> None:
-    whole, parted = tmp_path / "whole", tmp_path / "parted"
-    assert train("upsampler", recipe_file, photos, whole).returncode == 0
-    recipe = yaml.safe_load(recipe_file.read_text())
-    # The cosine of the first half has to be that of the whole run: the clock ends it, not another recipe.
-    assert train("upsampler", recipe_file, photos, parted, "--minutes", "0.0001").returncode == 0
-    first = torch.load(parted / "upsampler" / "checkpoint.pt", weights_only=True)["step"]
-    assert first < recipe["stages"]["upsampler"]["steps"]
-    assert train("upsampler", recipe_file, photos, parted).returncode == 0
-    a, b = (torch.load(f / "upsampler" / "checkpoint.pt", weights_only=True)["ema"] for f in (whole, parted))
-    assert all(torch.equal(a[name], b[name]) for name in a)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_leaves_logs_samples_and_weights(stage: str, finished: Path) -> None:
+    folder = finished / stage
+    assert [row["step"] for row in log_of(folder)] == [2, 4, 6]
+    assert all(np.isfinite(list(row.values())).all() for row in log_of(folder))
+    scores = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in scores] == [3, 6]
+    images = {"autoencoder": 1, "upsampler": 1}.get(stage, 5)  # of the chain: the start and four steps
+    with Image.open(folder / "samples" / "step-0000006.png") as grid:
+        assert grid.size == (128 * (images + 2), 128)
+    assert list((folder / "tensorboard").glob("events*"))
+    kept = load_file(folder / "weights" / "step-0000006.safetensors")
+    ema = checkpoint(folder)["ema"]
+    assert all(torch.equal(kept[name], ema[name]) for name in ema)
 
 
-@pytest.mark.slow
-def test_a_stage_without_its_forerunners_says_so(recipe_file: Path, photos: Path, tmp_path: Path) -> None:
-    done = train("denoiser", recipe_file, photos, tmp_path)
-    assert done.returncode != 0
-    assert "autoencoder" in done.stderr
+def test_the_losses_are_those_that_the_recipe_names(finished: Path) -> None:
+    names = {stage: set().union(*map(set, log_of(finished / stage))) - {"step"} for stage in STAGES}
+    image = {"pixel", "lpips"}
+    assert names["autoencoder"] == image | {"moments"}
+    assert names["upsampler"] == image | {"symmetry", "lattice", "spectrum", "gan", "discriminator"}
+    assert names["denoiser"] == image | {"latent", "symmetry", "gan", "discriminator"}
+    assert names["noise-predictor"] == image | {"regression", "gan", "discriminator"}
 
 
-def test_lattice_sees_a_grid_and_not_a_detail() -> None:
-    torch.manual_seed(0)
-    hr = torch.rand(2, 3, 128, 128)
-    rows = torch.tensor([0.02, 0.02, -0.02, -0.02]).repeat(32)
-    grid = torch.zeros_like(hr) + rows[:, None]
-    detail = torch.randn_like(hr) * grid.std()
-    assert lattice(hr, hr, 4) == 0
-    assert lattice(hr + grid, hr, 4) > 3 * lattice(hr + detail, hr, 4)
-    assert lattice(hr + grid, hr, 8) > 3 * lattice(hr + detail, hr, 8)
+def test_the_manifest_tells_every_file(finished: Path, photos: Path) -> None:
+    images = json.loads((finished / "pool" / "manifest.json").read_text())["images"]
+    by_name = {Path(image["file"]).name: image for image in images}
+    assert len(by_name) == 13
+    assert "too small" in by_name["too small.png"]["passed_over"]
+    assert by_name["small and gray.png"].get("crops") or by_name["small and gray.png"]["use"] == "validation"
+    assert [image["use"] for image in images if "use" in image].count("validation") <= 1
+    assert all(len(image["sha256"]) == 64 for image in images)
 
 
-def test_spectrum_sees_missing_detail_and_not_its_place() -> None:
-    torch.manual_seed(0)
-    hr = torch.rand(2, 3, 128, 128)
-    assert spectrum(hr, hr) == 0
-    assert spectrum(torch.rand_like(hr), hr) < 0.3 * spectrum(hr * 0.3, hr)
+def test_a_finished_run_is_left_alone(finished: Path, recipe: Path, photos: Path) -> None:
+    before = (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns
+    done = train("upsampler", recipe, photos, finished)
+    assert done.returncode == 0
+    assert "are done" in done.stderr
+    assert (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stage", ["upsampler", "denoiser", "noise-predictor"])
+def test_killed_and_resumed_is_the_same_run(
+    stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    """SIGKILL after each checkpoint but the last: same losses, same weights, bit for bit."""
+    for name in ("pool", *STAGES[: STAGES.index(stage)]):
+        (tmp_path / name).symlink_to(finished / name)
+    folder, kills = tmp_path / stage, 0
+    while True:
+        saved = modified(folder / "checkpoint.pt")
+        words = [sys.executable, *command(stage, recipe, photos, tmp_path, "--save-every", "1")]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            if kills < 2 and modified(folder / "checkpoint.pt") > saved:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 1
+    assert log_of(folder) == log_of(finished / stage)
+    for part in ("trained", "ema"):
+        whole, parted = checkpoint(finished / stage)[part], checkpoint(folder)[part]
+        assert all(torch.equal(whole[name], parted[name]) for name in whole)
+
+
+def test_the_clock_ends_a_call_and_the_next_goes_on(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    assert train("autoencoder", recipe, photos, tmp_path, "--minutes", "0.00001").returncode == 0
+    assert checkpoint(tmp_path / "autoencoder")["step"] < 6
+    assert train("autoencoder", recipe, photos, tmp_path).returncode == 0
+    whole, parted = checkpoint(finished / "autoencoder")["ema"], checkpoint(tmp_path / "autoencoder")["ema"]
+    assert all(torch.equal(whole[name], parted[name]) for name in whole)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
+def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("pool", *STAGES[: STAGES.index(stage)]):
+        (tmp_path / name).symlink_to(finished / name)
+    port = str(20000 + os.getpid() % 9999)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
+    done = subprocess.run(
+        [*launch, *command(stage, recipe, photos, tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(log_of(finished / stage), log_of(tmp_path / stage), strict=True):
+        assert two == pytest.approx(one, rel=2e-4, abs=1e-5)
+    one, two = (checkpoint(folder / stage)["ema"] for folder in (finished, tmp_path))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-4)
+
+
+def test_fine_tuning_begins_with_a_model(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    slow = RECIPE | {"stages": {"denoiser": STAGE | {"latent": 1.0, "steps": 1, "learning_rate": 1e-9}}}
+    path = written(slow, tmp_path)
+    done = train("denoiser", path, photos, tmp_path, "--begin-with", str(finished / "model"))
+    assert done.returncode == 0, done.stderr
+    model = load_file(finished / "model" / "denoiser" / "model.safetensors")
+    tuned = checkpoint(tmp_path / "denoiser")["trained"]
+    assert all(torch.allclose(tuned[name], model[name].float(), atol=1e-6) for name in model)
+
+
+def test_dry_run_tells_the_cost(recipe: Path) -> None:
+    words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert all(stage in done.stdout for stage in STAGES)
+    assert all(word in done.stdout for word in ("TFLOP", "GiB", "hours"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "options", "words"),
+    [
+        ("denoiser", {}, [], "train the stage autoencoder first"),
+        ("upsampler", {"stages": {"upsampler": STAGE | {"learning_rate": 1e30, "steps": 99}}}, [], "non-finite"),
+        ("autoencoder", {"stages": {"upsampler": STAGE}}, [], "no stage 'autoencoder'"),
+        ("upsampler", {}, ["--device", "cuda:9"], "auto, cpu"),
+        ("upsampler", {}, ["--begin-with", "nothing"], "no model"),
+        ("upsampler", {}, ["--begin-with", "lite"], "does not fit"),
+        ("upsampler", {"lpips": {"net": "vgg"}}, [], "two files"),
+        ("upsampler", {"data": {"crop": 128, "pool": 12}}, [], "another --out, or delete"),
+    ],
+    ids=["forerunner", "diverges", "no stage", "device", "model", "other model", "vgg", "other pool"],
+)
+def test_what_cannot_go_on_says_why(
+    stage: str,
+    change: dict[str, Any],
+    options: list[str],
+    words: str,
+    finished: Path,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    done = train(stage, written(RECIPE | change, tmp_path), photos, tmp_path, *options)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_folders_without_photographs(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no photographs" in train("upsampler", recipe, tmp_path / "empty", tmp_path / "run").stderr
+    assert "no such folder" in train("upsampler", recipe, tmp_path / "nowhere", tmp_path / "run").stderr
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"")
+    done = train("upsampler", recipe, tmp_path / "bad", tmp_path / "run")
+    assert "none of the 1 photographs can be used" in done.stderr
+    assert not (tmp_path / "run" / "pool" / "manifest.json").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_keeps_the_checkpoint(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    assert train("upsampler", recipe, photos, tmp_path, "--minutes", "0.00001").returncode == 0
+    before = (tmp_path / "upsampler" / "checkpoint.pt").read_bytes()
+    (tmp_path / "upsampler" / "checkpoint.part").symlink_to("/dev/full")
+    done = train("upsampler", recipe, photos, tmp_path)
+    assert done.returncode == 1
+    assert "checkpoint.pt cannot be written" in done.stderr
+    assert (tmp_path / "upsampler" / "checkpoint.pt").read_bytes() == before
+
+
+def test_the_bundled_recipes_build() -> None:
+    lite = [networks.build(config) for config in load_recipe("lite").networks.values()]
+    assert sum(p.numel() for part in lite for p in part.parameters()) * 2 < 30e6  # half precision, bytes
+    paper = load_recipe("paper")
+    assert set(paper.stages) == set(STAGES)
+    for name in ("denoiser", "noise_predictor", "autoencoder"):
+        with torch.device("meta"):
+            networks.build(paper.networks[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sedd": 1}, "seed"),
+        ({"data": {"cropp": 1}}, "crop"),
+        ({"data": {"degradations": {"reel": 1}}}, "real, light, classic"),
+        ({"stages": {"upsampler": {"step": 1}}}, "steps"),
+        ({"stages": {"upsampler": STAGE | {"patch": 512}}}, "data.crop = 256"),
+    ],
+)
+def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(written({"networks": {}, "chain": {}, "stages": {}} | change, tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["nothing", "missing.yaml"])
+def test_a_recipe_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load_recipe(name)

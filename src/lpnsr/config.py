@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lpnsr.errors import ConfigError
+from lpnsr.errors import ConfigError, MissingExtraError
 
 
 class StrictConfig(BaseModel):
@@ -26,6 +27,21 @@ class StrictConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(f"{where}: " + "; ".join(_explain(cls, error))) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError, MissingExtraError."""
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise MissingExtraError("train", "pyyaml") from None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not a mapping of keys to values")
+    return values
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> list[str]:

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
-from lpnsr.imaging.memory import available_memory
+from lpnsr.imaging.memory import available_memory, peak_memory
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
 from lpnsr.imaging.reading import max_pixels_allowed, read
-from lpnsr.imaging.writing import eight_bit, flatten, remove_leftovers, write, write_bytes
+from lpnsr.imaging.writing import eight_bit, flatten, remove_leftovers, rgb8, write, write_bytes
 
 if TYPE_CHECKING:
     from lpnsr.imaging.alpha import fill_transparent
@@ -37,10 +37,12 @@ __all__ = [
     "from_unit",
     "max_pixels_allowed",
     "output_size",
+    "peak_memory",
     "plan_tiles",
     "read",
     "remove_leftovers",
     "resize",
+    "rgb8",
     "to_pil",
     "to_unit",
     "wavelet_colour_fix",

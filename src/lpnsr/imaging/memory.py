@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ def available_memory(device: Any = "cpu") -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     found = [amount for amount in (_system(), _container_v2(), _container_v1()) if amount is not None]
     return max(0, min(found)) if found else _FALLBACK
+
+
+def peak_memory(device: Any = "cpu") -> int | None:
+    """Most bytes that this process held so far: on a CUDA device what torch allocated there, else resident memory.
+
+    None where the system does not tell (Windows).
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _system() -> int | None:

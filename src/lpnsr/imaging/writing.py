@@ -176,5 +176,11 @@ def eight_bit(photo: Photo) -> Photo:
     return replace(photo, pixels=_rounded(photo.pixels), alpha=alpha)
 
 
+def rgb8(photo: Photo) -> Array:
+    """(H, W, 3) uint8 of any photo: 16 bits rounded, gray repeated, transparent parts on white."""
+    pixels = flatten(eight_bit(photo)).pixels
+    return np.repeat(pixels, 3, axis=2) if photo.gray else pixels
+
+
 def _rounded(values: Array) -> Array:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

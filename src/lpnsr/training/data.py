@@ -1,11 +1,19 @@
-"""Photographs -> a pool of degraded pairs -> batches that depend on (seed, step) alone."""
+"""Photographs -> a pool of degraded pairs -> batches that depend on (seed, step) alone.
+
+pool/manifest.json    every file that was looked at, its SHA-256, the crops taken from it, or why none were
+pool/hr.npy, lr.npy   uint8 (N, c, c, 3) and (N, c/4, c/4, 3), decoded and degraded once, memory-mapped
+pool/validation.npz   the pairs that no batch holds
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,104 +21,157 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lpnsr.degradation import PRESETS, degrade
-from lpnsr.errors import TrainingError
+from lpnsr.checkpoints.hashes import file_sha256
+from lpnsr.degradation import degrade
+from lpnsr.errors import ImageReadError, TrainingError
+from lpnsr.imaging import EXTENSIONS, read, rgb8
+from lpnsr.training.draws import ALONE, Share
 from lpnsr.training.recipe import DataRecipe
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _FLAT = 4.0  # mean absolute Laplacian, in 8-bit levels, under which a crop teaches nothing
+_SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
+Pixels = NDArray[np.uint8]
 log = logging.getLogger(__name__)
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
-    """Every image file below ``folders``, sorted."""
-    found = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    """Every image file below ``folders``, sorted. Raises TrainingError if there is none."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise TrainingError(f"--data {folder}: there is no such folder")
+    found = sorted({p for f in folders for p in f.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()})
     if not found:
-        raise TrainingError(f"no images in {', '.join(map(str, folders))}; looked for {sorted(_SUFFIXES)}")
+        looked = ", ".join(map(str, folders)) or "no folder"
+        raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")
     return found
 
 
 class PairPool:
-    """Degraded pairs as memory-mapped uint8: hr (N, c, c, 3) and lr (N, c/4, c/4, 3), made once in ``folder``."""
+    """The pairs of a run, on ``device``: on a GPU the whole pool lies in its memory, on a CPU in the mapped files."""
 
-    def __init__(self, images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        hr_path, lr_path = folder / "hr.npy", folder / "lr.npy"
-        if not lr_path.exists():
-            self._build(images, recipe, seed, hr_path, lr_path, workers)
-        self.hr: NDArray[np.uint8] = np.load(hr_path, mmap_mode="r")
-        self.lr: NDArray[np.uint8] = np.load(lr_path, mmap_mode="r")
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.hr, self.lr = (self._load(folder / f"{name}.npy", device) for name in ("hr", "lr"))
 
-    def _build(
-        self,
-        images: Sequence[Path],
-        recipe: DataRecipe,
-        seed: int,
-        hr_path: Path,
-        lr_path: Path,
-        workers: int,
-    ) -> None:
-        counts = np.bincount(np.arange(recipe.pool) % len(images), minlength=len(images))
-        jobs = [(path, int(n), recipe, (seed, i)) for i, (path, n) in enumerate(zip(images, counts, strict=True)) if n]
-        hr: list[NDArray[np.uint8]] = []
-        lr: list[NDArray[np.uint8]] = []
-        with ProcessPoolExecutor(workers) as pool:
-            for pair in pool.map(_pairs_of, *zip(*jobs, strict=True), chunksize=4):
-                if pair is not None:
-                    hr.append(pair[0])
-                    lr.append(pair[1])
-        if not hr:
-            raise TrainingError(f"none of the {len(images)} images is at least {recipe.crop} px on both sides")
-        for path, arrays in ((hr_path, hr), (lr_path, lr)):
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                np.save(file, np.concatenate(arrays))
-            part.replace(path)
+    @staticmethod
+    def _load(path: Path, device: torch.device | str) -> Tensor:
+        # Copy-on-write: torch wants writable memory, and nothing writes into it.
+        return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
 
-    def batch(self, seed: int, step: int, size: int, patch: int) -> tuple[Tensor, Tensor]:
-        """The pairs of one step: hr (size, 3, patch, patch) and lr (size, 3, patch/4, patch/4), float32 in [0, 1]."""
+    def batch(self, seed: int, step: int, size: int, patch: int, share: Share = ALONE) -> tuple[Tensor, Tensor]:
+        """The share's pairs of one step, turned and mirrored at random.
+
+        hr (size/processes, 3, patch, patch) and lr (size/processes, 3, patch/4, patch/4), float32 in [0, 1].
+        """
         rng = np.random.default_rng((seed, step))
-        hr: list[NDArray[np.uint8]] = []
-        lr: list[NDArray[np.uint8]] = []
-        for index in rng.integers(0, len(self.hr), size):
-            top, left = rng.integers(0, (self.hr.shape[1] - patch) // 4 + 1, 2)
-            turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-            for source, scale, out in ((self.hr, 4, hr), (self.lr, 1, lr)):
-                side = patch // 4 * scale
-                cut = source[index, top * scale : top * scale + side, left * scale : left * scale + side]
-                cut = np.rot90(cut, turn)
-                out.append(cut[:, ::-1] if flip else cut)
-        return _to_tensor(hr), _to_tensor(lr)
+        places = np.stack([rng.integers(0, high, size) for high in self._highs(patch)], 1)[share.rows(size)]
 
-    def batches(self, seed: int, first: int, size: int, patch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches from step ``first`` on, without end."""
-        step = first
-        while True:
-            yield self.batch(seed, step, size, patch)
-            step += 1
+        def side(source: Tensor, scale: int) -> Tensor:
+            cuts = [_cut(source, scale, patch // 4, *place) for place in places.tolist()]
+            return torch.stack(cuts).permute(0, 3, 1, 2).float() / 255
+
+        return side(self.hr, 4), side(self.lr, 1)
+
+    def _highs(self, patch: int) -> tuple[int, ...]:
+        offsets = (self.hr.shape[1] - patch) // 4 + 1
+        return (len(self.hr), offsets, offsets, 4, 2)
 
 
-def _to_tensor(arrays: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+def _cut(source: Tensor, scale: int, side: int, index: int, top: int, left: int, turn: int, flip: int) -> Tensor:
+    rows, columns = (slice(start * scale, (start + side) * scale) for start in (top, left))
+    cut = torch.rot90(source[index, rows, columns], turn)
+    return cut.flip(1) if flip else cut
 
 
-def _pairs_of(
-    path: Path, count: int, recipe: DataRecipe, seed: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """``count`` degraded crops of one photograph; None where it cannot be read or is too small."""
+def validation_pairs(folder: Path) -> tuple[Tensor, Tensor]:
+    """hr (n, 3, c, c) and lr (n, 3, c/4, c/4), float32 in [0, 1], of the pool in ``folder``; n may be 0."""
+    with np.load(folder / "validation.npz") as pairs:
+        hr, lr = (torch.from_numpy(pairs[name]).permute(0, 3, 1, 2).float() / 255 for name in ("hr", "lr"))
+    return hr, lr
+
+
+def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2) -> None:
+    """Make the pool in ``folder``, or see that the one there was made of the same files by the same recipe.
+
+    Raises TrainingError if it was not, or if no photograph is fit for training.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.json"
+    with ProcessPoolExecutor(workers, get_context("spawn")) as executor:
+        digests = list(executor.map(file_sha256, images, chunksize=16))
+        made_of = {"data": recipe.model_dump(mode="json"), "seed": seed, "sha256": digests}
+        if manifest.exists():
+            if json.loads(manifest.read_text(encoding="utf-8"))["made_of"] != made_of:
+                raise TrainingError(
+                    f"{folder} was made of other photographs, or by another recipe: choose another --out, or delete it"
+                )
+            return
+        log.info("degrading %d crops of %d photographs", recipe.pool, len(images))
+        held = sorted(range(len(images)), key=lambda i: digests[i])[: recipe.validation]
+        held = held if len(images) >= 10 * recipe.validation else []
+        counts = _shares(recipe.pool, [i for i in range(len(images)) if i not in held]) | dict.fromkeys(held, 1)
+        jobs = [(images[i], n, recipe, (seed, i)) for i, n in sorted(counts.items())]
+        taken = dict(zip(sorted(counts), executor.map(_crops_of, *zip(*jobs, strict=True), chunksize=2), strict=True))
+    entries = []
+    for index, crops in taken.items():
+        use = "validation" if index in held else "training"
+        entry: dict[str, Any] = {"file": str(images[index]), "sha256": digests[index]}
+        if isinstance(crops, str):
+            log.warning("%s: passed over, %s", images[index], crops)
+            entries.append(entry | {"passed_over": crops})
+        else:
+            entries.append(entry | {"crops": len(crops[0]), "use": use})
+    good = {index: crops for index, crops in taken.items() if not isinstance(crops, str)}
+    training = [crops for index, crops in good.items() if index not in held]
+    if not training:
+        raise TrainingError(f"none of the {len(images)} photographs can be used: see the reasons above")
+    _write(folder, training, [good[index] for index in held if index in good], recipe.crop)
+    text = json.dumps({"made_of": made_of, "images": entries}, indent=1)
+    _put(manifest, lambda file: file.write(text.encode()))  # last: it says that the pool is whole
+
+
+def _shares(total: int, indices: Sequence[int]) -> dict[int, int]:
+    """``total`` crops dealt out evenly."""
+    counts = np.bincount(np.arange(total) % len(indices), minlength=len(indices))
+    return {index: int(n) for index, n in zip(indices, counts, strict=True) if n}
+
+
+def _write(folder: Path, training: list[Any], held: list[Any], crop: int) -> None:
+    for position, name in enumerate(("hr", "lr")):
+        pairs = np.concatenate([crops[position] for crops in training])
+        _put(folder / f"{name}.npy", lambda file, pairs=pairs: np.save(file, pairs))
+    empty = [(np.zeros((0, side, side, 3), np.uint8)) for side in (crop, crop // 4)]
+    hr, lr = (np.concatenate([empty[k], *(crops[k] for crops in held)]) for k in (0, 1))
+    _put(folder / "validation.npz", lambda file: np.savez(file, hr=hr, lr=lr))
+
+
+def _put(path: Path, write: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, int]) -> tuple[Pixels, Pixels] | str:
+    """``count`` degraded crops of one photograph, or why there are none."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if data is None or min(data.shape[:2]) < recipe.crop:
-        log.warning("%s: passed over (%s)", path, "unreadable" if data is None else f"{data.shape[1]}x{data.shape[0]}")
-        return None
-    photo = data[..., ::-1].astype(np.uint8)
+    try:
+        photo = rgb8(read(path))
+    except ImageReadError as error:
+        return str(error).removeprefix(f"{path}: ")
+    if min(photo.shape[:2]) < _SMALLEST:
+        return f"{photo.shape[1]} x {photo.shape[0]} px is too small: {_SMALLEST} are needed"
+    photo = _at_least(photo, recipe.crop)
     rng = np.random.default_rng(seed)
     names, odds = list(recipe.degradations), np.array(list(recipe.degradations.values()))
     hr, lr = [], []
     for _ in range(count):
         crop = _crop_with_content(photo, recipe.crop, rng)
-        preset = PRESETS[names[rng.choice(len(names), p=odds / odds.sum())]]
+        preset = recipe.preset(names[rng.choice(len(names), p=odds / odds.sum())])
         x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
         y = degrade(x, preset, [int(rng.integers(2**62))])
         hr.append(crop)
@@ -118,7 +179,13 @@ def _pairs_of(
     return np.stack(hr), np.stack(lr)
 
 
-def _crop_with_content(photo: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _at_least(photo: Pixels, side: int) -> Pixels:
+    """A photograph that is too small for a crop, continued by reflection."""
+    missing = [(0, max(0, side - length)) for length in photo.shape[:2]]
+    return np.pad(photo, [*missing, (0, 0)], mode="reflect") if any(after for _, after in missing) else photo
+
+
+def _crop_with_content(photo: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """A random crop; flat ones are drawn again up to three times."""
     for _ in range(4):
         top, left = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])

@@ -1,70 +1,80 @@
-"""One loop for all stages: batches, two optimisers, EMA, budgets, checkpoints, logs."""
+"""One loop for all stages: batches, two optimisers, EMA, budgets. accelerate gives devices, precision and processes.
+
+What a step draws depends on (seed, step) alone, so a checkpoint needs no random states: see ``draws``.
+"""
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lpnsr.errors import TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
 from lpnsr.training.data import PairPool
+from lpnsr.training.draws import Draws, Share
 from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
-from lpnsr.training.lpips import LPIPS, TAP_CHANNELS
+from lpnsr.training.lpips import LPIPS
 from lpnsr.training.recipe import GanRecipe
-from lpnsr.training.stages import Stage
+from lpnsr.training.records import Records
+from lpnsr.training.stages import Outcome, Stage
 
 log = logging.getLogger(__name__)
 _BAD_STEPS_ALLOWED = 20
-_SEEN = TAP_CHANNELS[:5]  # the deeper taps repeat what these say
+_TAPS_SEEN = 5  # the deeper taps repeat what these say
 _D_BETAS = (0.5, 0.99)  # more momentum makes the two players circle each other
+_ADAPTIVE_LIMIT = 1e4
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How far one call goes: to the recipe's last step, or for ``minutes``; saved every ``save_every`` steps."""
+    """How far one call goes: to the recipe's last step or for ``minutes``; what is done every so many steps."""
 
     minutes: float | None = None
     save_every: int = 250
     log_every: int = 25
+    validate_every: int = 500
 
 
 class Loop:
-    """Trains ``stage`` on ``pool``; everything that a resumed run needs is in ``state_dict``."""
+    """Trains ``stage``; everything that a resumed run needs is in ``state_dict``."""
 
-    def __init__(self, stage: Stage, pool: PairPool, folder: Path, seed: int, device: torch.device, bf16: bool) -> None:
-        self.stage, self.pool, self.folder, self.seed, self.device = stage, pool, folder, seed, device
+    def __init__(self, stage: Stage, seed: int, lpips: LPIPS, accelerator: Accelerator) -> None:
+        self.stage, self.lpips = stage, lpips
+        self.seed, self.accelerator, self.device = seed, accelerator, accelerator.device
         self.recipe = stage.recipe
-        self.bf16 = bf16
-        _place(stage, device)
-        self.lpips = LPIPS()
-        _place(self.lpips, device)
-        self.ema = copy.deepcopy(stage.trained).requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(
-            stage.trained.parameters(), self.recipe.learning_rate, self.recipe.betas, weight_decay=0.0
+        self.share = Share(accelerator.process_index, accelerator.num_processes)
+        stage.average = self._average
+        for net in (stage, self.lpips):
+            _place(net, self.device)
+        self.ema = copy.deepcopy(stage.trained).requires_grad_(False).eval()
+        self.optimiser: Any = accelerator.prepare_optimizer(
+            torch.optim.AdamW(
+                stage.trained.parameters(), self.recipe.learning_rate, self.recipe.betas, weight_decay=0.0
+            )
         )
-        self.discriminator: nn.Module | None = None
+        self.discriminator: Any = None
         if self.recipe.gan:
-            self.discriminator = make_discriminator(self.recipe.gan)
-            _place(self.discriminator, device)
-            self.d_optimiser = torch.optim.AdamW(
-                self.discriminator.parameters(), self.recipe.gan.learning_rate, _D_BETAS, weight_decay=0.0
+            latent = getattr(stage.frozen["autoencoder"], "latent_channels", 3) if self.recipe.gan.on == "latent" else 3
+            self.discriminator = make_discriminator(self.recipe.gan, self.lpips, latent)
+            _place(self.discriminator, self.device)
+            self.d_optimiser: Any = accelerator.prepare_optimizer(
+                torch.optim.AdamW(
+                    self.discriminator.parameters(), self.recipe.gan.learning_rate, _D_BETAS, weight_decay=0.0
+                )
             )
         self.step = 0
         self.bad_steps = 0
-        if self.recipe.gan and self.recipe.gan.begin_with:
-            earlier = folder.parent / self.recipe.gan.begin_with / "checkpoint.pt"
-            state = torch.load(earlier, map_location=device, weights_only=True)
-            self.discriminator.load_state_dict(state["discriminator"])  # type: ignore[union-attr]
+        self.sums: dict[str, float] = {}
+        self.summed = 0
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to the final rate."""
@@ -74,127 +84,211 @@ class Loop:
         done = min(1.0, (step - r.warmup) / max(1, r.steps - r.warmup))
         return r.final_learning_rate + (r.learning_rate - r.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
 
-    def run(self, budget: Budget) -> None:
+    def run(self, pool: PairPool, records: Records, budget: Budget) -> None:
         """Train until the recipe's last step or the end of the budget; saves at the end."""
         deadline = time.monotonic() + budget.minutes * 60 if budget.minutes else math.inf
-        sums: dict[str, float] = {}
-        since, begun = 0, time.monotonic()
-        for hr, lr in self.pool.batches(self.seed, self.step, self.recipe.batch, self.recipe.patch):
-            if self.step >= self.recipe.steps or time.monotonic() > deadline:
-                break
-            for name, value in self._train_step(hr, lr).items():
-                sums[name] = sums.get(name, 0.0) + value
+        waited, begun = 0.0, time.monotonic()
+        records.begin(self.step, self.recipe.steps)
+        while self.step < self.recipe.steps and not self._all_agree(time.monotonic() > deadline):
+            asked = time.monotonic()
+            pair = pool.batch(self.seed, self.step, self.recipe.batch, self.recipe.patch, self.share)
+            hr, lr = (x.to(self.device).contiguous(memory_format=torch.channels_last) for x in pair)
+            waited += time.monotonic() - asked
+            for name, value in self.train_step(hr, lr).items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
             self.step += 1
-            since += 1
+            self.summed += 1
+            records.advance(self.step)
             if self.step % budget.log_every == 0:
                 elapsed = time.monotonic() - begun
-                self._log({k: v / since for k, v in sums.items()}, elapsed / since)
-                sums, since, begun = {}, 0, time.monotonic()
+                self._log(records, elapsed, waited / max(elapsed, 1e-9))
+                waited, begun = 0.0, time.monotonic()
+            if self.step % budget.validate_every == 0 or self.step == self.recipe.steps:
+                self._validate(records)
+                begun = time.monotonic()
             if self.step % budget.save_every == 0:
-                self.save()
-        self.save()
+                self.save(records)
+                begun = time.monotonic()
+        self.save(records)
 
-    def _train_step(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
-        torch.manual_seed(hash((self.seed, self.step)) % 2**63)
-        hr = hr.to(self.device).contiguous(memory_format=torch.channels_last)
-        lr = lr.to(self.device).contiguous(memory_format=torch.channels_last)
+    def train_step(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
+        """One update of the stage's part and, where there is one, of its discriminator; the weighted losses."""
+        gan = self.recipe.gan if self.recipe.gan and self.step >= self.recipe.gan.start else None
+        generator_turn = not (gan and gan.alternate and self.step % 2)
         rate = self.learning_rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        gan = self.recipe.gan if self.recipe.gan and self.step >= self.recipe.gan.start else None
-        view, discriminator = View(), self.discriminator
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outcome = self.stage(hr, lr)
-            losses = dict(outcome.extra)
-            losses["pixel"] = self.recipe.pixel * F.l1_loss(outcome.sr.float(), outcome.hr)
-            if self.recipe.lattice:
-                grids = [lattice(outcome.sr, outcome.hr, period) for period in (4, 8)]
-                losses["lattice"] = self.recipe.lattice * torch.stack(grids).mean()
-            if self.recipe.spectrum:
-                losses["spectrum"] = self.recipe.spectrum * spectrum(outcome.sr, outcome.hr)
-            fake, real = view(outcome.sr), view(outcome.hr)
-            fake_taps, real_taps = self.lpips.taps(fake), self.lpips.taps(real)
-            losses["lpips"] = self.recipe.lpips * self.lpips.distance(fake_taps, real_taps).mean()
-            if gan and discriminator:
-                discriminator.requires_grad_(False).eval()
-                losses["gan"] = gan.weight * hinge_generator(discriminator(fake, fake_taps[: len(_SEEN)]))
+        draws = Draws(self.seed, self.step, self.share)
+        with self.accelerator.autocast(), torch.set_grad_enabled(generator_turn):
+            outcome = self.stage(hr, lr, draws, self.step)
+            judged = self._judged(outcome, View(draws.generator))
+            losses = self._losses(outcome, judged, gan)
             total = torch.stack([value.float() for value in losses.values()]).sum()
-        if not self._step(total, self.optimiser, self.stage.trained):
-            return {}
-        for kept, new in zip(self.ema.parameters(), self.stage.trained.parameters(), strict=True):
-            kept.lerp_(new.detach(), 1 - min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
         report = {name: float(value.detach()) for name, value in losses.items()}
-        if gan and discriminator:
-            discriminator.requires_grad_(True).train()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                both = [torch.cat([r, f.detach()]) for r, f in zip([real, *real_taps], [fake, *fake_taps], strict=True)]
-                logits = [map_.chunk(2) for map_ in discriminator(both[0], both[1 : len(_SEEN) + 1])]
-                loss = hinge_discriminator([pair[0] for pair in logits], [pair[1] for pair in logits])
-            self._step(loss, self.d_optimiser, discriminator)
-            report["discriminator"] = float(loss.detach())
+        if generator_turn:
+            if not self._update(total, self.optimiser, self.stage.trained):
+                return {}
+            keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+            for kept, new in zip(self.ema.parameters(), self.stage.trained.parameters(), strict=True):
+                kept.lerp_(new.detach(), 1 - keep)
+        if gan and not (gan.alternate and generator_turn):
+            report["discriminator"] = self._train_discriminator(outcome, judged)
         return report
 
-    def _step(self, loss: Tensor, optimiser: torch.optim.Optimizer, net: nn.Module) -> bool:
+    def _judged(self, outcome: Outcome, view: View) -> tuple[list[Tensor], list[Tensor]] | None:
+        """(fake, real), each an image and what LPIPS's network makes of it; None if the step has no image."""
+        if not len(outcome.sr):
+            return None
+        fake, real = view(outcome.sr), view(outcome.hr)
+        return [fake, *self.lpips.taps(fake)], [real, *self.lpips.taps(real)]
+
+    def _contested(
+        self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """(fake, real) as the discriminator is given them: an image and features of it, or a latent."""
+        if self.recipe.gan and self.recipe.gan.on == "latent":
+            assert outcome.latent is not None
+            return [outcome.latent[0].float()], [outcome.latent[1].float()]
+        return judged[0][: _TAPS_SEEN + 1], judged[1][: _TAPS_SEEN + 1]
+
+    def _losses(
+        self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None, gan: GanRecipe | None
+    ) -> dict[str, Tensor]:
+        losses = dict(outcome.extra)
+        if judged is None:
+            return losses
+        r, fake, real = self.recipe, *judged
+        image = {"pixel": r.pixel * F.l1_loss(outcome.sr.float(), outcome.hr)}
+        image["lpips"] = r.lpips * self.lpips.distance(fake[1:], real[1:]).mean()
+        if r.lattice:
+            grids = [lattice(outcome.sr, outcome.hr, period) for period in (4, 8)]
+            image["lattice"] = r.lattice * torch.stack(grids).mean()
+        if r.spectrum:
+            image["spectrum"] = r.spectrum * spectrum(outcome.sr, outcome.hr)
+        if gan:
+            self.discriminator.requires_grad_(False).eval()
+            contested, _ = self._contested(outcome, judged)
+            image["gan"] = gan.weight * hinge_generator(self.discriminator(contested[0], contested[1:]))
+            if gan.adaptive and torch.is_grad_enabled():
+                image["gan"] = image["gan"] * self._balance(torch.stack(list(image.values())[:-1]).sum(), image["gan"])
+        return losses | {name: outcome.share * value for name, value in image.items()}
+
+    def _balance(self, others: Tensor, gan: Tensor) -> Tensor:
+        """|gradient of the other losses| / |gradient of the GAN's|, at the weights of the last convolution."""
+        last = [p for p in self.stage.trained.parameters() if p.ndim == 4][-1]
+        norms = [torch.autograd.grad(loss, last, retain_graph=True)[0].float().norm() for loss in (others, gan)]
+        return (norms[0] / (norms[1] + 1e-4)).clamp(0, _ADAPTIVE_LIMIT).detach()
+
+    def _train_discriminator(self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None) -> float:
+        self.discriminator.requires_grad_(True).train()
+        loss = torch.zeros((), device=self.device)
+        if judged is not None:
+            with self.accelerator.autocast():
+                fake, real = self._contested(outcome, judged)
+                both = [torch.cat(pair).detach() for pair in zip(real, fake, strict=True)]
+                logits = [map_.chunk(2) for map_ in self.discriminator(both[0], both[1:])]
+                loss = hinge_discriminator([pair[0] for pair in logits], [pair[1] for pair in logits])
+        self._update(outcome.share * loss, self.d_optimiser, self.discriminator)
+        return float(loss.detach()) * outcome.share
+
+    def _update(self, loss: Tensor, optimiser: Any, net: nn.Module) -> bool:
         """Backward, clip, update. A non-finite step is left out; too many in a row end the run."""
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            self.accelerator.backward(loss)
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(optimiser)
+        self._average_gradients(net)
         norm = nn.utils.clip_grad_norm_(net.parameters(), self.recipe.clip)
-        if not bool(torch.isfinite(norm)):
-            self.bad_steps += 1
-            if self.bad_steps > _BAD_STEPS_ALLOWED:
-                raise TrainingError(
-                    f"{self.bad_steps} non-finite steps in a row at step {self.step}: lower the learning rate"
-                )
-            return False
-        self.bad_steps = 0
-        optimiser.step()
-        return True
+        finite = bool(torch.isfinite(norm))
+        if finite or self.accelerator.scaler is not None:  # the scaler leaves the step out itself, and learns from it
+            optimiser.step()
+        self.bad_steps = 0 if finite else self.bad_steps + 1
+        if self.bad_steps > _BAD_STEPS_ALLOWED:
+            raise TrainingError(
+                f"{self.bad_steps} non-finite steps in a row, up to step {self.step}: lower the learning rate of the "
+                "recipe and begin again from an earlier checkpoint"
+            )
+        if not finite:
+            self.sums["non-finite"] = self.sums.get("non-finite", 0.0) + 1
+        return finite
 
-    def _log(self, values: dict[str, float], seconds: float) -> None:
-        row = {"step": self.step, "seconds_per_step": round(seconds, 4)} | {k: round(v, 5) for k, v in values.items()}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        log.info("%s", "  ".join(f"{k} {v}" for k, v in row.items()))
+    def _average_gradients(self, net: nn.Module) -> None:
+        if self.share.processes == 1:
+            return
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        flat = self.accelerator.reduce(flat, "mean")
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def _average(self, value: Tensor) -> Tensor:
+        if self.share.processes == 1:
+            return value
+        return value + (self.accelerator.reduce(value.detach().clone(), "mean") - value.detach())
+
+    def _all_agree(self, stop: bool) -> bool:
+        """Whether any process wants to stop, so that all do at the same step."""
+        if self.share.processes == 1:
+            return stop
+        return bool(self.accelerator.reduce(torch.tensor(float(stop), device=self.device), "sum") > 0)
+
+    def _log(self, records: Records, seconds: float, waiting: float) -> None:
+        names = sorted(self.sums)
+        values = torch.tensor([self.sums[name] for name in names], device=self.device, dtype=torch.float64).float()
+        if self.share.processes > 1 and names:
+            values = self.accelerator.reduce(values, "mean")
+        losses = dict(zip(names, (values / max(1, self.summed)).tolist(), strict=True))
+        timing = {"seconds": seconds, "images_per_second": self.summed * self.recipe.batch / max(seconds, 1e-9)}
+        records.losses(self.step, losses, timing | {"waiting_for_data": waiting})
+        self.sums, self.summed = {}, 0
+
+    def _validate(self, records: Records) -> None:
+        if self.accelerator.is_main_process:
+            with self.accelerator.autocast():
+                scored = records.validate(self.stage, self.ema, self.lpips, self.step)
+            if scored:
+                records.keep(self.step, self.ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, EMA, optimisers and position."""
+        """Networks, EMA, optimisers, scaler, position, and the losses summed since the last line of the log."""
         state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps}
+        state |= {"sums": dict(self.sums), "summed": self.summed}
         state |= {"trained": self.stage.trained.state_dict(), "ema": self.ema.state_dict()}
         state["optimiser"] = self.optimiser.state_dict()
-        if self.discriminator:
-            state |= {
-                "discriminator": self.discriminator.state_dict(),
-                "d_optimiser": self.d_optimiser.state_dict(),
-            }
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+            state["d_optimiser"] = self.d_optimiser.state_dict()
         return state
 
-    def save(self) -> None:
-        """Write the checkpoint beside the old one, then rename it into place."""
-        part = self.folder / "checkpoint.part"
-        torch.save(self.state_dict(), part)
-        part.replace(self.folder / "checkpoint.pt")
-
-    def resume(self) -> None:
-        """Go on from the folder's checkpoint, if there is one."""
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state_dict``."""
         self.step, self.bad_steps = state["step"], state["bad_steps"]
+        self.sums, self.summed = state["sums"], state["summed"]
         self.stage.trained.load_state_dict(state["trained"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.discriminator and "discriminator" in state:
+        if self.accelerator.scaler is not None and "scaler" in state:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.d_optimiser.load_state_dict(state["d_optimiser"])
 
+    def save(self, records: Records) -> None:
+        """Write the checkpoint, by the main process alone."""
+        if self.accelerator.is_main_process:
+            records.save(self.state_dict())
+        self.accelerator.wait_for_everyone()
+
 
 def _place(net: nn.Module, device: torch.device) -> None:
-    net.to(device).to(memory_format=torch.channels_last)
+    net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def make_discriminator(recipe: GanRecipe) -> nn.Module:
+def make_discriminator(recipe: GanRecipe, lpips: LPIPS, in_channels: int = 3) -> nn.Module:
     """The recipe's discriminator."""
     if recipe.kind == "feature":
-        return FeatureDiscriminator(_SEEN, recipe.channels)
-    return (UNetDiscriminator if recipe.kind == "unet" else PatchDiscriminator)(recipe.channels)
+        return FeatureDiscriminator(lpips.channels[:_TAPS_SEEN], recipe.channels)
+    return (UNetDiscriminator if recipe.kind == "unet" else PatchDiscriminator)(recipe.channels, in_channels)

@@ -18,10 +18,10 @@ class View:
     images through the same random view moves them about (E-LPIPS, Kettunen et al. 2019).
     """
 
-    def __init__(self) -> None:
-        self.top, self.left, self.flip, self.turn = (int(n) for n in torch.randint(0, 4, (4,)))
-        self.zoom = _ZOOMS[int(torch.randint(len(_ZOOMS), ()))]
-        self.colours = torch.randperm(3)
+    def __init__(self, generator: torch.Generator) -> None:
+        self.top, self.left, self.flip, self.turn = (int(n) for n in torch.randint(0, 4, (4,), generator=generator))
+        self.zoom = _ZOOMS[int(torch.randint(len(_ZOOMS), (), generator=generator))]
+        self.colours = torch.randperm(3, generator=generator)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, h, w) in [-1, 1], sides multiples of 16 for H, W multiples of 128."""
@@ -47,15 +47,18 @@ def lattice(sr: Tensor, hr: Tensor, period: int) -> Tensor:
 def spectrum(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean |log P_sr - log P_hr| of each image's power spectrum, averaged over overlapping windows of 32 px.
 
-    Blind to where a detail lies, it asks for as much energy as nature has at every frequency, and no peaks.
+    Blind to where a detail lies, it asks for as much energy as nature has at every frequency, in lightness and in two
+    opponent colours, and for no peaks.
     """
     window = torch.hann_window(32, device=sr.device)
     taper = window[:, None] * window
+    opponent = torch.tensor([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], device=sr.device) / 3
 
     def log_power(image: Tensor) -> Tensor:
-        patches = image.float().mean(1).unfold(1, 32, 16).unfold(2, 32, 16)  # (B, rows, columns, 32, 32)
+        image = torch.einsum("oc,bchw->bohw", opponent, image.float())
+        patches = image.unfold(2, 32, 16).unfold(3, 32, 16)  # (B, 3, rows, columns, 32, 32)
         power = torch.fft.rfft2((patches - patches.mean((-2, -1), keepdim=True)) * taper).abs().square()
-        return torch.log(power.mean((1, 2)) + 1e-3)
+        return torch.log(power.mean((2, 3)) + 1e-3)
 
     return (log_power(sr) - log_power(hr)).abs().mean()
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec, PartName, save_folder
+from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec, PartName, load_folder, resolve, save_folder
+from lpnsr.checkpoints.tensors import load_strict
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
 from lpnsr.training.recipe import STAGES, Recipe, StageName
 
+CHECKPOINT = "checkpoint.pt"
 PART_OF: dict[StageName, PartName] = {
     "autoencoder": "autoencoder",
     "upsampler": "upsampler",
@@ -20,14 +23,42 @@ PART_OF: dict[StageName, PartName] = {
 }
 
 
-def load_part(recipe: Recipe, name: StageName, run: Path) -> nn.Module:
-    """The EMA weights of a finished or running stage. Raises TrainingError where there are none."""
-    path = run / name / "checkpoint.pt"
-    if not path.exists():
-        raise TrainingError(f"{path} is missing: train the stage {name} first, with the same --out")
+def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None = None) -> nn.Module:
+    """The EMA weights of a finished or running stage; where there are none, those of the model ``begin_with``.
+
+    Raises TrainingError where neither has them.
+    """
     part = build(recipe.networks[PART_OF[name]])
-    part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["ema"])
+    state = load_checkpoint(run / name / CHECKPOINT)
+    if state is not None:
+        load_strict(part, state["ema"], f"{run / name} and the recipe differ: what it holds")
+    elif begin_with is not None:
+        load_weights(part, begin_with, name)
+    else:
+        raise TrainingError(
+            f"{run / name / CHECKPOINT} is missing: train the stage {name} first, with the same --out, or take it from "
+            "a model with --begin-with"
+        )
     return part
+
+
+def load_weights(part: nn.Module, model: str, name: StageName) -> None:
+    """Give ``part`` the weights of what the stage ``name`` trains from a model, found as from_pretrained finds it."""
+    parts = load_folder(resolve(model)).parts
+    if PART_OF[name] not in parts:
+        raise TrainingError(f"the model {model} has no {PART_OF[name]}")
+    load_strict(part, parts[PART_OF[name]].state_dict(), f"the {PART_OF[name]} of {model}")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """A stage's checkpoint, on the CPU; None if there is none. Raises TrainingError if it cannot be read."""
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes of the unpickler
+        raise TrainingError(f"{path} cannot be read, delete it to begin again: {error}") from None
+    return state
 
 
 def export(recipe: Recipe, run: Path, folder: Path) -> None:

@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from lpnsr.config import StrictConfig
+from lpnsr.config import StrictConfig, read_yaml
+from lpnsr.degradation import PRESETS, DegradationRecipe
 from lpnsr.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -20,56 +20,98 @@ STAGES: tuple[StageName, ...] = ("autoencoder", "upsampler", "denoiser", "noise-
 
 
 class DataRecipe(StrictConfig):
-    """Degraded crops: ``pool`` pairs of ``crop`` HR pixels are drawn once and cut into ``patch`` HR pixels in training.
+    """Degraded crops: ``pool`` pairs of ``crop`` HR pixels are drawn once and cut into ``patch`` HR pixels in
+    training.
 
-    ``degradations`` gives the odds of the presets of lpnsr.degradation.
+    ``degradations`` gives the odds of the presets of lpnsr.degradation and of your own under ``presets``, whose keys
+    are those of ``DegradationRecipe``. ``validation`` photographs are kept from training for scores and sample grids,
+    where there are at least ten times as many.
     """
 
-    crop: int = 256
-    pool: int = 6000
-    degradations: Mapping[str, float] = {"real": 1.0}
+    crop: Annotated[int, Field(ge=64, multiple_of=4)] = 256
+    pool: PositiveInt = 6000
+    degradations: Annotated[Mapping[str, Positive], Field(min_length=1)] = {"real": 1.0}
+    presets: Mapping[str, DegradationRecipe] = {}
+    validation: NonNegativeInt = 8
+
+    def preset(self, name: str) -> DegradationRecipe:
+        """A degradation by its name in ``degradations``."""
+        return self.presets[name] if name in self.presets else PRESETS[name]
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> DataRecipe:
+        known = [*PRESETS, *self.presets]
+        for name in self.degradations:
+            if name not in known:
+                raise ValueError(f"degradations has {name!r}, which is none of {', '.join(known)}")
+        return self
+
+
+class LpipsRecipe(StrictConfig):
+    """Which LPIPS is the loss: ``squeeze`` is in the package; ``vgg`` needs two files of yours.
+
+    trunk: torchvision's VGG-16 weights; heads: the calibration of LPIPS v0.1 (its ``vgg.pth``).
+    """
+
+    net: Literal["squeeze", "vgg"] = "squeeze"
+    trunk: Path | None = None
+    heads: Path | None = None
 
 
 class GanRecipe(StrictConfig):
     """Hinge GAN: from step ``start`` on, with ``weight`` beside the other losses.
 
-    ``begin_with`` names the stage whose discriminator this one begins as a copy of.
+    kind: ``feature`` sees the image and what LPIPS's network makes of it, ``unet`` and ``patch`` the image alone. on: a
+    ``patch`` discriminator can judge the latent instead. adaptive: ``weight`` times the ratio of the gradients that the
+    other losses and the GAN's leave at the last layer (VQGAN, Eq. 7). alternate: generator and discriminator take
+    turns instead of both learning at each step. begin_with: the stage whose discriminator this one begins as a copy of.
     """
 
     weight: Weight = 0.1
-    start: int = 0
+    start: NonNegativeInt = 0
     kind: Literal["feature", "unet", "patch"] = "feature"
-    channels: int = 64
+    on: Literal["image", "latent"] = "image"
+    channels: PositiveInt = 64
     learning_rate: Positive = 5e-4
+    adaptive: bool = False
+    alternate: bool = False
     begin_with: StageName | None = None
 
 
 class StageRecipe(StrictConfig):
     """Optimiser, length and loss weights of one stage.
 
+    Losses on the image: pixel (L1), lpips, lattice and spectrum (see losses.py), symmetry (L1 between the result and
+    that of the mirrored input). On the latent: latent (the denoiser's mean squared error), commitment (a codebook's).
+
     The denoiser takes its image losses at the timestep indices below ``image_loss_below`` only: left to the latent
     loss alone, the noisiest steps keep to the conditional mean. In a share ``rollout`` of its batches it is given the
-    last step's state as its own chain arrives at it.
+    last step's state as its own chain arrives at it. The noise predictor begins with ``regression`` steps towards the
+    optimal noise of Eq. 9. ``checkpointing`` recomputes the chain's steps in the backward pass to save memory.
     """
 
-    steps: int
-    batch: int = 16
-    patch: int = 128
+    steps: PositiveInt
+    batch: PositiveInt = 16
+    patch: Annotated[int, Field(ge=64, multiple_of=16)] = 128
     learning_rate: Positive = 2e-4
     final_learning_rate: Weight = 1e-6
-    warmup: int = 200
+    warmup: NonNegativeInt = 200
     betas: tuple[float, float] = (0.9, 0.99)
     clip: Positive = 1.0
-    ema: float = 0.999
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     pixel: Weight = 1.0
     lpips: Weight = 1.0
     lattice: Weight = 0.0
     spectrum: Weight = 0.0
+    symmetry: Weight = 0.0
     latent: Weight = 0.0
-    image_loss_below: int = 10**6
+    commitment: Weight = 0.25
+    image_loss_below: PositiveInt = 10**6
     rollout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    regression: NonNegativeInt = 0
+    checkpointing: bool = False
     gan: GanRecipe | None = None
-    start_from: Mapping[Literal["bicubic", "upsampler"], float] = {"upsampler": 1.0}
+    start_from: Mapping[Literal["bicubic", "upsampler"], Weight] = {"upsampler": 1.0}
 
 
 class ModelRecipe(StrictConfig):
@@ -89,20 +131,23 @@ class Recipe(StrictConfig):
     chain: dict[str, Any]
     model: ModelRecipe = ModelRecipe()
     data: DataRecipe = DataRecipe()
+    lpips: LpipsRecipe = LpipsRecipe()
     stages: dict[StageName, StageRecipe]
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Recipe:
+        for name, stage in self.stages.items():
+            if stage.patch > self.data.crop:
+                raise ValueError(f"stages.{name}.patch = {stage.patch} is larger than data.crop = {self.data.crop}")
+        return self
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of a YAML file, or a bundled one by name (``lite``, ``paper``)."""
-    bundled = files("lpnsr.training") / "recipes" / f"{name}.yaml"
-    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else None
-    if path is None and not bundled.is_file():
-        raise ConfigError(f"no recipe {name!r}: give lite, paper, or the path of a .yaml file")
-    try:
-        text = path.read_text(encoding="utf-8") if path else bundled.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"the recipe {name} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"the recipe {name} is not a mapping of keys to values")
-    return Recipe.parse(values, name)
+    """The recipe of a YAML file, or a bundled one by name (``lite``, ``paper``). Raises ConfigError."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Recipe.parse(read_yaml(Path(name)), name)
+    folder = Path(str(files("lpnsr"))) / "training" / "recipes"
+    if not (folder / f"{name}.yaml").is_file():
+        bundled = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise ConfigError(f"no recipe {name!r}: give {bundled}, or the path of a .yaml file")
+    return Recipe.parse(read_yaml(folder / f"{name}.yaml"), name)

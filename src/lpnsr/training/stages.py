@@ -12,22 +12,47 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lpnsr.checkpoints import PartName
-from lpnsr.diffusion import Schedule, q_sample
+from lpnsr.diffusion import Schedule, StepState, optimal_noise, q_sample
+from lpnsr.errors import ConfigError
 from lpnsr.networks import build
 from lpnsr.restoration import Restorer
+from lpnsr.training.draws import Draws
 from lpnsr.training.parts import PART_OF
 from lpnsr.training.recipe import Recipe, StageName, StageRecipe
+
+_TURNS: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT)
+"""Mirrorings of a square batch, each its own inverse."""
 
 
 @dataclass
 class Outcome:
-    """sr and hr: the images for the pixel, perceptual and adversarial losses; extra: further losses, weighted."""
+    """What the losses of a step are taken on.
+
+    sr, hr: images for the pixel, perceptual and adversarial losses, of all samples or some; share: how many, as a
+    fraction of what the average process has; latent: predicted and true, where there are such; extra: further losses,
+    weighted, which are means over the process's whole batch.
+    """
 
     sr: Tensor
     hr: Tensor
     extra: dict[str, Tensor] = field(default_factory=dict)
+    latent: tuple[Tensor, Tensor] | None = None
+    share: float = 1.0
+
+
+class Recomputed(nn.Module):
+    """A network whose activations are computed again in the backward pass (gradient checkpointing)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.config = net.config
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return checkpoint(self.net, *inputs, use_reentrant=False) if torch.is_grad_enabled() else self.net(*inputs)
 
 
 class Stage(nn.Module):
@@ -37,72 +62,146 @@ class Stage(nn.Module):
         super().__init__()
         self.name = name
         self.recipe: StageRecipe = recipe.stages[name]
+        self.schedule = Schedule.geometric(**recipe.chain)
         self.trained: Any = build(recipe.networks[PART_OF[name]])
-        for part in frozen.values():
-            part.requires_grad_(False).eval()
-        self.restorer: Restorer | None = None
-        if frozen:
-            parts = {**frozen, PART_OF[name]: self.trained}
-            self.restorer = Restorer(Schedule.geometric(**recipe.chain), **parts)
+        self.frozen = nn.ModuleDict({part: net.requires_grad_(False).eval() for part, net in frozen.items()})
+        self.restorer = self._restorer(self.trained, self.recipe.checkpointing) if frozen else None
+        self.average: Callable[[Tensor], Tensor] = lambda x: x
+        """Mean over the processes, with the gradient of this one's part; the loop sets it."""
+        gan = self.recipe.gan
+        if gan and gan.on == "latent" and (gan.kind != "patch" or name not in ("denoiser", "noise-predictor")):
+            raise ConfigError(f"stages.{name}.gan: on: latent needs kind: patch, and a denoiser or noise-predictor")
 
-    def forward(self, hr: Tensor, lr: Tensor) -> Outcome:
-        step: dict[StageName, Callable[[Tensor, Tensor], Outcome]] = {
-            "autoencoder": self._autoencoder,
-            "upsampler": self._upsampler,
-            "denoiser": self._denoiser,
-            "noise-predictor": self._noise_predictor,
-        }
-        return step[self.name](hr, lr)
+    def _restorer(self, net: nn.Module, recomputed: bool = False) -> Restorer:
+        parts: dict[str, Any] = {**self.frozen, PART_OF[self.name]: net}
+        if recomputed:
+            parts |= {part: Recomputed(parts[part]) for part in ("denoiser", "noise_predictor") if part in parts}
+        return Restorer(self.schedule, **parts)
 
-    def _autoencoder(self, hr: Tensor, lr: Tensor) -> Outcome:
+    def forward(self, hr: Tensor, lr: Tensor, draws: Draws, step: int = 0) -> Outcome:
+        """Of the share's batch, at the optimiser's ``step``."""
+        outcome = self._step(hr, lr, draws, step)
+        if self.recipe.symmetry:
+            turn = _TURNS[step % len(_TURNS)]
+            with torch.no_grad():
+                mirrored = turn(self._step(turn(hr), turn(lr), draws.again(), step).sr)
+            if len(mirrored):
+                error = F.l1_loss(outcome.sr.float(), mirrored.float())
+                outcome.extra["symmetry"] = self.recipe.symmetry * outcome.share * error
+        return outcome
+
+    def _step(self, hr: Tensor, lr: Tensor, draws: Draws, step: int) -> Outcome:
+        if self.name == "autoencoder":
+            return self._autoencoder(hr)
+        if self.name == "upsampler":
+            return Outcome(self.trained(lr), hr)
+        if self.name == "denoiser":
+            return self._denoiser(hr, lr, draws)
+        return self._noise_predictor(hr, lr, draws, step)
+
+    def preview(self, net: nn.Module, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """The stage's images of a few pairs with ``net`` in the place of the part in training, the result last."""
+        if self.name == "autoencoder":
+            restored: Tensor = (net.decode(net.encode(hr * 2 - 1)) + 1) / 2  # type: ignore[operator]
+            return {"autoencoder": restored}
+        if self.name == "upsampler":
+            return {"upsampler": net(lr)}
+        restorer, states = self._restorer(net), list[Tensor]()
+        draws = Draws(0, 0)
+        y0 = restorer.encode(restorer.upsample(lr))
+        draw = _noise(draws, y0)
+        restorer.sample(lr, y0, draw, callback=lambda state: states.append(state.x0))
+        steps = {f"step {count + 1}": restorer.decode(x0) for count, x0 in enumerate(states)}
+        return {"start": restorer.decode(y0)} | steps
+
+    def _autoencoder(self, hr: Tensor) -> Outcome:
         z = self.trained.encode(hr * 2 - 1)
-        # The scale of z is free; holding its moments near 0 and 1 gives kappa a meaning.
-        mean, std = z.float().mean((0, 2, 3)), z.float().std((0, 2, 3))
-        moments = (mean.square() + (std - 1).square()).mean()
-        return Outcome((self.trained.decode(z) + 1) / 2, hr, {"moments": 0.01 * moments})
+        if hasattr(self.trained, "quantize"):
+            codebook = self.trained.quantize
+            codes = codebook.embedding(codebook.nearest(z)).permute(0, 3, 1, 2)
+            loss = F.mse_loss(codes, z.detach()) + self.recipe.commitment * F.mse_loss(z, codes.detach())
+            extra = {"codebook": loss}
+        else:
+            # The scale of z is free; holding its moments near 0 and 1 gives kappa a meaning.
+            mean, square = (self.average(m.mean((0, 2, 3))) for m in (z.float(), z.float().square()))
+            std = (square - mean.square()).clamp_min(1e-6).sqrt()
+            extra = {"moments": 0.01 * (mean.square() + (std - 1).square()).mean()}
+        return Outcome((self.trained.decode(z) + 1) / 2, hr, extra)
 
-    def _upsampler(self, hr: Tensor, lr: Tensor) -> Outcome:
-        return Outcome(self.trained(lr), hr)
-
-    def _start(self, restorer: Restorer, lr: Tensor) -> Tensor:
+    def _start(self, restorer: Restorer, lr: Tensor, draws: Draws) -> Tensor:
         """y_0 of a batch, each sample from bicubic or from the pre-upsampler by the recipe's odds."""
         odds = self.recipe.start_from
-        smooth, sharp = (restorer.upsample(lr, kind) for kind in ("bicubic", "upsampler"))
-        pick = torch.rand(len(lr), 1, 1, 1, device=lr.device) < odds.get("bicubic", 0.0) / sum(odds.values())
-        return restorer.encode(torch.where(pick, smooth, sharp))
+        bicubic = odds.get("bicubic", 0.0) / sum(odds.values())
+        pick = (draws.uniform(len(lr)) < bicubic).to(lr.device)[:, None, None, None]
+        image = restorer.upsample(lr) if bicubic < 1 else restorer.upsample(lr, "bicubic")
+        if 0 < bicubic < 1:
+            image = torch.where(pick, restorer.upsample(lr, "bicubic"), image)
+        return restorer.encode(image)
 
-    def _denoiser(self, hr: Tensor, lr: Tensor) -> Outcome:
+    def _denoiser(self, hr: Tensor, lr: Tensor, draws: Draws) -> Outcome:
         assert self.restorer is not None
         with torch.no_grad():
-            x0, y0 = self.restorer.encode(hr), self._start(self.restorer, lr)
-        if float(torch.rand(())) < self.recipe.rollout:
-            states, steps = self._last_states(self.restorer, lr, y0), [0] * len(hr)
+            x0, y0 = self.restorer.encode(hr), self._start(self.restorer, lr, draws)
+        if draws.chance() < self.recipe.rollout:
+            states = self._last_states(self.restorer, lr, y0, draws)
+            t = everyone = torch.zeros(len(hr), dtype=torch.long)
         else:
-            schedule = self.restorer.schedule
-            steps = torch.randint(schedule.steps, (len(hr),)).tolist()
-            noise = torch.randn_like(x0)
-            states = torch.stack([q_sample(schedule, *sample) for sample in zip(x0, y0, steps, noise, strict=True)])
-        scales = states.new_tensor([self.restorer.schedule.input_scale(t) for t in steps])[:, None, None, None]
-        t = torch.tensor(steps, device=hr.device)
-        prediction = self.trained(scales * states, t, self.restorer.condition(lr, y0))
+            t, everyone = draws.integers(self.schedule.steps, len(hr))
+            noise = draws.normal(x0)
+            samples = zip(x0, y0, t.tolist(), noise, strict=True)
+            states = torch.stack([q_sample(self.schedule, *sample) for sample in samples])
+        scales = states.new_tensor([self.schedule.input_scale(int(i)) for i in t])[:, None, None, None]
+        prediction = self.trained(scales * states, t.to(hr.device), self.restorer.condition(lr, y0))
         mse = F.mse_loss(prediction.float(), x0.float())
-        seen = t < self.recipe.image_loss_below
-        return Outcome(self.restorer.decode(prediction[seen]), hr[seen], {"latent": self.recipe.latent * mse})
+        below = self.recipe.image_loss_below
+        seen = (t < below).to(hr.device)
+        share = float((t < below).float().mean() / (everyone < below).float().mean().clamp_min(1e-9))
+        predicted, true = prediction[seen], x0[seen]
+        image = self.restorer.decode(predicted) if len(predicted) else hr[:0]
+        return Outcome(image, hr[seen], {"latent": self.recipe.latent * mse}, (predicted, true), share)
 
     @torch.no_grad()
-    def _last_states(self, restorer: Restorer, lr: Tensor, y0: Tensor) -> Tensor:
+    def _last_states(self, restorer: Restorer, lr: Tensor, y0: Tensor, draws: Draws) -> Tensor:
         """x_1 as the chain itself arrives at it. The forward process's x_1 holds almost all of the true x_0, which
         inference does not have."""
         seen: list[Tensor] = []
-        restorer.sample(lr, y0, _random, callback=lambda state: seen.append(state.x_t))
+        restorer.sample(lr, y0, _noise(draws, y0), callback=lambda state: seen.append(state.x_t))
         return seen[-1]
 
-    def _noise_predictor(self, hr: Tensor, lr: Tensor) -> Outcome:
+    def _noise_predictor(self, hr: Tensor, lr: Tensor, draws: Draws, step: int) -> Outcome:
         assert self.restorer is not None
         with torch.no_grad():
-            y0 = self._start(self.restorer, lr)
-        return Outcome(self.restorer.decode(self.restorer.sample(lr, y0, _random)), hr)
+            y0 = self._start(self.restorer, lr, draws)
+            true = self.restorer.encode(hr)
+        draw = _noise(draws, y0)
+        if step < self.recipe.regression:
+            return Outcome(hr[:0], hr[:0], {"regression": self._regression(self.restorer, lr, true, y0, draw)})
+        x0 = self.restorer.sample(lr, y0, draw)
+        return Outcome(self.restorer.decode(x0), hr, latent=(x0, true))
+
+    def _regression(
+        self, restorer: Restorer, lr: Tensor, true: Tensor, y0: Tensor, draw: Callable[[int, tuple[int, ...]], Tensor]
+    ) -> Tensor:
+        """-log p(z*) of the optimal noise (LPNSR, Eq. 9) under the predicted Gaussian, up to a constant, averaged over
+        the intermediate steps of the chain as it runs."""
+        states: list[StepState] = []
+        with torch.no_grad():
+            restorer.sample(lr, y0, draw, callback=states.append)
+        condition = restorer.condition(lr, y0)
+        losses = []
+        for state in states[:-1]:
+            label = torch.full((len(lr),), state.label, device=lr.device)
+            mean, log_variance = self.trained(state.x_t, state.x0, condition, label)
+            target = optimal_noise(state.schedule, true, y0, state.t, state.mean)
+            error = (target.float() - mean.float()).square() * torch.exp(-log_variance.float())
+            losses.append(0.5 * (error + log_variance.float()).mean())
+        return torch.stack(losses).mean()
 
 
-def _random(step: int, shape: tuple[int, ...]) -> Tensor:
-    return torch.randn(shape)
+def _noise(draws: Draws, like: Tensor) -> Callable[[int, tuple[int, ...]], Tensor]:
+    """The chain's draws for a batch of latents shaped as ``like``."""
+
+    def draw(step: int, shape: tuple[int, ...]) -> Tensor:
+        return draws.normal(like)
+
+    return draw

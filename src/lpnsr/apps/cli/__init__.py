@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import models, upscale
+from lpnsr.apps.cli import degrade, models, train, upscale
 from lpnsr.errors import ConfigError, LpnsrError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -59,6 +59,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(upscale.upscale)
+app.command()(train.train)
+app.command()(degrade.degrade)
 app.add_typer(models.app, name="models")
 
 

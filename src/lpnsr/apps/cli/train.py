@@ -1,0 +1,112 @@
+"""``lpnsr train``: its options, and the table of ``--dry-run``."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lpnsr.errors import ConfigError
+
+
+class What(StrEnum):
+    """A stage, or the run as a whole."""
+
+    AUTOENCODER = "autoencoder"
+    UPSAMPLER = "upsampler"
+    DENOISER = "denoiser"
+    NOISE_PREDICTOR = "noise-predictor"
+    ALL = "all"
+    EXPORT = "export"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the networks."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def train(
+    stage: Annotated[What, typer.Argument(help="What to train; export writes the four parts as a model folder.")],
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", metavar="DIR", help="Photographs, and all below; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="RUN", help="The run's folder; going on is automatic.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="lite, paper, or a .yaml file.")] = "lite",
+    begin_with: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Fine-tune: begin with the weights of a model.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="End by the clock; the same call again goes on.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto is bf16 where a GPU has it.")] = Precision.AUTO,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that degrade the photographs.")] = 2,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 250,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 25,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 500,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only measure what it would cost: parameters, memory, FLOP, time.")
+    ] = False,
+) -> None:
+    """Train one of the four networks, or all: lpnsr train all --data PHOTOS -o runs/mine
+
+    A call that was interrupted or killed goes on where it was saved, and ends with the same weights.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if dry_run:
+        _show_costs(stage, recipe, device, precision)
+        return
+    if out is None:
+        raise ConfigError("where to? Give the run's folder with --out")
+    if stage is not What.EXPORT and not data:
+        raise ConfigError("train on what? Give folders of photographs with --data")
+    from lpnsr.training.loop import Budget
+    from lpnsr.training.runs import Run, train
+
+    run = Run(
+        out=out,
+        recipe=recipe,
+        data=tuple(data or ()),
+        begin_with=begin_with,
+        minutes=minutes,
+        device=device,
+        precision=precision.value,
+        workers=workers,
+        budget=Budget(save_every=save_every, log_every=log_every, validate_every=validate_every),
+    )
+    train(stage.value, run)
+
+
+def _show_costs(what: What, recipe_name: str, device: str, precision: Precision) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lpnsr.training.cost import measure
+    from lpnsr.training.recipe import load_recipe
+
+    recipe = load_recipe(recipe_name)
+    everything = what in (What.ALL, What.EXPORT)
+    stages = [name for name in recipe.stages if everything or what.value == name]
+    if not stages:
+        raise ConfigError(f"the recipe {recipe_name} has no stage {what.value!r}; it has {', '.join(recipe.stages)}")
+    table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "hours")
+    for name in stages:
+        cost = measure(name, recipe, device, precision.value)
+        table.add_row(
+            name,
+            f"{cost.parameters / 1e6:.2f} M",
+            f"{cost.frozen_parameters / 1e6:.2f} M",
+            f"{cost.flop / 1e12:.3f}",
+            "?" if cost.bytes is None else f"{cost.bytes / 2**30:.1f} GiB",
+            f"{cost.seconds:.2f}",
+            str(cost.steps),
+            f"{cost.hours:.1f}",
+        )
+    Console(width=110).print(table)

@@ -1,0 +1,173 @@
+"""What a stage leaves behind in its folder, and what it shows while it runs.
+
+checkpoint.pt            everything that a resumed run needs; the newest only
+log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights
+samples/step-N.png       a row a validation pair: LR, the stage's images, the result, HR
+weights/step-N.safetensors   EMA weights of the three newest validations, and of the best
+tensorboard/             the same for TensorBoard
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from lpnsr.errors import TrainingError
+from lpnsr.imaging import Photo, from_unit, write
+from lpnsr.training.data import validation_pairs
+from lpnsr.training.lpips import LPIPS
+from lpnsr.training.parts import CHECKPOINT
+from lpnsr.training.stages import Stage
+
+log = logging.getLogger(__name__)
+_NEWEST_KEPT = 3
+_ROWS = 4
+
+
+class Records:
+    """The folder of one stage. Only the main process of several writes; the others get ``active=False``."""
+
+    def __init__(self, folder: Path, pool: Path, title: str, active: bool = True) -> None:
+        self.folder, self.title, self.active = folder, title, active
+        self.hr, self.lr = validation_pairs(pool)
+        self.board: SummaryWriter | None = None
+        console = Console(stderr=True, soft_wrap=True)
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        self._bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=console)
+        self._shown = active and console.is_terminal
+
+    def begin(self, step: int, total: int) -> None:
+        """Ready the logs: lines of steps after ``step``, which a killed run left, go."""
+        if not self.active:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("log.jsonl", "validation.jsonl"):
+            path = self.folder / name
+            if path.exists():
+                kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+                _replace(path, "".join(line + "\n" for line in kept).encode())
+        self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+        if self._shown:
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=total, completed=step, losses="")
+
+    def end(self) -> None:
+        """Close what ``begin`` opened."""
+        if self._shown:
+            self._bar.stop()
+        if self.board:
+            self.board.close()
+
+    def advance(self, step: int) -> None:
+        """A step is done."""
+        if self._shown:
+            self._bar.update(self._task, completed=step)
+
+    def losses(self, step: int, losses: dict[str, float], timing: dict[str, float]) -> None:
+        """A line of the log: means since the line before."""
+        if not self.active:
+            return
+        rounded = {name: float(f"{value:.6g}") for name, value in losses.items()}
+        self._append("log.jsonl", {"step": step} | rounded | {name: round(value, 3) for name, value in timing.items()})
+        text = f"{timing['images_per_second']:.1f} images/s  " + "  ".join(f"{k} {v:.4f}" for k, v in losses.items())
+        if self._shown:
+            self._bar.update(self._task, losses=text)
+        else:
+            log.info("%s  step %d  %s", self.title, step, text)
+        assert self.board is not None
+        for name, value in losses.items():
+            self.board.add_scalar(f"loss/{name}", value, step)
+        for name, value in timing.items():
+            self.board.add_scalar(f"timing/{name}", value, step)
+
+    @torch.no_grad()
+    def validate(self, stage: Stage, net: nn.Module, lpips: LPIPS, step: int) -> dict[str, float]:
+        """PSNR (RGB, dB) and LPIPS of ``net`` on the validation pairs, logged with a grid of samples; {} if none."""
+        device = next(net.parameters()).device
+        scores: list[tuple[float, float]] = []
+        rows: list[Tensor] = []
+        for index in range(len(self.hr)):
+            hr, lr = self.hr[index : index + 1].to(device), self.lr[index : index + 1].to(device)
+            images = {k: v.float().clamp(0, 1) for k, v in stage.preview(net, lr, hr).items()}
+            result = list(images.values())[-1]
+            error = float(F.mse_loss(result, hr).clamp_min(1e-10))
+            scores.append((-10 * math.log10(error), float(lpips(result * 2 - 1, hr * 2 - 1))))
+            if len(rows) < _ROWS:
+                nearest = F.interpolate(lr, scale_factor=4, mode="nearest")
+                rows.append(torch.cat([nearest, *images.values(), hr], 3)[0].cpu())
+        if not scores:
+            return {}
+        psnr, distance = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+        grid = torch.cat(rows, 1).permute(1, 2, 0).numpy()
+        (self.folder / "samples").mkdir(exist_ok=True)
+        write(Photo(from_unit(grid, np.uint8)), self.folder / "samples" / f"step-{step:07d}.png")
+        found = {"psnr": psnr, "lpips": distance}
+        self._append("validation.jsonl", {"step": step} | {name: round(value, 5) for name, value in found.items()})
+        log.info("%s  step %d  validation: PSNR %.2f dB, LPIPS %.4f", self.title, step, psnr, distance)
+        assert self.board is not None
+        self.board.add_image("samples", grid, step, dataformats="HWC")
+        for name, value in found.items():
+            self.board.add_scalar(f"validation/{name}", value, step)
+        return found
+
+    def keep(self, step: int, net: nn.Module) -> None:
+        """Store weights beside their score; of those there, the newest few and the best by LPIPS stay."""
+        folder = self.folder / "weights"
+        folder.mkdir(exist_ok=True)
+        part = folder / "new.part"
+        try:
+            save_file({name: t.contiguous() for name, t in net.state_dict().items()}, part)
+            part.replace(folder / f"step-{step:07d}.safetensors")
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise _unwritable(folder, error) from None
+        lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+        scores = {row["step"]: row["lpips"] for row in map(json.loads, lines)}
+        there = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
+        best = min(there, key=lambda n: scores.get(n, math.inf))
+        for number in set(there[:-_NEWEST_KEPT]) - {best}:
+            (folder / f"step-{number:07d}.safetensors").unlink()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """The checkpoint, written beside the old one and then renamed into its place."""
+        path, part = self.folder / CHECKPOINT, self.folder / "checkpoint.part"
+        try:
+            torch.save(state, part)
+            part.replace(path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise _unwritable(path, error) from None
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError):  # a line that was being written when the process was killed
+        return math.inf
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _unwritable(path: Path, error: Exception) -> TrainingError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return TrainingError(f"{path} cannot be written: {reason}; what was saved before is whole. Make room, and go on")

@@ -1,0 +1,176 @@
+"""A run: one folder in which the stages of a recipe are trained one after the other and become a model.
+
+RUN/pool/      the degraded crops that all stages share
+RUN/STAGE/     checkpoint, logs, samples: see ``records``
+RUN/model/     the model folder, written by ``train("all", ...)`` and ``train("export", ...)``
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from filelock import FileLock, Timeout
+
+from lpnsr.checkpoints import PartName
+from lpnsr.errors import ConfigError, MissingExtraError, TrainingError
+from lpnsr.networks import build
+
+try:
+    from accelerate import Accelerator
+
+    from lpnsr.training.loop import Budget, Loop
+    from lpnsr.training.records import Records
+except ModuleNotFoundError as error:
+    raise MissingExtraError("train", error.name or "accelerate") from None
+
+from lpnsr.training.data import PairPool, find_images, prepare_pool
+from lpnsr.training.lpips import LPIPS
+from lpnsr.training.parts import CHECKPOINT, PART_OF, export, load_checkpoint, load_part, load_weights
+from lpnsr.training.recipe import STAGES, Recipe, StageName, load_recipe
+from lpnsr.training.stages import Stage
+
+log = logging.getLogger(__name__)
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_NEEDS: dict[StageName, tuple[StageName, ...]] = {
+    "autoencoder": (),
+    "upsampler": (),
+    "denoiser": ("autoencoder", "upsampler"),
+    "noise-predictor": ("autoencoder", "upsampler", "denoiser"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a call of ``train`` is given. begin_with: a model whose weights stages begin with, or take as frozen parts
+    that this run has not trained. minutes: after which the call ends by itself."""
+
+    out: Path
+    recipe: str = "lite"
+    data: tuple[Path, ...] = ()
+    begin_with: str | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    workers: int = 2
+    budget: Budget = field(default_factory=Budget)
+
+
+def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
+    """Train one stage, or all and export, or export alone. False if the minutes ended it before the recipe did.
+
+    Goes on where an earlier call ended. Raises LpnsrError.
+    """
+    recipe = load_recipe(run.recipe)
+    if what == "export":
+        export(recipe, run.out, run.out / "model")
+        return True
+    stages: tuple[StageName, ...] = STAGES if what == "all" else (what,)
+    for name in stages:
+        if name not in recipe.stages:
+            raise ConfigError(f"the recipe {run.recipe} has no stage {name!r}; it has {', '.join(recipe.stages)}")
+    images = find_images(run.data)
+    accelerator = make_accelerator(run.device, run.precision)
+    deadline = time.monotonic() + run.minutes * 60 if run.minutes else None
+    with _locked(run.out, accelerator.is_main_process):
+        if accelerator.is_main_process:
+            prepare_pool(images, recipe.data, recipe.seed, run.out / "pool", run.workers)
+        accelerator.wait_for_everyone()
+        pool = PairPool(run.out / "pool", accelerator.device)
+        for name in stages:
+            left = None if deadline is None else max(1e-9, (deadline - time.monotonic()) / 60)
+            if not _train_stage(name, recipe, run, pool, accelerator, replace(run.budget, minutes=left)):
+                return False
+        if what == "all" and accelerator.is_main_process:
+            export(recipe, run.out, run.out / "model")
+            log.info("the model is in %s", run.out / "model")
+    return True
+
+
+def _train_stage(
+    name: StageName, recipe: Recipe, run: Run, pool: PairPool, accelerator: Accelerator, budget: Budget
+) -> bool:
+    state = load_checkpoint(run.out / name / CHECKPOINT)
+    steps = recipe.stages[name].steps
+    if state is not None and state["step"] >= steps:
+        log.info("%s: its %d steps are done", name, steps)
+        return True
+    torch.manual_seed(recipe.seed)
+    frozen: dict[PartName, torch.nn.Module] = {
+        PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in _NEEDS[name]
+    }
+    stage = Stage(name, recipe, frozen)
+    records = Records(run.out / name, run.out / "pool", name, accelerator.is_main_process)
+    if state is None and run.begin_with:
+        load_weights(stage.trained, run.begin_with, name)
+    loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
+    if state is None:
+        _begin_discriminator(loop, run.out)
+    else:
+        loop.load_state_dict(state)
+    try:
+        loop.run(pool, records, budget)
+    finally:
+        records.end()
+    log.info("%s: step %d of %d, saved", name, loop.step, steps)
+    return loop.step >= steps
+
+
+def _begin_discriminator(loop: Loop, out: Path) -> None:
+    gan = loop.recipe.gan
+    if gan is None or gan.begin_with is None:
+        return
+    earlier = load_checkpoint(out / gan.begin_with / CHECKPOINT)
+    if earlier is None or "discriminator" not in earlier:
+        log.warning("%s has no discriminator to begin with: this one begins untrained", out / gan.begin_with)
+        return
+    loop.discriminator.load_state_dict(earlier["discriminator"])
+
+
+def make_lpips(recipe: Recipe) -> LPIPS:
+    """The recipe's perceptual loss."""
+    return LPIPS(recipe.lpips.net, recipe.lpips.trunk, recipe.lpips.heads)
+
+
+def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Accelerator:
+    """Device, precision and processes, as accelerate finds them. Raises ConfigError for what this machine has not."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; allowed: auto, cpu")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"--device {device}: allowed are auto, cpu, cuda, mps; choose GPUs with CUDA_VISIBLE_DEVICES")
+    if precision == "auto":
+        fast = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if fast else "fp32"
+    try:
+        return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    except ValueError as error:
+        raise ConfigError(f"--precision {precision}: {error}") from None
+
+
+@contextmanager
+def _locked(out: Path, active: bool) -> Iterator[None]:
+    """One call at a time trains in a folder."""
+    if not active:
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(f"another process trains in {out}: wait for it, or choose another --out") from None
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be written: {error.strerror or error}") from None
+    with lock:
+        yield
+
+
+def frozen_parts(name: StageName, recipe: Recipe) -> dict[PartName, torch.nn.Module]:
+    """The untrained networks that a stage keeps around its own, for a look at its cost."""
+    return {PART_OF[other]: build(recipe.networks[PART_OF[other]]) for other in _NEEDS[name]}
