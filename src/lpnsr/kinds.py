@@ -97,14 +97,19 @@ def _tensor_planes(tensor: Tensor) -> tuple[list[Planes], Pack]:
     return [_planes(unit, f"the tensor of shape {tuple(tensor.shape)}") for unit in units], pack
 
 
+_ROUNDING = 1e-3
+"""How far outside [0, 1] a float may lie: what resampling in float32 leaves."""
+
+
 def _planes(unit: Tensor, what: str) -> Planes:
     if unit.shape[1] == 0 or unit.shape[2] == 0:
         raise InputError(f"{what} is empty")
     if not bool(torch.isfinite(unit).all()):
         raise InputError(f"{what} holds values that are not finite")
-    if unit.min() < 0 or unit.max() > 1:
+    if unit.min() < -_ROUNDING or unit.max() > 1 + _ROUNDING:
         low, high = float(unit.min()), float(unit.max())
         raise InputError(f"{what} has values from {low:g} to {high:g}; floats have to be in [0, 1]")
+    unit = unit.clamp(0, 1)
     gray = unit.shape[0] == 1
     if unit.shape[0] != 4:
         return Planes(unit.expand(3, -1, -1), None, gray)

@@ -164,6 +164,9 @@ class Upscaler:
     @torch.inference_mode()
     def _upscale(self, planes: Planes, options: Options, callback: Callback | None) -> Planes:
         size = options.output_size(planes.rgb.shape[-2:])
+        if (options.steps or 0) > self.restorer.schedule.steps:
+            most = self.restorer.schedule.steps
+            raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
         sr = self._fix_colours(self._restore(planes.rgb, options, callback), planes.rgb, options)
         alpha = None if planes.alpha is None else _resize(planes.alpha, size)
         return Planes(_resize(sr, size), alpha, planes.gray)
@@ -198,7 +201,9 @@ class Upscaler:
         """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
         rules = self.spec.inference
         overlap = min(rules.tile_overlap, tile // 2)
-        multiple = min(rules.tile_multiple, max(1, tile - overlap))
+        multiple = rules.tile_multiple
+        while tile and tile // multiple * multiple - overlap < multiple:
+            multiple //= 2  # ends at 1: the overlap is at most half
         return imaging.plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
 
     def _tile_size(self, lr: Tensor, options: Options) -> int:
@@ -292,15 +297,24 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 on a GPU that has it, else float32."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
     allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in allowed:
         raise ConfigError(f"dtype {name!r}: choose auto, {', '.join(allowed)}")
     return allowed[name]
 
 
+def _has_bf16(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """(C, H, W) in [0, 1], antialiased, clamped (bicubic overshoots)."""
+    if tuple(planes.shape[1:]) == size:
+        return planes.clamp(0, 1)
     pixels = planes.permute(1, 2, 0).numpy()
     return torch.from_numpy(imaging.resize(pixels, size)).permute(2, 0, 1).clamp_(0, 1)
 

@@ -207,7 +207,7 @@ def _read_note(part: Path, url: str) -> _Remote | None:
         remote = _Remote(**json.loads(_note(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return remote if remote.url == url and (remote.validator or remote.size) and part.is_file() else None
+    return remote if remote.url == url and remote.validator and part.is_file() else None
 
 
 def _forget(part: Path) -> None:

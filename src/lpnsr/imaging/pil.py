@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from lpnsr.errors import InputError
-from lpnsr.imaging.metadata import fitting_icc
+from lpnsr.imaging.metadata import clean_dpi, fitting_icc
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
 from lpnsr.imaging.reading import arrays
 
@@ -19,9 +19,14 @@ def from_pil(image: Image.Image) -> Photo:
 
     Raises InputError for float images and for 32-bit integers outside 0..65535.
     """
+    try:
+        image.load()
+    except Exception as error:  # decoders of damaged data raise anything
+        raise InputError(f"the PIL image cannot be decoded: {' '.join(str(error).split())}") from None
     icc = image.info.get("icc_profile")
     pixels, alpha = _wide(image) if image.mode in _WIDE else _narrow(image)
-    return Photo(pixels, alpha, fitting_icc(icc, pixels.shape[2]), image.info.get("exif"), format=image.format or "PNG")
+    dpi = clean_dpi(image.info.get("dpi"))
+    return Photo(pixels, alpha, fitting_icc(icc, pixels.shape[2]), image.info.get("exif"), dpi, image.format or "PNG")
 
 
 def _wide(image: Image.Image) -> tuple[Array, None]:

@@ -111,7 +111,7 @@ def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
     image.load()  # Pillow also judges the files that OpenCV decodes: OpenCV lets some damage pass in silence
     pixels, alpha = read_wide(image, file, name) if wide else arrays(image, depth, name)
     # Both decoders turn a TIFF themselves, and Pillow then forgets its tag.
-    turn = int(image.getexif().get(ORIENTATION, 1) or 1)
+    turn = _orientation(image)
     dpi = clean_dpi(image.info.get("dpi"))
     return Photo(
         pixels=upright(pixels, turn),
@@ -121,6 +121,14 @@ def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
         dpi=(dpi[1], dpi[0]) if dpi and turn in _TRANSPOSED else dpi,
         format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),
     )
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none or it is no number."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1) or 1)
+    except (TypeError, ValueError):
+        return 1
 
 
 def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | None]:

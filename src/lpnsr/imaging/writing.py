@@ -63,7 +63,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)  # noqa: PTH105 (the name that says atomic)
+                if fcntl is not None:  # while the lock is held: an unlocked one is taken for a leftover
+                    os.replace(temporary, target)  # noqa: PTH105 (the name that says atomic)
+            if fcntl is None:
+                os.replace(temporary, target)  # noqa: PTH105
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()

@@ -57,7 +57,15 @@ class SpandrelUpsampler(nn.Module):
                 f"spandrel recognises no architecture in these {len(state_dict)} tensors; "
                 "give a checkpoint of a supported 4x super-resolution model, complete with its buffers"
             ) from None
-        except (RuntimeError, KeyError, ValueError, AssertionError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise CheckpointError(f"spandrel cannot load these tensors: {error}") from None
         try:
             config = _describe(descriptor)

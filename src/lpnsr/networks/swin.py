@@ -130,7 +130,7 @@ class SwinBlock(nn.Module):
         self.norm1 = make_norm(shape.norm, channels)
         self.attn = WindowAttention(channels, channels // shape.head_channels, shape.window)
         self.norm2 = make_norm(shape.norm, channels)
-        self.mlp = ConvMlp(channels, int(channels * shape.mlp_ratio))
+        self.mlp = ConvMlp(channels, round(channels * shape.mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self._attend(self.norm1(x))

@@ -45,7 +45,14 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[
     Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
     replace an input.
     """
-    found = [item for text in inputs for item in _expand(text, Path(naming.output), recursive)]
+    if "/" in naming.suffix or os.sep in naming.suffix:
+        raise ConfigError(f"--suffix {naming.suffix!r}: it is a part of the file's name, so it cannot hold a slash")
+    expanded = {text: _expand(text, Path(naming.output), recursive) for text in inputs}
+    found = [item for items in expanded.values() for item in items]
+    if found:  # what matches nothing is reported as a missing file, and the others go on
+        found = [
+            item for text, items in expanded.items() for item in items or [_Found(Path(text), Path(Path(text).name))]
+        ]
     if not found:
         hint = "" if recursive else " (--recursive enters the folders in folders)"
         raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
@@ -79,7 +86,8 @@ def _expand(text: str, output: Path, recursive: bool) -> list[_Found]:
         return _images_below(path, output, recursive)
     if not os.path.lexists(path) and glob.has_magic(text):
         matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_key)  # noqa: PTH207 (text may be absolute)
-        return [item for match in matches for item in _expand(str(match), output, recursive)]
+        inside = [match for match in matches if not _same(match, output)]
+        return [item for match in inside for item in _expand(str(match), output, recursive)]
     return [_Found(path, Path(path.name))]
 
 
