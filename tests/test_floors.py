@@ -22,6 +22,7 @@ FLOORS = [
     {"memory", "kinds"},
     {"pipeline"},
     {"training"},
+    {"evaluation"},
     {"apps"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,1 @@
+"""Scores of super-resolved images: metrics, pairing of files, statistics and reports."""
