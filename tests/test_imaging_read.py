@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -122,10 +123,30 @@ def test_cmyk_goes_through_its_profile(tmp_path):
     assert plain.pixels.shape == (8, 8, 3)
 
 
-def test_first_frame_of_an_animation(tmp_path):
-    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read(tmp_path / "a.gif").pixels[0, 0].tolist() == [255, 0, 0]
+@pytest.mark.parametrize("extension", [".gif", ".png", ".webp", ".tif", ".avif"])
+def test_of_several_frames_the_first_is_read_and_the_others_are_told(tmp_path, extension):
+    if extension not in EXTENSIONS:
+        pytest.skip(f"this Pillow has no {extension}")
+    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue", "green")]
+    path = tmp_path / f"a{extension}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    what = "pages" if extension == ".tif" else "frames"
+    with pytest.warns(LpnsrWarning, match=rf"a\{extension} has 3 {what}: only the first is used"):
+        photo = read(path)
+    assert np.abs(photo.pixels[0, 0].astype(int) - [255, 0, 0]).max() <= 3
+
+
+def test_one_frame_is_nothing_to_tell(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for extension in EXTENSIONS:
+            read(saved(tmp_path / f"a{extension}", Image.new("RGB", (8, 8), "red")))
+        preview = Image.new("RGB", (4, 4))  # as cameras put one behind the photograph
+        read(
+            saved(
+                tmp_path / "camera.jpg", Image.new("RGB", (8, 8)), format="MPO", append_images=[preview], save_all=True
+            )
+        )
 
 
 @pytest.mark.parametrize(

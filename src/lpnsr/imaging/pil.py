@@ -6,27 +6,33 @@ import numpy as np
 from PIL import Image
 
 from lpnsr.errors import InputError
-from lpnsr.imaging.metadata import clean_dpi, fitting_icc
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
-from lpnsr.imaging.reading import arrays
+from lpnsr.imaging.reading import arrays, upright_photo
 
+_NAME = "the PIL image"
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def from_pil(image: Image.Image) -> Photo:
-    """The pixels, alpha and profile of a PIL image of any mode but F, as it lies in memory: not turned by its
-    EXIF.
+    """The photo of a PIL image of any mode but F, as a viewer shows it: an orientation in its EXIF is applied, once.
 
-    Raises InputError for float images and for 32-bit integers outside 0..65535.
+    The frame that the image stands at is taken. Raises InputError for float images and for 32-bit integers outside 0..65535.
     """
+    depth = _stored_depth(image)
     try:
         image.load()
     except Exception as error:  # decoders of damaged data raise anything
         raise InputError(f"the PIL image cannot be decoded: {' '.join(str(error).split())}") from None
-    icc = image.info.get("icc_profile")
-    pixels, alpha = _wide(image) if image.mode in _WIDE else _narrow(image)
-    dpi = clean_dpi(image.info.get("dpi"))
-    return Photo(pixels, alpha, fitting_icc(icc, pixels.shape[2]), image.info.get("exif"), dpi, image.format or "PNG")
+    pixels, alpha = _wide(image) if image.mode in _WIDE else _narrow(image, depth)
+    return upright_photo(image, pixels, alpha, _NAME)
+
+
+def _stored_depth(image: Image.Image) -> int:
+    """Bits per sample of a gray file that is open but not loaded yet; afterwards Pillow no longer knows them: 8."""
+    for tile in getattr(image, "tile", ()):
+        if tile.args in ("L;2", "L;4"):
+            return int(tile.args[2:])
+    return 8
 
 
 def _wide(image: Image.Image) -> tuple[Array, None]:
@@ -36,10 +42,10 @@ def _wide(image: Image.Image) -> tuple[Array, None]:
     return array.astype(np.uint16)[..., None], None
 
 
-def _narrow(image: Image.Image) -> tuple[Array, Array | None]:
+def _narrow(image: Image.Image, depth: int) -> tuple[Array, Array | None]:
     if image.mode == "F":
         raise InputError("a PIL image of mode F has no range of its own; give a float array in [0, 1] instead")
-    return arrays(image, 8, "the PIL image")
+    return arrays(image, depth, _NAME)
 
 
 def to_pil(photo: Photo) -> Image.Image:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lpnsr.errors import ConfigError, ImageReadError
+from lpnsr.errors import ConfigError, ImageReadError, LpnsrWarning
 from lpnsr.imaging.formats import FORMATS
 from lpnsr.imaging.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
@@ -41,7 +42,7 @@ def max_pixels_allowed(value: int | None = None) -> int:
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Photo:
-    """Read an image file, upright, in 8 or 16 bits; of an animation, the first frame.
+    """Read an image file, upright, in 8 or 16 bits; of several frames or pages the first, with an LpnsrWarning.
 
     PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF. Palettes, 1-bit, CMYK, Lab and the like become gray or RGB.
     max_pixels: see ``max_pixels_allowed``; it is checked before anything is decoded.
@@ -110,6 +111,13 @@ def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
         check_jpeg(image.size, os.fstat(file.fileno()).st_size, name)
     image.load()  # Pillow also judges the files that OpenCV decodes: OpenCV lets some damage pass in silence
     pixels, alpha = read_wide(image, file, name) if wide else arrays(image, depth, name)
+    photo = upright_photo(image, pixels, alpha, name)
+    _tell_of_others(image, name)  # last: looking for them moves the file
+    return photo
+
+
+def upright_photo(image: Image.Image, pixels: Array, alpha: Array | None, name: str) -> Photo:
+    """The photo of a loaded image with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
     # Both decoders turn a TIFF themselves, and Pillow then forgets its tag.
     turn = _orientation(image)
     dpi = clean_dpi(image.info.get("dpi"))
@@ -119,8 +127,21 @@ def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
         icc=fitting_icc(image.info.get("icc_profile"), pixels.shape[2]),
         exif=carried_exif(image.getexif(), name),
         dpi=(dpi[1], dpi[0]) if dpi and turn in _TRANSPOSED else dpi,
-        format={"MPO": "JPEG"}.get(image.format or "", image.format or ""),
+        format={"MPO": "JPEG"}.get(image.format or "", image.format or "PNG"),
     )
+
+
+def _tell_of_others(image: Image.Image, name: str) -> None:
+    """Warn of frames or pages that are left out. Not of MPO: beside a camera's JPEG lie previews and gain maps."""
+    if image.format == "MPO":
+        return
+    try:
+        count = getattr(image, "n_frames", 1)
+    except Exception:  # decoders of damaged frames raise anything, and the first frame has been read
+        return
+    if count > 1:
+        what = "pages" if image.format == "TIFF" else "frames"
+        warnings.warn(f"{name} has {count} {what}: only the first is used", LpnsrWarning, stacklevel=2)
 
 
 def _orientation(image: Image.Image) -> int:
