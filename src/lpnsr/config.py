@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,19 +46,107 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
-    lines = []
+    """One sentence for every wrong key, in the order of the keys; a union's several complaints are one."""
+    sentences: dict[tuple[int | str, ...], str] = {}
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            names = _names_at(cls, item["loc"][:-1])
-            near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1, cutoff=0.5)
+        kind, loc, value = item["type"], item["loc"], item["input"]
+        path, annotation, rules = _follow(cls, loc)
+        key = ".".join(map(str, path)) or "value"
+        if kind == "extra_forbidden":
+            names = _names_at(cls, loc[:-1])
+            near = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
-            lines.append(f"unknown key {key!r}; {hint}")
-        elif item["type"] == "missing":
-            lines.append(f"key {key!r} is missing")
+            sentences[loc] = f"unknown key {'.'.join(map(str, loc))!r}; {hint}"
+        elif kind == "missing":
+            sentences[loc] = f"key {'.'.join(map(str, loc))!r} is missing"
+        elif loc[-1:] == ("[key]",):
+            _, annotation, rules = _follow(cls, (*loc[:-2], "[key]"))
+            sentences[loc] = f"unknown key {'.'.join(map(str, loc[:-1]))!r}; allowed: {_allowed(annotation, rules)}"
+        elif kind == "value_error":  # a validator of ours, whose words are better than anything general
+            about = "" if isinstance(value, Mapping) else f" = {_short(value)}"
+            sentences[path] = f"{key}{about}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
         else:
-            lines.append(f"{key or 'value'} = {item['input']!r}: {item['msg']}")
-    return lines
+            sentences[path] = f"{key} = {_short(value)}; allowed: {_allowed(annotation, rules) or item['msg']}"
+    return list(sentences.values())
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _follow(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any, tuple[Any, ...]]:
+    """The part of ``loc`` that names keys (pydantic adds the tags of unions), with the type there and its limits."""
+    path: tuple[int | str, ...] = ()
+    annotation: Any = cls
+    rules: tuple[Any, ...] = ()
+    for part in loc:
+        inner = _inside(annotation, part)
+        if inner is None:
+            break
+        path, (annotation, rules) = (*path, part), inner
+    return path, annotation, rules
+
+
+def _inside(annotation: Any, part: int | str) -> tuple[Any, tuple[Any, ...]] | None:
+    """Type and limits of what lies at ``part`` of a value of this type; None if nothing can."""
+    for option in _options(annotation):
+        origin, arguments = get_origin(option), get_args(option)
+        if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
+            field = option.model_fields[str(part)]
+            return field.annotation, tuple(field.metadata)
+        if isinstance(part, int) and origin in (list, tuple) and arguments:
+            index = part if origin is tuple and arguments[-1] is not Ellipsis else 0
+            if index < len(arguments):
+                return arguments[index], ()
+        if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
+            return arguments[0 if part == "[key]" else 1], ()
+    return None
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself; limits that stand around a type are left out."""
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(inner for option in get_args(annotation) for inner in _options(option))
+    return (annotation,)
+
+
+def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
+    """``a number from 0 to 1, or None`` for a type and its limits; empty if no words are known for it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _allowed(arguments[0], (*rules, *arguments[1:]))
+    if origin in (Union, UnionType):
+        words = [_allowed(option, rules) for option in arguments]
+        return ", or ".join(words) if all(words) else ""
+    if origin is Literal:
+        *most, last = map(str, arguments)
+        return f"{', '.join(most)} or {last}" if most else last
+    limits = _limits(rules)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return f"a list of {len(arguments)} values"
+    if origin in (list, tuple, dict):
+        return ("a mapping" if origin is dict else "a list") + (" that is not empty" if "min_length" in limits else "")
+    if annotation is int:
+        return "a whole number" + _range({"ge": limits.pop("gt") + 1, **limits} if "gt" in limits else limits)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"a mapping with the keys {', '.join(annotation.model_fields)}"
+    words_of = {float: "a number" + _range(limits), bool: "true or false", str: "a text", Path: "a path"}
+    return {**words_of, NoneType: "None"}.get(annotation, "")
+
+
+def _limits(rules: tuple[Any, ...]) -> dict[str, Any]:
+    """``{"ge": 0}`` of limits such as ``Field(ge=0)``."""
+    each = [inner for rule in rules for inner in (getattr(rule, "metadata", None) or (rule,))]
+    names = ("ge", "gt", "le", "lt", "min_length")
+    return {name: getattr(rule, name) for rule in each for name in names if getattr(rule, name, None) is not None}
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    words = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " below {}"}
+    return "".join(word.format(limits[name]) for name, word in words.items() if name in limits)
 
 
 def _names_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
