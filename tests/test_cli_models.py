@@ -18,6 +18,7 @@ from lpnsr.checkpoints import ModelSpec, Score, convert, load_folder, read_spec,
 from lpnsr.checkpoints.locate import official_folder
 from lpnsr.checkpoints.registry import OFFICIAL
 from released import write_released
+from tiny_model import NETWORKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # spandrel's
 
@@ -42,11 +43,10 @@ def model(tmp_path: Path) -> Path:
     spec = ModelSpec(
         name="small",
         licence="Apache-2.0",
-        parts={"autoencoder": "autoencoder"},
+        parts={name: name for name in NETWORKS},
         scores=(Score(metric="LPIPS", value=0.25, data="val [real]", protocol="alex, RGB"),),
     )
-    net = networks.build({"type": "lite_autoencoder", "encoder_channels": 8, "decoder_channels": 8})
-    save_folder(tmp_path / "small", spec, {"autoencoder": net})
+    save_folder(tmp_path / "small", spec, {name: networks.build(config) for name, config in NETWORKS.items()})
     return tmp_path / "small"
 
 
@@ -61,7 +61,7 @@ def test_list_names_what_there_is() -> None:
 
 def test_info_shows_parts_chain_scores_and_licence(model: Path) -> None:
     result = run("info", model)
-    count = sum(p.numel() for p in load_folder(model).parts["autoencoder"].parameters())
+    count = sum(p.numel() for net in load_folder(model).parts.values() for p in net.parameters())
     assert result.exit_code == 0
     for text in ("small", "lite_autoencoder", f"{count:,}", "kappa 2.0", "LPIPS 0.25 on val [real]", "Apache-2.0"):
         assert text in result.stdout
@@ -79,9 +79,9 @@ def test_verify_passes_a_sound_model_and_fails_a_changed_one(model: Path) -> Non
     result = run("verify", model)
     assert result.exit_code == 1
     assert "failed autoencoder/config.json" in result.stdout
-    assert "1 of 3 checks failed" in result.stderr
+    assert "1 of 13 checks failed" in result.stderr
     checks = json.loads(run("verify", model, "--json").stdout)
-    assert [check["ok"] for check in checks] == [False, True, True]
+    assert [check["ok"] for check in checks] == [False] + [True] * 12
 
 
 def test_convert_takes_a_folder(tmp_path: Path) -> None:

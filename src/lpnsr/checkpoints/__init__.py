@@ -2,6 +2,7 @@
 
     load_folder(path) -> LoadedModel              save_folder(path, spec, parts)
     resolve("lite" | "official" | folder | "owner/name") -> folder
+    check_parts(parts, where)                     whether the parts make a model
     download_official() -> folder                 convert_released({"denoiser": file, ...}, folder)
 
 Importing this package is cheap; torch is imported when networks or tensors are first asked for.
@@ -27,12 +28,14 @@ from lpnsr.checkpoints.spec import (
 if TYPE_CHECKING:
     from lpnsr.checkpoints.convert import convert_released as convert_released
     from lpnsr.checkpoints.download import download_official as download_official
+    from lpnsr.checkpoints.fitting import check_parts as check_parts
     from lpnsr.checkpoints.folder import LoadedModel as LoadedModel
     from lpnsr.checkpoints.folder import load_folder as load_folder
     from lpnsr.checkpoints.folder import save_folder as save_folder
 
 _LATER = {
     "LoadedModel": "folder",
+    "check_parts": "fitting",
     "convert_released": "convert",
     "download_official": "download",
     "load_folder": "folder",
@@ -49,6 +52,7 @@ __all__ = [
     "Score",
     "SourceFile",
     "cache_folder",
+    "check_parts",
     "convert_released",
     "download_official",
     "load_folder",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,8 +14,11 @@ from lpnsr.checkpoints.download import check_file, read_lock
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.locate import downloads_folder
 from lpnsr.checkpoints.registry import official_files, predictor_of
-from lpnsr.checkpoints.spec import ModelSpec, read_json, read_spec
+from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
 from lpnsr.errors import CheckpointError, LpnsrError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PART_FILES = ("config.json", "model.safetensors")
 
@@ -58,7 +61,8 @@ def _summary(name: str, folder: Path) -> PartSummary:
 
 
 def verify_folder(folder: Path) -> Iterator[Check]:
-    """Check every file against its recorded SHA-256, load every part strictly, and look for non-finite weights.
+    """Check every file against its recorded SHA-256, load every part strictly, look for non-finite weights, and see
+    whether the parts fit each other.
 
     Yields each check as it is made. Raises CheckpointError if there is no readable ``model.json``.
     """
@@ -69,8 +73,11 @@ def verify_folder(folder: Path) -> Iterator[Check]:
     known = {f"{name}/{file}" for name in spec.parts.values() for file in _PART_FILES}
     for file in sorted(set(spec.sha256) - known):
         yield Check(file, False, "has a recorded hash, but belongs to no part")
+    nets: dict[PartName, nn.Module] = {}
     for part, name in spec.parts.items():
-        yield _check_part(part, folder / name)
+        yield _check_part(part, folder / name, nets)
+    if len(nets) == len(spec.parts):  # else what does not load has been told
+        yield _check_fit(nets, folder)
 
 
 def _check_hash(folder: Path, file: str, recorded: str | None) -> Check:
@@ -85,19 +92,30 @@ def _check_hash(folder: Path, file: str, recorded: str | None) -> Check:
     return Check(file, True, f"SHA-256 {digest}")
 
 
-def _check_part(part: str, folder: Path) -> Check:
+def _check_part(part: PartName, folder: Path, nets: dict[PartName, nn.Module]) -> Check:
+    """Load a part and put it into ``nets``."""
     import torch  # not at the top: summaries are for commands that answer at once
 
     from lpnsr.checkpoints.folder import load_part
 
     try:
-        net = load_part(folder)
+        nets[part] = load_part(folder)
     except LpnsrError as error:
         return Check(part, False, str(error))
-    for name, tensor in net.state_dict().items():
+    for name, tensor in nets[part].state_dict().items():
         if not torch.isfinite(tensor).all():
             return Check(part, False, f"{name} holds values that are not finite")
     return Check(part, True, "loads strictly, all weights are finite")
+
+
+def _check_fit(nets: dict[PartName, nn.Module], folder: Path) -> Check:
+    from lpnsr.checkpoints.fitting import check_parts
+
+    try:
+        check_parts(nets, str(folder))
+    except CheckpointError as error:
+        return Check("parts", False, str(error))
+    return Check("parts", True, "fit each other")
 
 
 def verify_downloads(name: str, cache_dir: Path | str | None = None) -> Iterator[Check]:

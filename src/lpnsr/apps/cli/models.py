@@ -204,7 +204,7 @@ def convert(
 
 @app.command()
 def verify(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
-    """Check every file's SHA-256, load all parts strictly, and look for weights that are not finite."""
+    """Check every file's SHA-256, that all parts load strictly and fit each other, and that all weights are finite."""
     from lpnsr.checkpoints import resolve
     from lpnsr.checkpoints.verify import verify_downloads, verify_folder
 

@@ -1,0 +1,81 @@
+"""Whether the parts of a model fit their roles and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lpnsr import networks
+from lpnsr.checkpoints.spec import PartName
+from lpnsr.errors import CheckpointError
+
+FACTOR = 4
+"""How much larger a result is than its input, along a side; also how much smaller a latent is than its image."""
+_IMAGE_CHANNELS = 3
+NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
+
+_ROLES: dict[PartName, tuple[type[nn.Module], ...]] = {
+    "autoencoder": (networks.VQAutoencoder, networks.LiteAutoencoder),
+    "upsampler": (networks.BicubicUpsampler, networks.CompactUpsampler, networks.SpandrelUpsampler),
+    "denoiser": (networks.SwinUNet,),
+    "noise_predictor": (networks.NoisePredictor,),
+}
+
+
+def check_parts(parts: Mapping[PartName, nn.Module], where: str) -> None:
+    """Raise CheckpointError, naming everything that is wrong, unless ``parts`` make a model together."""
+    wrong = list(_misplaced(parts)) or list(_misfits(parts))
+    if wrong:
+        raise CheckpointError(f"the parts of {where} do not make a model: " + "; ".join(wrong))
+
+
+def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
+    """What is missing, or a network of another role."""
+    for name in NEEDED:
+        if name not in parts:
+            yield f"it has no {name}, which every model needs"
+    for name, net in parts.items():
+        if not isinstance(net, _ROLES[name]):
+            fitting = next((role for role, kinds in _ROLES.items() if isinstance(net, kinds)), None)
+            what = f", which is a network for the {fitting}" if fitting else ""
+            yield f"the {name} is a {_type(net)}{what}"
+
+
+def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
+    """What does not fit the autoencoder, every part being in its place."""
+    autoencoder: Any = parts["autoencoder"]
+    denoiser: Any = parts["denoiser"]
+    latent = autoencoder.latent_channels
+    if autoencoder.factor != FACTOR:
+        yield f"the autoencoder shrinks {autoencoder.factor}x, and {FACTOR}x is needed"
+    image = getattr(autoencoder.config, "image_channels", _IMAGE_CHANNELS)
+    if image != _IMAGE_CHANNELS:
+        yield f"the autoencoder's images have {image} channels, and {_IMAGE_CHANNELS} are needed"
+    shape = denoiser.config
+    for key in ("in_channels", "out_channels"):
+        if getattr(shape, key) != latent:
+            yield f"the denoiser has {key} {getattr(shape, key)}, and the autoencoder's latent has {latent} channels"
+    if shape.cond_channels not in (_IMAGE_CHANNELS, _IMAGE_CHANNELS + latent):
+        yield (
+            f"the denoiser has cond_channels {shape.cond_channels}; allowed are {_IMAGE_CHANNELS} (the LR image) and "
+            f"{_IMAGE_CHANNELS + latent} (the start latent too)"
+        )
+    predictor: Any = parts.get("noise_predictor")
+    if predictor is None:
+        return
+    if predictor.config.latent_channels != latent:
+        yield (
+            f"the noise_predictor has latent_channels {predictor.config.latent_channels}, and the autoencoder's latent "
+            f"has {latent} channels"
+        )
+    if predictor.config.cond_channels != shape.cond_channels:
+        yield (
+            f"the noise_predictor has cond_channels {predictor.config.cond_channels} and the denoiser "
+            f"{shape.cond_channels}: they have to be equal"
+        )
+
+
+def _type(net: nn.Module) -> str:
+    return str(networks.describe(net)["type"])
