@@ -25,6 +25,8 @@ from lpnsr.networks import BicubicUpsampler
 NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
 Draw = Callable[[int, tuple[int, ...]], Tensor]
+NoiseRecipe = Callable[[Tensor, Tensor], NoiseSource]
+"""(condition, y_0) -> a noise source, for the sources that are made of more than a name: oracle, mixtures."""
 
 
 class Restorer(nn.Module):
@@ -91,17 +93,20 @@ class Restorer(nn.Module):
         draw: Draw,
         *,
         steps: int | None = None,
-        noise: NoiseKind = "predicted",
+        noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
-        """x_0 of the chain that starts at ``y0``; ``steps`` below the schedule's enter it late, as Table 1 does."""
+        """x_0 of the chain that starts at ``y0``; ``steps`` below the schedule's enter it late, as Table 1 does.
+
+        A recipe as ``noise`` sets its own temperature.
+        """
         condition = self.condition(lr, y0)
 
         def denoise(x: Tensor, t: int) -> Tensor:
             return self.denoiser(x, _index(x, t), condition)  # type: ignore[no-any-return]
 
-        source = self.noise_source(noise, condition, temperature)
+        source = noise(condition, y0) if callable(noise) else self.noise_source(noise, condition, temperature)
         return reverse_chain(denoise, self.schedule, y0, source, draw, start=steps, callback=callback)
 
     def restore(
@@ -110,7 +115,7 @@ class Restorer(nn.Module):
         draw: Draw,
         *,
         steps: int | None = None,
-        noise: NoiseKind = "predicted",
+        noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
         mean_share: float = 0.0,
         bicubic_share: float = 0.0,

@@ -1,0 +1,146 @@
+"""Reports as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lpnsr.evaluation.experiments import paper
+from lpnsr.evaluation.experiments.report import Claim, Column, Difference, Report, Table
+from lpnsr.evaluation.statistics import Interval
+
+_FEW = 10
+
+
+@dataclass(frozen=True)
+class Header:
+    """What every file says first. command: made the numbers. protocols: a line a metric."""
+
+    command: str
+    model: str
+    images: Sequence[str]
+    protocols: Sequence[str]
+    fewest: int
+
+
+def render(report: Report, header: Header) -> str:
+    """The whole file."""
+    parts = [
+        f"# {report.title}",
+        f"    {header.command}",
+        "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
+        report.question,
+    ]
+    if report.claims:
+        parts.append("## Do the claims hold in these numbers?")
+        parts.append("\n".join(line for claim in report.claims for line in claim_lines(claim)))
+        parts.append(
+            "Differences are means over the same images, with 95% intervals; a claim holds where the whole interval is "
+            "on its side." + (f" Intervals of {header.fewest} images say little." if header.fewest < _FEW else "")
+        )
+    for table in report.tables:
+        parts += [f"## {table.title}", table_text(table)]
+    if any(table.paper for table in report.tables):
+        parts.append(paper.SOURCE)
+    parts += [f"![{plot.caption}]({report.name}-{plot.name}.png)\n\n{plot.caption}" for plot in report.plots]
+    if report.notes:
+        parts.append("\n".join(f"- {note}" for note in report.notes))
+    parts += ["## Protocols", "\n".join(f"- {line}" for line in header.protocols)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(reports: Sequence[Report], header: Header) -> str:
+    """All claims of all experiments with their verdicts: a row a claim, a column a test set."""
+    places = list(dict.fromkeys(place for r in reports for claim in r.claims for place in claim.places))
+    lines = [_line(["experiment", "claim", *places]), _line(["---"] * (2 + len(places)))]
+    for report in reports:
+        for claim in report.claims:
+            verdicts = [f"**{claim.verdict(place)}**" if place in claim.places else "–" for place in places]
+            lines.append(_line([f"[{report.name}]({report.name}.md)", claim.text, *verdicts]))
+    parts = [
+        "# Which claims hold",
+        f"    {header.command}",
+        "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
+        "holds: the 95% interval of the paired difference lies on the claim's side, by every metric that was asked; "
+        "holds in part: by some; fails: by none, and by some on the other side; undecided: it includes 0 by all.",
+        "\n".join(lines),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def claim_lines(claim: Claim) -> list[str]:
+    """The claim, and a line with its verdict for every test set."""
+    lines = [f"- {claim.text}" + (f" (Paper: {claim.paper}.)" if claim.paper else "")]
+    for place in claim.places:
+        found = [difference_text(d) for d in claim.differences if d.where == place]
+        lines.append(f"  - {place}: **{claim.verdict(place)}**. {'; '.join(found)}")
+    return lines
+
+
+def difference_text(difference: Difference) -> str:
+    """Such as: LPIPS -0.0123 [-0.0200, -0.0050], holds."""
+    i = difference.interval
+    digits = _digits([i.mean, i.low, i.high], 2)
+    numbers = f"{i.mean:+.{digits}f} [{i.low:+.{digits}f}, {i.high:+.{digits}f}]"
+    against = f" against {difference.against}" if difference.against else ""
+    return f"{difference.column.title} {numbers}{against}, {difference.outcome}"
+
+
+def table_text(table: Table) -> str:
+    """A Markdown table: means, and the paper's figures in columns of their own."""
+    known = [name for name in paper.TITLES if any(name in row for row in table.paper.values())]
+    heads = ["", *(column.heading for column in table.columns), *(f"paper: {paper.TITLES[name]}" for name in known)]
+    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    digits = {column.name: _column_digits(table, column) for column in table.columns}
+    for label, row in table.rows.items():
+        means = [_cell(row.get(column.name), digits[column.name]) for column in table.columns]
+        theirs = table.paper.get(label, {})
+        lines.append(_line([label, *means, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)]))
+    for label in table.paper:
+        if label not in table.rows:
+            theirs = table.paper[label]
+            blanks = ["" for _ in table.columns]
+            lines.append(_line([label, *blanks, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)]))
+    return "\n".join(lines)
+
+
+def csv_text(report: Report) -> str:
+    """Every mean with its interval: set, row, number, mean, low, high, paper."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["table", "row", "number", "mean", "low", "high", "paper"])
+    for table in report.tables:
+        for label, row in table.rows.items():
+            theirs: Mapping[str, float] = table.paper.get(label, {})
+            for name, i in row.items():
+                numbers = ["", "", ""] if i is None else [f"{value:.6g}" for value in (i.mean, i.low, i.high)]
+                writer.writerow([table.title, label, name, *numbers, theirs.get(name, "")])
+    return out.getvalue()
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(interval: Interval | None, digits: int) -> str:
+    return "–" if interval is None else f"{interval.mean:.{digits}f}"
+
+
+def _column_digits(table: Table, column: Column) -> int:
+    intervals = [row.get(column.name) for row in table.rows.values()]
+    return _digits([i.mean for i in intervals if i is not None], 4)
+
+
+def _digits(values: Sequence[float], significant: int) -> int:
+    """Decimals that show the largest of ``values`` with so many significant digits, at least 2 decimals."""
+    largest = max((abs(value) for value in values), default=0.0)
+    decimals = significant
+    while largest >= 1:
+        largest /= 10
+        decimals -= 1
+    while 0 < largest < 0.1 and decimals < 5:
+        largest *= 10
+        decimals += 1
+    return max(2, decimals)
