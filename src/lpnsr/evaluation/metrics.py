@@ -51,7 +51,7 @@ class Metric:
             raise UnscorableImage(f"{self.title} compares with an HR image, and there is none")
         hr = hr if self.needs_reference else None
         if hr is not None and sr.shape != hr.shape:
-            raise UnscorableImage(f"it is {_size(sr)} and the reference {_size(hr)}; {self.title} needs equal sizes")
+            raise UnscorableImage(f"it is {_size(sr)} and the reference {_size(hr)}: crop or make one of them anew")
         if min(sr.shape[-2:]) < self.smallest:
             raise UnscorableImage(f"it is {_size(sr)}; {self.title} needs sides of {self.smallest} px at least")
         value = self.score(sr, hr)
@@ -119,7 +119,8 @@ def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Pat
 
     def score(sr: Tensor, hr: Tensor | None) -> float:
         assert hr is not None
-        return float(model(sr[None].float() * 2 - 1, hr[None].float() * 2 - 1))
+        a, b = (image[None].to(device).float() * 2 - 1 for image in (sr, hr))
+        return float(model(a, b))
 
     version = "lpnsr 1" if given is None or heads is None else f"lpnsr 1, {_digest(given)}, {_digest(heads)}"
     title = "LPIPS" if net == "squeeze" else f"LPIPS-{net}"
@@ -140,7 +141,7 @@ def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]
 
     def score(sr: Tensor, hr: Tensor | None) -> float:
         assert hr is not None
-        return model(sr, hr)
+        return model(sr.to(device), hr.to(device))
 
     described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
     return Metric(name, "R50", False, True, described, f"lpnsr 1, {_digest(file)}", 32, score)

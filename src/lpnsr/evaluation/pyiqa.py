@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 
 from torch import Tensor
 
 from lpnsr.errors import MissingExtraError
-from lpnsr.evaluation.errors import MetricUnavailable
+from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
 
 Score = Callable[[Tensor, Tensor | None], float]
 
@@ -42,9 +43,15 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
             "them where it looks (~/.cache/torch/hub/pyiqa)"
         ) from None
 
+    lock = Lock()  # not every model of pyiqa can be shared between threads
+
     def score(sr: Tensor, hr: Tensor | None) -> float:
         images = [image[None].float().clamp(0, 1) for image in (sr, hr) if image is not None]
-        return float(model(*images))
+        try:
+            with lock:
+                return float(model(*images))
+        except (AssertionError, RuntimeError, ValueError) as error:  # its ways to refuse an image
+            raise UnscorableImage(f"pyiqa cannot score it ({_line(error)})") from None
 
     return score, f"pyiqa {metadata.version('pyiqa')}"
 

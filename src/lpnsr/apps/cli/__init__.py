@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import degrade, models, reproduce, train, upscale
+from lpnsr.apps.cli import degrade, evaluate, models, reproduce, train, upscale
 from lpnsr.errors import ConfigError, LpnsrError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -61,6 +61,7 @@ app = typer.Typer(
 app.command()(upscale.upscale)
 app.command()(train.train)
 app.command()(degrade.degrade)
+app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.add_typer(models.app, name="models")
 

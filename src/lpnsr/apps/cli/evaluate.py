@@ -1,0 +1,197 @@
+"""``lpnsr evaluate``: scores, intervals, differences and a report."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lpnsr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lpnsr.evaluation.results import Evaluation
+
+WHAT, HOW = "What", "How"
+_NARROWEST = 110  # columns of the table
+_MOST_PROBLEMS = 20  # printed; the report has all
+
+
+def evaluate(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report.", rich_help_panel=WHAT)
+    ],
+    sr: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]DIR", help="Results of a method; repeatable.", rich_help_panel=WHAT),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-n",
+            "--model",
+            metavar="[NAME=]MODEL",
+            help="lite, official, a folder, a hub id, or bicubic: upscales --lr into OUT/NAME; repeatable.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    hr: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="References. Without: only metrics that need none.", rich_help_panel=WHAT),
+    ] = None,
+    lr: Annotated[Path | None, typer.Option(metavar="DIR", help="Inputs.", rich_help_panel=WHAT)] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="psnr, ssim, lpips, niqe (default); lpips-alex, lpips-vgg, r50, pi, clipiqa, musiq, maniqa. "
+            "Separated by commas, or repeated.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Pixels of PSNR and SSIM: resshift (Y, 4 px border), bicubic-y (the same, rounded to 8 bits), "
+            "y-noborder, rgb (4 px border), rgb-noborder.",
+            rich_help_panel=HOW,
+        ),
+    ] = "resshift",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=FILE",
+            help="Weights that are not in the package, for instance r50=FILE; repeatable.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW)] = "auto",
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Images scored at a time.", rich_help_panel=HOW)] = 2,
+    json: Annotated[
+        bool, typer.Option("--json", help="The whole evaluation as JSON on standard output.", rich_help_panel=HOW)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=HOW)] = False,
+) -> None:
+    """Score results against references: lpnsr evaluate --sr RESULTS --hr HR -o report
+
+    Writes report.html, report.md, report.json, scores.csv and means.csv. A call that was interrupted goes on where it
+    was. Files are paired by name; what cannot be paired or scored is reported, and the exit code is 1 if something of a
+    pair could not be scored.
+    """
+    from lpnsr.evaluation.run import Request, evaluate
+
+    request = Request(
+        out=out,
+        sr={name: Path(folder) for name, folder in _named(sr or [], "--sr").items()},
+        models=_named(model or [], "--model"),
+        hr=hr,
+        lr=lr,
+        metrics=[name.strip() for text in metrics for name in text.split(",") if name.strip()] if metrics else None,
+        protocol=protocol,
+        weights=_weights(weights or []),
+        device=device,
+        jobs=jobs,
+    )
+    with _Progress(hidden=quiet) as progress:
+        evaluation = evaluate(request, progress.watch)
+    if json:
+        print(json_module.dumps(evaluation.as_json()))
+    elif not quiet:
+        _show(evaluation, out)
+    _tell_problems(evaluation)
+    if evaluation.failed:
+        raise typer.Exit(1)
+
+
+def _named(texts: Sequence[str], option: str) -> dict[str, str]:
+    """``NAME=VALUE`` or ``VALUE``, which is then named by its last part."""
+    named: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or Path(text).exists():
+            name, value = Path(text).resolve().name if Path(text).exists() else Path(text).name, text
+        if not name or not value:
+            raise ConfigError(f"{option} {text!r}: NAME=VALUE or VALUE is needed")
+        if name in named:
+            raise ConfigError(f"{option} {text} and {named[name]} have one name, {name}: give each as NAME=...")
+        named[name] = value
+    return named
+
+
+def _weights(texts: Sequence[str]) -> dict[str, Path]:
+    files = {}
+    for text in texts:
+        name, sign, file = text.partition("=")
+        if not sign or not Path(file).is_file():
+            raise ConfigError(f"--weights {text}: METRIC=FILE is needed, and the file has to exist")
+        files[name] = Path(file)
+    return files
+
+
+class _Progress(AbstractContextManager["_Progress"]):
+    """Bars on standard error, if that is a terminal."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+        self._bars = Progress(
+            *columns, TimeRemainingColumn(), console=console, disable=hidden or not console.is_terminal
+        )
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bars.stop()
+
+    def watch(self, name: str, total: int) -> Callable[[], None]:
+        task = self._bars.add_task(name, total=total)
+        return lambda: self._bars.advance(task)
+
+
+def _show(evaluation: Evaluation, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lpnsr.evaluation.tables import as_text, count_text, digits, heading, protocol_line
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.width = max(console.width, _NARROWEST)
+    table = Table("method", "images", *map(heading, evaluation.metrics), *evaluation.unavailable)
+    if evaluation.timings:
+        table.add_column("s/image")
+    for method in evaluation.methods:
+        intervals = [evaluation.mean(method, metric) for metric in evaluation.metrics]
+        cells: list[Text | str] = [Text(method), count_text(intervals)]
+        for metric, interval in zip(evaluation.metrics, intervals, strict=True):
+            style = "bold" if evaluation.best(metric) == method else ""
+            cells.append(Text(as_text(interval, digits(metric)).replace(" [", "\n["), style))
+        cells += ["n/a"] * len(evaluation.unavailable)
+        if evaluation.timings:
+            timing = evaluation.timings.get(method)
+            cells.append(f"{timing.seconds:.3g}" if timing else "–")
+        table.add_row(*cells)
+    console.print(table)
+    for line in map(protocol_line, evaluation.metrics):
+        console.print(line)
+    for name, timing in evaluation.timings.items():
+        console.print(f"s/image of {name}: {timing.protocol}")
+    for name, reason in evaluation.unavailable.items():
+        console.print(f"{name}: not available. {reason}")
+    console.print(f"The report: {out / 'report.html'}")
+
+
+def _tell_problems(evaluation: Evaluation) -> None:
+    for problem in sorted(evaluation.problems, key=lambda p: not p.failed)[:_MOST_PROBLEMS]:
+        level = "error" if problem.failed else "note"
+        typer.echo(f"{level}: {problem.where}: {problem.file}: {problem.reason}", err=True)
+    more = len(evaluation.problems) - _MOST_PROBLEMS
+    if more > 0:
+        typer.echo(f"and {more} more, which the report lists", err=True)

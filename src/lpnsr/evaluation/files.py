@@ -1,0 +1,50 @@
+"""Image files as metrics want them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpnsr.errors import ConfigError, ImageReadError
+from lpnsr.imaging import EXTENSIONS, flatten, read, to_unit
+
+_COMPARE = ".compare"  # before/after pictures that ``lpnsr upscale --compare`` puts beside its results
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder by extension, sorted; hidden files and NAME.compare.png are none.
+
+    Raises ConfigError if there is no such folder or no image in it.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: give one with images")
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in EXTENSIONS and path.name[0] != "." and not path.stem.lower().endswith(_COMPARE)
+    ]
+    if not found:
+        raise ConfigError(f"no images in {folder}; looked for {', '.join(EXTENSIONS)}")
+    return found
+
+
+def read_unit(path: Path) -> Tensor:
+    """(3, H, W) float32 in [0, 1]; gray is repeated, 16 bits are kept, transparent parts are white.
+
+    Raises ImageReadError.
+    """
+    pixels = to_unit(flatten(read(path)).pixels)
+    return torch.from_numpy(np.repeat(pixels, 3 // pixels.shape[2], 2)).permute(2, 0, 1).contiguous()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of what is in the file. Raises ImageReadError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,131 @@
+"""What an evaluation found: scores, their means and differences, and what could not be scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from lpnsr import __version__
+from lpnsr.evaluation.metrics import Metric
+from lpnsr.evaluation.pairing import Problem
+from lpnsr.evaluation.scoring import SampleScores
+from lpnsr.evaluation.statistics import Interval, mean_interval, paired_difference
+from lpnsr.evaluation.upscaling import Timing
+
+INTERVALS = "95% bootstrap over the images (10 000 resamples, percentiles, fixed seed)"
+_FEW = 10  # images of which an interval says little
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a - b over the images that both have."""
+
+    a: str
+    b: str
+    metric: Metric
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """Which of both is better, if the interval leaves no doubt."""
+        if not self.interval.excludes_zero:
+            return "no clear difference"
+        better = self.a if (self.interval.mean > 0) == self.metric.higher_is_better else self.b
+        return f"{better} is better" + (f", on only {self.interval.count} images" if self.interval.count < _FEW else "")
+
+
+@dataclass
+class Evaluation:
+    """methods: names and where their images are. unavailable: why a metric has no column."""
+
+    methods: dict[str, str]
+    metrics: list[Metric]
+    unavailable: dict[str, str]
+    samples: list[SampleScores]
+    problems: list[Problem]
+    timings: dict[str, Timing] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that should have been scored was not."""
+        return any(problem.failed for problem in self.problems)
+
+    def values(self, method: str, metric: Metric) -> dict[str, float]:
+        """Scores by the sample's name, where there is one."""
+        found = {s.sample.name: s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes}
+        return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}
+
+    def mean(self, method: str, metric: Metric) -> Interval | None:
+        return mean_interval(list(self.values(method, metric).values()))
+
+    def best(self, metric: Metric) -> str | None:
+        """The method of the best mean, if there are several and all means are over the same images."""
+        scored = {method: self.values(method, metric) for method in self.methods}
+        scored = {method: values for method, values in scored.items() if values}
+        if len(scored) < 2 or len({frozenset(values) for values in scored.values()}) > 1:
+            return None
+        means = {method: sum(values.values()) for method, values in scored.items()}
+        return (max if metric.higher_is_better else min)(means, key=means.__getitem__)
+
+    def differences(self) -> list[Difference]:
+        """Of every two methods, in every metric."""
+        found = []
+        for a, b in combinations(self.methods, 2):
+            for metric in self.metrics:
+                interval = paired_difference(self.values(a, metric), self.values(b, metric))
+                if interval is not None:
+                    found.append(Difference(a, b, metric, interval))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for machines; ``NaN`` never occurs: a score that is not there is null beside its reason."""
+        return {
+            "made_by": f"lpnsr {__version__}",
+            "intervals": INTERVALS,
+            "methods": self.methods,
+            "metrics": {
+                m.name: {
+                    "title": m.title,
+                    "higher_is_better": m.higher_is_better,
+                    "needs_reference": m.needs_reference,
+                    "protocol": m.protocol,
+                    "version": m.version,
+                }
+                for m in self.metrics
+            },
+            "unavailable": self.unavailable,
+            "means": {
+                method: {m.name: _interval(self.mean(method, m)) for m in self.metrics} for method in self.methods
+            },
+            "differences": [
+                {"a": d.a, "b": d.b, "metric": d.metric.name, **(_interval(d.interval) or {}), "verdict": d.verdict}
+                for d in self.differences()
+            ],
+            "timings": {
+                name: {"median_seconds": t.seconds, "count": t.count, "protocol": t.protocol}
+                for name, t in self.timings.items()
+            },
+            "images": [
+                {
+                    "name": s.sample.name,
+                    "scores": {
+                        method: {
+                            name: {"value": o.value} if o.reason is None else {"value": None, "reason": o.reason}
+                            for name, o in outcomes.items()
+                        }
+                        for method, outcomes in s.outcomes.items()
+                    },
+                }
+                for s in self.samples
+            ],
+            "problems": [
+                {"where": p.where, "file": p.file, "reason": p.reason, "failed": p.failed} for p in self.problems
+            ],
+        }
+
+
+def _interval(interval: Interval | None) -> dict[str, float | int] | None:
+    if interval is None:
+        return None
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "count": interval.count}

@@ -1,0 +1,143 @@
+"""``evaluate``: folders and models in, an ``Evaluation`` and its files out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lpnsr.errors import ConfigError, OutputError
+from lpnsr.evaluation.cache import ScoreCache
+from lpnsr.evaluation.errors import MetricUnavailable
+from lpnsr.evaluation.files import images_in
+from lpnsr.evaluation.html import html
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
+from lpnsr.evaluation.pairing import Problem, pair
+from lpnsr.evaluation.results import Evaluation
+from lpnsr.evaluation.scoring import score_samples
+from lpnsr.evaluation.tables import markdown, means_csv, scores_csv
+from lpnsr.evaluation.upscaling import Timing, upscale_folder
+from lpnsr.imaging import remove_leftovers, write_bytes
+
+RESERVED = ("HR", "LR")
+"""Names that no method can have."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
+    ``out/NAME``. hr, lr: folders of references and inputs. metrics, protocol, weights: see ``metrics_for``.
+    device: of models and metrics. jobs: images scored at a time.
+    """
+
+    out: Path
+    sr: Mapping[str, Path] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    hr: Path | None = None
+    lr: Path | None = None
+    metrics: Sequence[str] | None = None
+    protocol: str = "resshift"
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "auto"
+    jobs: int = 1
+
+
+class Watcher(Protocol):
+    """Told that work on ``total`` images begins, under this name; returns what to call after each."""
+
+    def __call__(self, name: str, total: int) -> Callable[[], None]: ...
+
+
+def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
+    """Upscale with the models, pair, score, and write scores.csv, means.csv, report.json, report.md and report.html.
+
+    A run that was stopped goes on where it was. Files that cannot be used become ``problems``. Raises ConfigError for
+    what makes no evaluation at all, MetricUnavailable if no metric can be computed, CheckpointError, OutputError.
+    """
+    watch = watch or (lambda name, total: lambda: None)
+    _check(request)
+    metrics, unavailable = _metrics(request)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{request.out}: cannot be made: {error.strerror or error}") from None
+    remove_leftovers(request.out)
+    made, timings, problems = _upscale(request, watch)
+    folders = {**request.sr, **made}
+    samples, unpaired = pair(folders, request.hr, request.lr)
+    if not any(sample.sr for sample in samples):
+        raise ConfigError("no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}" for p in unpaired[:6]))
+    cache = ScoreCache(request.out / "scores.jsonl")
+    scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
+    problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]
+    sources = {**{name: str(folder) for name, folder in request.sr.items()}, **request.models}
+    evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings)
+    write_reports(evaluation, request.out)
+    return evaluation
+
+
+def write_reports(evaluation: Evaluation, out: Path) -> None:
+    """Each file appears whole or not at all. Raises OutputError."""
+    contents = {
+        "scores.csv": scores_csv(evaluation),
+        "means.csv": means_csv(evaluation),
+        "report.json": json.dumps(evaluation.as_json(), indent=1, allow_nan=False) + "\n",
+        "report.md": markdown(evaluation),
+        "report.html": html(evaluation),
+    }
+    for name, text in contents.items():
+        write_bytes(out / name, text.encode())
+
+
+def _check(request: Request) -> None:
+    if not request.sr and not request.models:
+        raise ConfigError("evaluate what? Give folders of results with --sr, or models with --model")
+    if request.models and request.lr is None:
+        raise ConfigError("a model needs inputs: give their folder with --lr")
+    for name in (*request.sr, *request.models):
+        if name in RESERVED or (name in request.sr and name in request.models) or "/" in name or name.startswith("."):
+            raise ConfigError(f"{name!r} cannot name a method here; give another, as NAME=...")
+
+
+def _metrics(request: Request) -> tuple[list[Metric], dict[str, str]]:
+    """Those that can be computed, and why others cannot."""
+    from lpnsr.pipeline import pick_device
+
+    names = dict.fromkeys(request.metrics or DEFAULT_METRICS)
+    device = str(pick_device(request.device))
+    metrics, unavailable = [], {}
+    for name in names:
+        try:
+            metric = metrics_for([name], request.protocol, device, request.weights)[0]
+        except MetricUnavailable as error:
+            unavailable[name] = str(error)
+            continue
+        if metric.needs_reference and request.hr is None:
+            if request.metrics:
+                unavailable[name] = "it compares with HR images, and there is no --hr"
+            continue
+        metrics.append(metric)
+    if not metrics:
+        raise MetricUnavailable("no metric can be computed. " + "; ".join(f"{n}: {r}" for n, r in unavailable.items()))
+    return metrics, unavailable
+
+
+def _upscale(request: Request, watch: Watcher) -> tuple[dict[str, Path], dict[str, Timing], list[Problem]]:
+    """The folders of the models' results, how long they took, and which inputs could not be used."""
+    folders, timings, problems = {}, {}, []
+    for name, model in request.models.items():
+        assert request.lr is not None
+        images = images_in(request.lr)
+        folder = request.out / name
+        done = watch(f"upscaling with {name}", len(images))
+        timing, failed = upscale_folder(model, images, folder, device=request.device, done=done)
+        problems += failed
+        if timing:
+            folders[name], timings[name] = folder, timing
+        else:
+            raise ConfigError(f"{name}: none of the images in {request.lr} could be upscaled; {failed[0].reason}")
+    return folders, timings, problems

@@ -1,0 +1,128 @@
+"""Samples -> scores: several images at once, no file decoded and nothing computed that is known already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lpnsr.errors import ImageReadError
+from lpnsr.evaluation.cache import ScoreCache, score_key
+from lpnsr.evaluation.errors import UnscorableImage
+from lpnsr.evaluation.files import content_hash, read_unit
+from lpnsr.evaluation.metrics import Metric
+from lpnsr.evaluation.pairing import Problem, Sample
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A score, or why there is none."""
+
+    value: float | None = None
+    reason: str | None = None
+
+
+@dataclass
+class SampleScores:
+    """``outcomes[method][metric]`` of one sample, and what is wrong with its files."""
+
+    sample: Sample
+    outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def score_samples(
+    samples: Sequence[Sample],
+    metrics: Sequence[Metric],
+    cache: ScoreCache,
+    *,
+    jobs: int = 1,
+    done: Callable[[], None] | None = None,
+) -> list[SampleScores]:
+    """The scores of all samples, in their order. jobs: images at a time, which share the cores. done: after each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = [pool.submit(_score_sample, sample, metrics, cache) for sample in samples]
+        for future in as_completed(futures):
+            future.result()
+            if done:
+                done()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: ScoreCache) -> SampleScores:
+    result = SampleScores(sample)
+    hr = None if sample.hr is None else _File(sample.hr, "HR", result.problems)
+    for method, path in sample.sr.items():
+        sr = _File(path, method, result.problems)
+        outcomes = {metric.name: _outcome(metric, sr, hr, cache) for metric in metrics}
+        result.outcomes[method] = outcomes
+        unscorable = {o.reason: None for o in outcomes.values() if o.reason and sr.sound and (hr is None or hr.sound)}
+        for reason in unscorable:
+            failed = hr is not None and sr.image is not None and hr.image is not None and sr.size != hr.size
+            result.problems.append(Problem(method, path.name, reason, failed))
+    return result
+
+
+class _File:
+    """One image file, hashed and decoded when first needed; where that fails, a problem is noted."""
+
+    def __init__(self, path: Path, where: str, problems: list[Problem]) -> None:
+        self.path = path
+        self._where = where
+        self._problems = problems
+        self.sound = True
+
+    @cached_property
+    def hash(self) -> str:
+        """Empty if the file cannot be read."""
+        return self._attempt(content_hash) or ""
+
+    @cached_property
+    def image(self) -> Tensor | None:
+        return self._attempt(read_unit) if self.sound else None
+
+    @property
+    def size(self) -> torch.Size | None:
+        return None if self.image is None else self.image.shape
+
+    def _attempt(self, read: Callable[[Path], T]) -> T | None:
+        try:
+            return read(self.path)
+        except ImageReadError as error:
+            self.sound = False
+            reason = str(error).removeprefix(f"{self.path}: ")
+            self._problems.append(Problem(self._where, self.path.name, reason, failed=True))
+            return None
+
+
+def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: ScoreCache) -> Outcome:
+    hr = hr if metric.needs_reference else None
+    key = score_key(metric, sr.hash, hr.hash if hr else None)
+    known = cache.get(key) if sr.sound and (hr is None or hr.sound) else None
+    if known is not None:
+        return Outcome(known)
+    for file in (sr, hr):
+        if file is not None and file.image is None:
+            return Outcome(reason=f"{file.path.name} cannot be read")
+    assert sr.image is not None
+    try:
+        value = metric(sr.image, hr.image if hr else None)
+    except UnscorableImage as error:
+        return Outcome(reason=str(error))
+    cache.put(key, value, metric=metric.name, file=sr.path.name)
+    return Outcome(value)

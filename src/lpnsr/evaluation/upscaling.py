@@ -1,0 +1,149 @@
+"""LR images -> SR images in a folder, timed: what ``lpnsr evaluate --model`` scores.
+
+A result is used again if the model, the LR file and the result are those that its record names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lpnsr import checkpoints
+from lpnsr.errors import ConfigError, InputError, LpnsrError
+from lpnsr.evaluation.files import content_hash
+from lpnsr.evaluation.pairing import Problem
+from lpnsr.imaging import Photo, read, resize, write, write_bytes
+from lpnsr.pipeline import FACTOR, Upscaler
+
+BICUBIC = "bicubic"
+"""The model of this name is bicubic interpolation."""
+
+_RECORDS = "timings.json"
+_WARM_UP = 16  # side of the patch that is upscaled first, untimed
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a model's results were made. seconds: the median of one image, without reading and writing."""
+
+    seconds: float
+    count: int
+    protocol: str
+
+
+def upscale_folder(
+    model: str,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    device: str = "auto",
+    done: Callable[[], None] | None = None,
+) -> tuple[Timing | None, list[Problem]]:
+    """4x results of all ``images`` in ``out``, as PNG of the same stems, with ``model`` at its default settings.
+
+    Files that cannot be upscaled become problems. Raises CheckpointError, ConfigError for the model, OutputError.
+    """
+    _check_names(images)
+    out.mkdir(parents=True, exist_ok=True)
+    maker = _Maker(model, device)
+    records = _read_records(out / _RECORDS)
+    problems = []
+    times = []
+    for path in images:
+        target = out / f"{path.stem}.png"
+        try:
+            made_from = f"{maker.identity}, {content_hash(path)}"
+            record = records.get(target.name)
+            if not (record and record["from"] == made_from and _has_hash(target, record["sha256"])):
+                photo = read(path)
+                result, seconds = maker.make(photo)
+                write(result, target)
+                record = {"from": made_from, "sha256": content_hash(target), "seconds": seconds}
+                records[target.name] = record
+                write_bytes(out / _RECORDS, json.dumps(records, indent=1).encode())
+            times.append(float(record["seconds"]))
+        except InputError as error:
+            target.unlink(missing_ok=True)  # of an earlier run: it would be scored
+            reason = str(error).removeprefix(f"{path}: ")
+            problems.append(Problem(f"LR for {out.name}", path.name, reason, failed=True))
+        if done:
+            done()
+    timing = Timing(statistics.median(times), len(times), maker.described) if times else None
+    return timing, problems
+
+
+class _Maker:
+    """One model, loaded when the first image is made."""
+
+    def __init__(self, model: str, device: str) -> None:
+        self.model = model
+        self._device = device
+        self._upscaler: Upscaler | None = None
+        if model == BICUBIC:
+            self.identity = self.described = "bicubic interpolation (PyTorch, a = -0.5, antialiased)"
+            return
+        place = _place(device)
+        self.identity = f"{_folder_hash(checkpoints.resolve(model))}, defaults, {place}"
+        self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
+
+    def make(self, photo: Photo) -> tuple[Photo, float]:
+        """The photo at 4x, and the seconds that took."""
+        if self.model == BICUBIC:
+            started = time.perf_counter()
+            size = (photo.height * FACTOR, photo.width * FACTOR)
+            alpha = None if photo.alpha is None else resize(photo.alpha, size)
+            return replace(photo, pixels=resize(photo.pixels, size), alpha=alpha), time.perf_counter() - started
+        if self._upscaler is None:
+            self._upscaler = Upscaler.from_pretrained(self.model, device=self._device)
+            patch = photo.pixels[:_WARM_UP, :_WARM_UP]
+            self._upscaler.upscale_photo(Photo(patch))  # the first call is slower
+        started = time.perf_counter()
+        result = self._upscaler.upscale_photo(photo)  # back on the CPU: a GPU has finished
+        return result, time.perf_counter() - started
+
+
+def _place(device: str) -> str:
+    from lpnsr.pipeline import pick_device
+
+    picked = pick_device(device)
+    if picked.type == "cuda":
+        return torch.cuda.get_device_name(picked)
+    return f"{picked.type}, {torch.get_num_threads()} threads" if picked.type == "cpu" else picked.type
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of all files of a model."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors")):
+        digest.update(f"{path.relative_to(folder).as_posix()} {content_hash(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _has_hash(path: Path, expected: str) -> bool:
+    with suppress(LpnsrError):
+        return content_hash(path) == expected
+    return False
+
+
+def _read_records(path: Path) -> dict[str, dict[str, Any]]:
+    with suppress(OSError, ValueError):
+        records = json.loads(path.read_text(encoding="utf-8"))
+        return {name: record for name, record in records.items() if {"from", "sha256", "seconds"} <= set(record)}
+    return {}
+
+
+def _check_names(images: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in images:
+        if path.stem in seen:
+            raise ConfigError(f"{seen[path.stem]} and {path.name} would become one result: rename one")
+        seen[path.stem] = path
