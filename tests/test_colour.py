@@ -92,3 +92,16 @@ def test_shapes_are_checked():
         wavelet_colour_fix(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 5))
     with pytest.raises(InputError, match="channels"):
         adain_colour_fix(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
+
+
+def test_the_reference_may_come_by_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sr, reference = torch.rand(2, 1, 3, 70, 20, generator=generator)
+    asked = []
+
+    def rows(start: int, stop: int) -> torch.Tensor:
+        asked.append(stop - start)
+        return reference[..., start:stop, :]
+
+    assert torch.equal(wavelet_colour_fix(sr, rows, 2, rows=16), wavelet_colour_fix(sr, reference, 2, rows=16))
+    assert max(asked) <= 16 + 2 * 3

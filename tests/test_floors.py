@@ -19,7 +19,7 @@ FLOORS = [
     {"networks"},
     {"imaging", "checkpoints", "degradation"},
     {"restoration"},
-    {"memory", "kinds"},
+    {"devices", "memory", "kinds"},
     {"pipeline"},
     {"training"},
     {"evaluation"},

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,19 +23,17 @@ from torch import Tensor
 from lpnsr import checkpoints, imaging
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.config import StrictConfig
+from lpnsr.devices import pick_device as pick_device
+from lpnsr.devices import pick_dtype as pick_dtype
 from lpnsr.diffusion import NoiseField, Schedule, StepState
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import Photo, TilePlan
 from lpnsr.kinds import Pack, Planes, pack_photo, photo_planes, unpack
-from lpnsr.memory import bytes_per_pixel, is_out_of_memory
+from lpnsr.memory import SMALLEST_TILE, affordable_tile, bytes_per_pixel, is_out_of_memory, usual_tile
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.restoration import NoiseKind, Restorer, StartKind
 
 FACTOR = 4
-_MEMORY_SHARE = 0.5  # of the free memory that a tile may take
-# Steps, not whatever fits: the free memory changes from run to run, and the result should not.
-_SMALLEST_TILE = 16
-_AUTO_TILES = (512, 384, 256, 192, 128, 96, 64)
 
 
 class Options(StrictConfig):
@@ -49,7 +48,7 @@ class Options(StrictConfig):
     fidelity: Annotated[float, Field(ge=0, le=1)] | None = None
     start: StartKind = "upsampler"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    tile: Annotated[int, Field(ge=_SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
+    tile: Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
     colour_fix: Literal["wavelet", "adain", "none"] = "wavelet"
 
     def output_size(self, size: Sequence[int]) -> tuple[int, int]:
@@ -100,9 +99,7 @@ class Upscaler:
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
         loaded = checkpoints.load_folder(folder)
         parts = loaded.parts
-        for needed in ("autoencoder", "denoiser"):
-            if needed not in parts:
-                raise CheckpointError(f"{folder} has no {needed}, which every model needs")
+        checkpoints.check_parts(parts, str(folder))
         restorer = Restorer(
             Schedule.geometric(**loaded.spec.chain.model_dump()),
             parts["autoencoder"],
@@ -133,13 +130,16 @@ class Upscaler:
         """Upscale ``image`` and return it in the kind that was given (a path comes back as a PIL image).
 
         image: path, PIL image, Photo, array (H, W[, 1|3|4]) or tensor ([B,] 1|3|4, H, W); integers count to their full
-            range, floats are in [0, 1].
+            range, floats are in [0, 1]. A path or PIL image with an EXIF orientation is upscaled as it is displayed:
+            the result is upright and no longer says that it is to be turned.
         scale: any positive factor, 4 by default; or ``width``, ``height`` or ``max_side`` in pixels instead. The
             output has exactly round(scale x input) pixels.
         steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
         noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
-        seed: same seed, same result. tile: LR pixels from 16, 0 for the whole image, auto from the free memory.
+        seed: same seed, same result.
+        tile: LR pixels from 16, or 0 for the whole image. auto is the model's own: the same everywhere and always,
+            unless so little memory is free that it has to be smaller, which an LpnsrWarning tells.
         colour_fix: wavelet, adain or none, once on the whole image.
         Raises ConfigError for options, InputError for images that cannot be used.
         """
@@ -169,14 +169,14 @@ class Upscaler:
             raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
         sr = self._fix_colours(self._restore(planes.rgb, options, callback), planes.rgb, options)
         alpha = None if planes.alpha is None else _resize(planes.alpha, size)
-        return Planes(_resize(sr, size), alpha, planes.gray)
+        return Planes(_resize(sr, size).clamp_(0, 1), alpha, planes.gray)
 
     def _fix_colours(self, sr: Tensor, lr: Tensor, options: Options) -> Tensor:
         if options.colour_fix == "none":
             return sr
-        reference = BicubicUpsampler()(lr[None])
-        fix = imaging.wavelet_colour_fix if options.colour_fix == "wavelet" else imaging.adain_colour_fix
-        return fix(sr[None], reference, out=sr[None])[0]
+        if options.colour_fix == "adain":
+            return imaging.adain_colour_fix(sr[None], BicubicUpsampler()(lr[None]), out=sr[None])[0]
+        return imaging.wavelet_colour_fix(sr[None], partial(_bicubic_rows, lr), out=sr[None])[0]
 
     def _restore(self, lr: Tensor, options: Options, callback: Callback | None) -> Tensor:
         """(3, h, w) -> (3, 4h, 4w) tile by tile; tiles that do not fit into memory are halved."""
@@ -188,7 +188,7 @@ class Upscaler:
                 if not is_out_of_memory(error):
                     raise
                 smaller = (tile or max(lr.shape[-2:])) // 2
-                if smaller < _SMALLEST_TILE:
+                if smaller < SMALLEST_TILE:
                     raise LpnsrError(
                         f"out of memory with tiles of {tile} px; close other programs or choose a smaller model"
                     ) from None
@@ -207,13 +207,30 @@ class Upscaler:
         return imaging.plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
 
     def _tile_size(self, lr: Tensor, options: Options) -> int:
+        """The tile that was asked for; for ``auto`` the model's usual one, smaller only where memory is short."""
         if options.tile != "auto":
             return options.tile
-        if self._pixel_bytes is None:
-            self._pixel_bytes = bytes_per_pixel(self.restorer)
-        budget = imaging.available_memory(self.device) * _MEMORY_SHARE
-        fitting = [tile for tile in _AUTO_TILES if tile**2 * self._pixel_bytes <= budget]
-        return fitting[0] if fitting else _SMALLEST_TILE
+        height, width = lr.shape[-2:]
+        cost = self._pixel_bytes = self._pixel_bytes or bytes_per_pixel(self.restorer)
+        free = imaging.available_memory(self.device)
+        if self.device.type != "cuda":  # else what is assembled lies elsewhere
+            free = max(0, free - 4 * FACTOR**2 * lr.numel())
+
+        def needed(tile: int) -> int:
+            plan = self.plan(height, width, tile)
+            return plan.rows.size * plan.columns.size * cost
+
+        usual = usual_tile(cost)
+        tile = affordable_tile(usual, needed, free)
+        if tile < usual:
+            warnings.warn(
+                f"tiles of {usual} px, usual for this model, need {needed(usual) / 2**20:,.0f} MiB and "
+                f"{free / 2**20:,.0f} MiB are left: going on with tiles of {tile} px, which may change the result a "
+                f"little; -t {tile} or tile={tile} gives this result anywhere",
+                LpnsrWarning,
+                stacklevel=5,
+            )
+        return tile
 
     def _restore_tiles(self, lr: Tensor, tile: int, options: Options, callback: Callback | None) -> Tensor:
         height, width = lr.shape[-2:]
@@ -279,42 +296,17 @@ def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
     return max(0.0, 1 - 2 * fidelity), upper, upper / 2
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is cuda, then mps, then cpu. Raises ConfigError for a device that is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from None
-    return device
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on a GPU that has it, else float32."""
-    if name == "auto":
-        return torch.bfloat16 if _has_bf16(device) else torch.float32
-    allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in allowed:
-        raise ConfigError(f"dtype {name!r}: choose auto, {', '.join(allowed)}")
-    return allowed[name]
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type != "cuda":
-        return False
-    with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+def _bicubic_rows(lr: Tensor, start: int, stop: int) -> Tensor:
+    """Rows [start, stop) of the bicubic enlargement (1, 3, 4h, 4w) of ``lr`` (3, h, w), which is never there whole."""
+    reach = 2  # LR rows that bicubic interpolation sees beyond its own
+    first, last = max(0, start // FACTOR - reach), min(lr.shape[1], -(-stop // FACTOR) + reach)
+    return BicubicUpsampler()(lr[None, :, first:last])[..., start - first * FACTOR : stop - first * FACTOR, :]
 
 
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) in [0, 1], antialiased, clamped (bicubic overshoots)."""
+    """(C, H, W) to another size, antialiased and then in [0, 1] (bicubic overshoots); of the same size, itself."""
     if tuple(planes.shape[1:]) == size:
-        return planes.clamp(0, 1)
+        return planes
     pixels = planes.permute(1, 2, 0).numpy()
     return torch.from_numpy(imaging.resize(pixels, size)).permute(2, 0, 1).clamp_(0, 1)
 

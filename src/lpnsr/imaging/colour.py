@@ -6,23 +6,29 @@ whatever the number of rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from lpnsr.errors import InputError
 
+Rows = Callable[[int, int], Tensor]
+"""Of (start, stop), the rows [start, stop) of an image (B, C, H, W): (B, C, stop - start, W)."""
+
 
 def wavelet_colour_fix(
-    sr: Tensor, reference: Tensor, levels: int = 5, *, out: Tensor | None = None, rows: int = 256
+    sr: Tensor, reference: Tensor | Rows, levels: int = 5, *, out: Tensor | None = None, rows: int = 256
 ) -> Tensor:
     """High frequencies of ``sr`` on the low frequencies of ``reference``.
 
-    sr, reference: (B, 3, H, W), any range, best [0, 1]; the result has the same range but is not clipped. The
+    sr, reference: (B, 3, H, W), any range, best [0, 1]; the result has the same range but is not clipped. Instead of
+    the whole reference, a function that gives its rows will do. The
     low frequencies L(x) are ``levels`` blurs in a row with the kernel [1 2 1; 2 4 2; 1 2 1]/16, the i-th
     dilated by 2^i, edges repeated. L is linear, so  sr - L(sr) + L(reference) = sr + L(reference - sr).
     out: where to put the result; ``sr`` itself is allowed. Raises InputError for unequal shapes.
     """
-    if sr.shape != reference.shape:
+    if isinstance(reference, Tensor) and sr.shape != reference.shape:
         raise InputError(f"colour fix of {tuple(sr.shape)} by {tuple(reference.shape)}: equal shapes are needed")
     out = torch.empty_like(sr) if out is None else out
     halo = 2**levels - 1
@@ -32,7 +38,8 @@ def wavelet_colour_fix(
         bottom = min(height, top + rows)
         start, stop = top - above.shape[-2], min(height, bottom + halo)
         window = torch.cat([above, sr[..., top:stop, :]], -2)
-        low = reference[..., start:stop, :] - window
+        target = reference[..., start:stop, :] if isinstance(reference, Tensor) else reference(start, stop)
+        low = target - window
         for level in range(levels):
             low = _blur(_blur(low, 2**level, -1), 2**level, -2)
         above = window[..., max(0, bottom - halo - start) : bottom - start, :]

@@ -16,7 +16,8 @@ _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 def from_pil(image: Image.Image) -> Photo:
     """The photo of a PIL image of any mode but F, as a viewer shows it: an orientation in its EXIF is applied, once.
 
-    The frame that the image stands at is taken. Raises InputError for float images and for 32-bit integers outside 0..65535.
+    The frame that the image stands at is taken. Raises InputError for float images and for 32-bit integers outside
+    0..65535.
     """
     depth = _stored_depth(image)
     try:
