@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from fake_upscaler import fake_module, make
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -28,3 +32,19 @@ def shared() -> Path:
 def data() -> Path:
     """Small files that travel with the tests: manifests, schedules and the tiny parity cases."""
     return Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class that ``lpnsr upscale`` takes for Upscaler; it enlarges by repetition and records what it is asked."""
+    module = fake_module()
+    monkeypatch.setitem(sys.modules, "lpnsr.pipeline", module)
+    return module.Upscaler
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with three pictures of 12 x 10."""
+    monkeypatch.chdir(tmp_path)
+    make("photos/b2.png", "photos/b10.jpg", "photos/deep/c.png")
+    return tmp_path

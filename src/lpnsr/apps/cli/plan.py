@@ -12,6 +12,9 @@ from pathlib import Path
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import EXTENSIONS
 
+COMPARE = ".compare.png"
+"""What the names of before/after pictures end in."""
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -41,7 +44,9 @@ class _Found:
 def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[Task]:
     """The tasks for files, folders and patterns, in the order given and natural order within.
 
-    A path that does not exist becomes a task too, so that it is reported without stopping the others.
+    A path that does not exist becomes a task too, so that it is reported without stopping the others. What is a
+    result of another input is no input: NAME_x4 beside NAME where results named so go, and a before/after picture
+    beside its image.
     Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
     replace an input.
     """
@@ -57,6 +62,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[
         hint = "" if recursive else " (--recursive enters the folders in folders)"
         raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
     found = list({(os.path.realpath(item.source), item.relative): item for item in found}.values())
+    found = _without_results(found, naming)
     if len(found) == 1 and not Path(inputs[0]).is_dir() and _names_a_file(naming.output):
         tasks = [_as_file(found[0], naming)]
     else:
@@ -103,6 +109,27 @@ def _images_below(folder: Path, output: Path, recursive: bool) -> list[_Found]:
     return sorted(found, key=lambda item: natural_key(item.relative))
 
 
+def _without_results(found: list[_Found], naming: Naming) -> list[_Found]:
+    """A batch whose results lie among its inputs can be called again: they are left out."""
+    names: dict[str, set[str]] = {}
+    for item in found:
+        beside = names.setdefault(os.path.realpath(item.source.parent), set())
+        beside |= {item.source.name, item.source.stem}
+    return [item for item in found if not _is_result(item, names, naming)]
+
+
+def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool:
+    beside = names[os.path.realpath(item.source.parent)]
+    compared = item.source.name.removesuffix(COMPARE)
+    if compared != item.source.name and compared in beside:
+        return True
+    stem = item.source.stem if compared == item.source.name else compared
+    if Path(stem).suffix.lower() in EXTENSIONS and compared != item.source.name:
+        stem = Path(stem).stem  # of NAME.jpg.compare.png, written before NAME.jpg when the batch was killed
+    here = _same(item.source.parent, Path(naming.output) / item.relative.parent)
+    return here and bool(naming.suffix) and stem.endswith(naming.suffix) and stem.removesuffix(naming.suffix) in beside
+
+
 def _same(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
@@ -142,7 +169,7 @@ def _with_compare(tasks: list[Task]) -> list[Task]:
     """Name the before/after pictures: x.compare.png for x.jpg, or x.jpg.compare.png where there is an x.png too."""
     stems = Counter(task.target.with_suffix("") for task in tasks)
     return [
-        replace(task, compare=target.with_name((target.stem if stems[stem] == 1 else target.name) + ".compare.png"))
+        replace(task, compare=target.with_name((target.stem if stems[stem] == 1 else target.name) + COMPARE))
         for task in tasks
         for target, stem in [(task.target, task.target.with_suffix(""))]
     ]

@@ -26,6 +26,7 @@ class Outcome:
     seconds: float = 0.0
     height: int | None = None
     width: int | None = None
+    compared: bool = False  # a before/after picture was written
 
     def as_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -36,8 +37,8 @@ class Outcome:
         }
         if self.status == "done":
             record |= {"width": self.width, "height": self.height}
-            if self.task.compare is not None:
-                record["compare"] = str(self.task.compare)
+        if self.compared and self.status != "failed":
+            record["compare"] = str(self.task.compare)
         return record | ({"error": self.error} if self.error else {})
 
 
@@ -124,6 +125,7 @@ class Report:
 
 def _line(outcome: Outcome) -> str:
     if outcome.status == "skipped":
-        return f"{outcome.task.target} is there already"
+        made = f"; wrote {outcome.task.compare}" if outcome.compared else ""
+        return f"{outcome.task.target} is there already{made}"
     size = f"{outcome.width} x {outcome.height}"
     return f"{outcome.task.source} -> {outcome.task.target} ({size}, {outcome.seconds:.1f} s)"

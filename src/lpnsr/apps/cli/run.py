@@ -53,6 +53,10 @@ class _Skipped(Exception):  # noqa: N818 (not an error)
     """The result is there already."""
 
 
+class _Uncompared(Exception):  # noqa: N818 (not an error)
+    """The result is there already, but its before/after picture is not."""
+
+
 class _Worker:
     def __init__(self, request: Request, report: Report) -> None:
         self.request = request
@@ -61,8 +65,9 @@ class _Worker:
     @cached_property
     def upscaler(self) -> Any:
         """Loaded when the first image has been read: files that cannot be read are reported at once."""
-        from lpnsr.pipeline import Upscaler
+        from lpnsr.pipeline import Options, Upscaler
 
+        Options.parse(self.request.options, "options")  # what is wrong with them is told before a model is fetched
         self.report.loading(self.request.model["model"])
         chosen = {key: value for key, value in self.request.model.items() if key != "model"}
         return Upscaler.from_pretrained(self.request.model["model"], **chosen)
@@ -90,7 +95,7 @@ class _Worker:
     def _read(self, task: Task) -> Photo:
         if os.path.lexists(task.target) and not self.request.overwrite:
             if self.request.skip_existing:
-                raise _Skipped
+                raise _Skipped if task.compare is None or os.path.lexists(task.compare) else _Uncompared
             raise OutputError(f"{task.target} exists already; use --overwrite or --skip-existing")
         return read(task.source, max_pixels=self.request.max_pixels)
 
@@ -106,6 +111,9 @@ class _Worker:
         except _Skipped:
             outcome.status = "skipped"
             return outcome, None
+        except _Uncompared:
+            outcome.status, outcome.compared = "skipped", True
+            return outcome, writers.submit(self._compare_existing, task)
         except Exception as error:
             self._failed(outcome, error)
             return outcome, None
@@ -121,6 +129,7 @@ class _Worker:
             self._failed(outcome, error)
             return outcome, None
         outcome.height, outcome.width = height, width
+        outcome.compared = task.compare is not None
         outcome.seconds = time.monotonic() - started
         return outcome, writers.submit(self._write, task, photo, result)
 
@@ -162,11 +171,19 @@ class _Worker:
     def _write(self, task: Task, photo: Photo, result: Photo) -> None:
         with suppress(OSError):  # writing into it says what is wrong
             task.target.parent.mkdir(parents=True, exist_ok=True)
+        self._write_compare(task, photo, result)
+        write(result, task.target, quality=self.request.quality)  # last: its presence says that all is done
+
+    def _write_compare(self, task: Task, photo: Photo, result: Photo) -> None:
         if task.compare is not None:
             from lpnsr.apps.cli.compare import before_after
 
             write(before_after(photo, result), task.compare)
-        write(result, task.target, quality=self.request.quality)  # last: its presence says that all is done
+
+    def _compare_existing(self, task: Task) -> None:
+        limit = max_pixels_allowed(self.request.max_pixels)
+        photo = read(task.source, max_pixels=limit)
+        self._write_compare(task, photo, read(task.target, max_pixels=_GROWTH * limit))
 
 
 def _is_done(writing: Future[None] | None) -> bool:

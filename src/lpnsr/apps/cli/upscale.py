@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -79,7 +80,7 @@ def upscale(
         bool, typer.Option("--overwrite", help="Replace results that are there already.", rich_help_panel=FILES)
     ] = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Keep them, and do the others: resumes.", rich_help_panel=FILES)
+        bool, typer.Option("--skip-existing", help="Keep them, and do what is missing: resumes.", rich_help_panel=FILES)
     ] = False,
     compare: Annotated[
         bool,
@@ -105,6 +106,14 @@ def upscale(
         ),
     ] = "lite",
     revision: Annotated[str | None, typer.Option(help="Of a hub id.", rich_help_panel=MODEL)] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            help="Folder of downloaded models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=0, help="Fewer are faster; 0 is the pre-upsampler.", rich_help_panel=MODEL)
     ] = None,
@@ -124,7 +133,10 @@ def upscale(
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.", rich_help_panel=MACHINE)] = Dtype.AUTO,
     fp32: Annotated[bool, typer.Option("--fp32", help="The same as --dtype float32.", rich_help_panel=MACHINE)] = False,
     tile: Annotated[
-        str, typer.Option("-t", "--tile", help="Pixels of the input, auto, or 0 for none.", rich_help_panel=MACHINE)
+        str,
+        typer.Option(
+            "-t", "--tile", help="Pixels of the input, 0 for none, or auto: the model's own.", rich_help_panel=MACHINE
+        ),
     ] = "auto",
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=1, help="Files read and written ahead.", rich_help_panel=MACHINE)
@@ -161,6 +173,7 @@ def upscale(
             "device": device,
             "dtype": "float32" if fp32 else dtype.value,
             "revision": revision,
+            "cache_dir": cache_dir,
         },
         size=_size(scale, width, height, max_side),
         options={
