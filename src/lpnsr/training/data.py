@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpnsr.checkpoints.hashes import file_sha256
-from lpnsr.degradation import degrade
+from lpnsr.degradation import DRAWING_ORDER, degrade
 from lpnsr.errors import ImageReadError, TrainingError
 from lpnsr.imaging import EXTENSIONS, read, rgb8
 from lpnsr.training.draws import ALONE, Share
@@ -90,7 +90,7 @@ def validation_pairs(folder: Path) -> tuple[Tensor, Tensor]:
 
 
 def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2) -> None:
-    """Make the pool in ``folder``, or see that the one there was made of the same files by the same recipe.
+    """Make the pool in ``folder``, or see that the one there was made of the same files by the same degradation.
 
     Raises TrainingError if it was not, or if no photograph is fit for training.
     """
@@ -98,11 +98,12 @@ def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: 
     manifest = folder / "manifest.json"
     with ProcessPoolExecutor(workers, get_context("spawn")) as executor:
         digests = list(executor.map(file_sha256, images, chunksize=16))
-        made_of = {"data": recipe.model_dump(mode="json"), "seed": seed, "sha256": digests}
+        made_of = _made_of(recipe, seed, digests)
         if manifest.exists():
             if json.loads(manifest.read_text(encoding="utf-8"))["made_of"] != made_of:
                 raise TrainingError(
-                    f"{folder} was made of other photographs, or by another recipe: choose another --out, or delete it"
+                    f"{folder} was made of other photographs, by another recipe or by another version of the "
+                    "degradation: choose another --out, or delete it"
                 )
             return
         log.info("degrading %d crops of %d photographs", recipe.pool, len(images))
@@ -127,6 +128,13 @@ def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: 
     _write(folder, training, [good[index] for index in held if index in good], recipe.crop)
     text = json.dumps({"made_of": made_of, "images": entries}, indent=1)
     _put(manifest, lambda file: file.write(text.encode()))  # last: it says that the pool is whole
+
+
+def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str, Any]:
+    """All that a pool depends on."""
+    presets = {name: recipe.preset(name).model_dump(mode="json") for name in recipe.degradations}
+    drawn = {"drawing_order": DRAWING_ORDER, "degradations": presets}
+    return {"data": recipe.model_dump(mode="json"), **drawn, "seed": seed, "sha256": list(digests)}
 
 
 def _shares(total: int, indices: Sequence[int]) -> dict[int, int]:

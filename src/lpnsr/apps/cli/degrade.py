@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lpnsr.errors import ConfigError, InputError, LpnsrError
+from lpnsr.errors import ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:
     from lpnsr.degradation import DegradationRecipe
@@ -27,30 +31,47 @@ def degrade(
     source: Annotated[Path, typer.Argument(metavar="HR_DIR", help="Sharp photographs, and all below.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="LR_DIR", help="Where the PNG files go.")],
     preset: Annotated[
-        Preset, typer.Option(help="real: the paper's second order; light: a decent camera; classic: bicubic.")
-    ] = Preset.REAL,
+        Preset | None,
+        typer.Option(help="real: the paper's second order; light: a decent camera; classic: bicubic.  [default: real]"),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML file of ranges instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and file name, same result.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Make low-resolution images, a quarter of the size, for training and evaluation: lpnsr degrade HR -o LR
 
-    An HR image whose sides are no multiples of 4 is cropped to such at its right and bottom.
+    An HR image whose sides are no multiples of 4 is cropped to such at its right and bottom; transparency is laid on
+    white. A file that cannot be read is reported and passed over, and the exit code is then 1.
     """
     from lpnsr.degradation import PRESETS
 
-    chosen = _from_file(recipe) if recipe else PRESETS[preset.value]
+    if recipe and preset:
+        raise ConfigError(f"--recipe {recipe} and --preset {preset.value} exclude each other: give one")
+    chosen = _from_file(recipe) if recipe else PRESETS[(preset or Preset.REAL).value]
     tasks = _tasks(source, out)
     existing = [target for _, target in tasks if target.exists()]
     if existing and not overwrite:
         raise ConfigError(f"{existing[0]} exists, {len(existing)} in all: give --overwrite or another --out")
-    failed = 0
-    for photo, target in tasks:
+    _make_folders({target.parent for _, target in tasks})
+
+    def work(task: tuple[Path, Path]) -> str | None:
+        photo, target = task
         try:
             _degrade_file(photo, target, chosen, seed, photo.relative_to(source).as_posix())
-        except LpnsrError as error:
-            failed += 1
-            typer.echo(f"error: {error}", err=True)
+        except InputError as error:
+            return str(error)
+        return None
+
+    failed = 0
+    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for problem in pool.map(work, tasks):
+                if problem:
+                    failed += 1
+                    typer.echo(f"error: {problem}", err=True)
+        except BaseException:  # a full disk, or Ctrl-C: what waits would fare no better
+            pool.shutdown(cancel_futures=True)
+            raise
     typer.echo(f"{len(tasks) - failed} of {len(tasks)} images degraded into {out}", err=True)
     if failed:
         raise typer.Exit(1)
@@ -69,10 +90,12 @@ def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
 
     if not source.is_dir():
         raise ConfigError(f"{source} is no folder: give one with photographs")
-    if out.resolve() == source.resolve():
+    own = out.resolve()
+    if own == source.resolve():
         raise ConfigError(f"--out {out} is the folder of the photographs themselves: choose another")
-    photos = sorted(p for p in source.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    tasks = [(p, (out / p.relative_to(source)).with_suffix(".png")) for p in photos if out not in p.parents]
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    photos = [p for p in found if own not in p.resolve().parents]
+    tasks = [(p, (out / p.relative_to(source)).with_suffix(".png")) for p in photos]
     if not tasks:
         raise ConfigError(f"no images below {source}; looked for {', '.join(sorted(EXTENSIONS))}")
     names: dict[Path, Path] = {}
@@ -81,6 +104,33 @@ def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
             raise ConfigError(f"{names[target]} and {photo} would both become {target}: rename one")
         names[target] = photo
     return tasks
+
+
+def _make_folders(folders: set[Path]) -> None:
+    from lpnsr.imaging import remove_leftovers
+
+    for folder in sorted(folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror or error}; choose another --out") from None
+        remove_leftovers(folder)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Files are worked at side by side; more threads within each would only get into each other's way."""
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: int, name: str) -> None:
@@ -96,5 +146,4 @@ def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: in
     hr = torch.from_numpy(pixels[:height, :width]).permute(2, 0, 1)[None].float() / 255
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     lr = degrade(hr, recipe, [int.from_bytes(digest[:7])])
-    target.parent.mkdir(parents=True, exist_ok=True)
     write(Photo((lr[0] * 255).round().byte().permute(1, 2, 0).numpy()), target)

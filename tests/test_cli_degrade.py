@@ -1,0 +1,255 @@
+"""``lpnsr degrade`` through the command: reproducible, strict, and unharmed by single bad files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from lpnsr import imaging
+from lpnsr.apps.cli import app
+from lpnsr.imaging import read
+
+
+def run(*words: str | Path) -> tuple[int, str]:
+    """Exit code and what was said, in one line."""
+    done = CliRunner().invoke(app, ["degrade", *map(str, words)])
+    assert "Traceback" not in done.output
+    return done.exit_code, " ".join(done.output.split())
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, channels), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
+
+
+def images(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "HR"
+    (folder / "sub").mkdir(parents=True)
+    for index, name in enumerate(("b.png", "a.jpg", "sub/été 夏.png")):
+        Image.fromarray(noise(64, 48, seed=index)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def lr(photos: Path, tmp_path: Path) -> Path:
+    assert run(photos, "-o", tmp_path / "LR")[0] == 0
+    return tmp_path / "LR"
+
+
+def test_every_photograph_becomes_a_quarter_at_the_same_place(lr: Path) -> None:
+    assert set(images(lr)) == {"a.png", "b.png", "sub/été 夏.png"}
+    assert {read(p).pixels.shape for p in lr.rglob("*.png")} == {(16, 12, 3)}
+
+
+def test_the_same_again(photos: Path, lr: Path, tmp_path: Path) -> None:
+    assert run(photos, "-o", tmp_path / "again")[0] == 0
+    assert images(tmp_path / "again") == images(lr)
+
+
+def test_a_subset_gives_the_same_files(photos: Path, lr: Path, tmp_path: Path) -> None:
+    (photos / "a.jpg").unlink()
+    Image.fromarray(noise(32, 32)).save(photos / "0.png")
+    assert run(photos, "-o", tmp_path / "subset")[0] == 0
+    for name in ("b.png", "sub/été 夏.png"):
+        assert images(tmp_path / "subset")[name] == images(lr)[name]
+
+
+def test_the_folder_may_be_named_otherwise(photos: Path, lr: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(photos)
+    assert run(".", "-o", "../relative")[0] == 0
+    assert images(tmp_path / "relative") == images(lr)
+
+
+def test_another_seed_is_another_result(photos: Path, lr: Path, tmp_path: Path) -> None:
+    assert run(photos, "-o", tmp_path / "other", "--seed", "1")[0] == 0
+    for name, data in images(tmp_path / "other").items():
+        assert data != images(lr)[name]
+
+
+def test_two_files_of_equal_pixels_are_degraded_differently(photos: Path, tmp_path: Path) -> None:
+    (photos / "c.png").write_bytes((photos / "b.png").read_bytes())
+    assert run(photos, "-o", tmp_path / "LR")[0] == 0
+    assert (tmp_path / "LR" / "b.png").read_bytes() != (tmp_path / "LR" / "c.png").read_bytes()
+
+
+def test_presets(photos: Path, tmp_path: Path) -> None:
+    results = []
+    for preset in ("real", "light", "classic"):
+        assert run(photos, "-o", tmp_path / preset, "--preset", preset)[0] == 0
+        results.append(images(tmp_path / preset)["b.png"])
+    assert len(set(results)) == 3
+    small = read(tmp_path / "classic" / "b.png").pixels.astype(float)
+    box = read(photos / "b.png").pixels.reshape(16, 4, 12, 4, 3).mean((1, 3))
+    assert np.abs(small - box).mean() < 3
+    code, said = run(photos, "-o", tmp_path / "reel", "--preset", "reel")
+    assert code == 2
+    assert all(f"'{preset}'" in said for preset in ("real", "light", "classic"))
+
+
+def test_a_recipe_of_ones_own(photos: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "classic.yaml"
+    recipe.write_text(
+        "antialias: true\nblur: null\nresize: null\nnoise: null\njpeg: null\n"
+        "second_probability: 0\nfinal_sinc_probability: 0\nfinal_jpeg: null\n"
+    )
+    assert run(photos, "-o", tmp_path / "own", "--recipe", recipe)[0] == 0
+    assert run(photos, "-o", tmp_path / "classic", "--preset", "classic")[0] == 0
+    assert images(tmp_path / "own") == images(tmp_path / "classic")
+    code, said = run(photos, "-o", tmp_path / "both", "--recipe", recipe, "--preset", "real")
+    assert (code, "exclude each other" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nois: null", "did you mean 'noise'?"),
+        ("noise: {sigmaa: [1, 2]}", "did you mean 'sigma'?"),
+        ("jpeg: [95, 30]", "swap them"),
+        ("second_probability: 2", "second_probability = 2"),
+        ("- a list", "not a mapping"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_a_wrong_recipe_is_named(text: str, words: str, photos: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(text)
+    code, said = run(photos, "-o", tmp_path / "LR", "--recipe", recipe)
+    assert code == 2
+    assert words in said
+    assert "own.yaml" in said
+    assert not (tmp_path / "LR").exists()
+
+
+def test_a_recipe_that_is_not_there(photos: Path, tmp_path: Path) -> None:
+    code, said = run(photos, "-o", tmp_path / "LR", "--recipe", tmp_path / "none.yaml")
+    assert code == 2
+    assert "none.yaml" in said
+
+
+def test_a_broken_image_is_reported_and_the_others_are_made(photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"no image")
+    (photos / "cut.png").write_bytes((photos / "b.png").read_bytes()[:200])
+    Image.fromarray(noise(3, 40)).save(photos / "flat.png")
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert code == 1
+    assert all(name in said for name in ("broken.jpg", "cut.png", "flat.png: 40 x 3 px is too small"))
+    assert "3 of 6 images" in said
+    assert set(images(tmp_path / "LR")) == {"a.png", "b.png", "sub/été 夏.png"}
+
+
+def test_empty_and_missing_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    code, said = run(tmp_path / "empty", "-o", tmp_path / "LR")
+    assert (code, "no images below" in said) == (2, True)
+    code, said = run(tmp_path / "nowhere", "-o", tmp_path / "LR")
+    assert (code, "is no folder" in said) == (2, True)
+    assert not (tmp_path / "LR").exists()
+
+
+def test_what_exists_is_kept_unless_overwritten(photos: Path, lr: Path) -> None:
+    (lr / "a.png").write_bytes(b"mine")
+    code, said = run(photos, "-o", lr)
+    assert code == 2
+    assert "3 in all: give --overwrite" in said
+    assert (lr / "a.png").read_bytes() == b"mine"
+    assert run(photos, "-o", lr, "--overwrite")[0] == 0
+    assert read(lr / "a.png").pixels.shape == (16, 12, 3)
+
+
+def test_sides_that_are_no_multiples_are_cropped_at_the_right_and_bottom(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "even").mkdir()
+    pixels = noise(67, 50)
+    Image.fromarray(pixels).save(tmp_path / "odd" / "a.png")
+    Image.fromarray(pixels[:64, :48]).save(tmp_path / "even" / "a.png")
+    for name in ("odd", "even"):
+        assert run(tmp_path / name, "-o", tmp_path / f"{name} LR")[0] == 0
+    assert images(tmp_path / "odd LR") == images(tmp_path / "even LR")
+
+
+def test_gray_alpha_and_16_bit_become_8_bit_colour(tmp_path: Path) -> None:
+    source = tmp_path / "HR"
+    source.mkdir()
+    gray = noise(32, 32, 1)[..., 0]
+    Image.fromarray(gray).save(source / "gray.png")
+    Image.fromarray(np.dstack([gray] * 3 + [np.zeros_like(gray)])).save(source / "transparent.png")
+    cv2.imwrite(str(source / "deep.png"), noise(32, 32).astype(np.uint16)[..., ::-1] * 257)
+    Image.fromarray(noise(32, 32)).save(source / "eight.png")
+    assert run(source, "-o", tmp_path / "LR", "--preset", "classic")[0] == 0
+    lr = {p.stem: read(p).pixels for p in (tmp_path / "LR").iterdir()}
+    assert all(pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8 for pixels in lr.values())
+    assert np.ptp(lr["gray"], axis=2).max() == 0
+    assert lr["transparent"].min() == 255
+    np.testing.assert_array_equal(lr["deep"], lr["eight"])
+
+
+def test_the_output_may_lie_inside_the_input_and_is_not_degraded_again(photos: Path, monkeypatch) -> None:
+    assert run(photos, "-o", photos / "LR")[0] == 0
+    before = images(photos / "LR")
+    assert len(before) == 3
+    assert run(photos, "-o", photos / "LR", "--overwrite")[0] == 0
+    assert images(photos / "LR") == before
+    monkeypatch.chdir(photos)  # one path absolute, the other not
+    assert run(photos, "-o", "LR", "--overwrite")[0] == 0
+    assert images(photos / "LR") == before
+
+
+def test_the_input_itself_is_no_output(photos: Path) -> None:
+    code, said = run(photos, "-o", photos / "sub" / "..")
+    assert (code, "photographs themselves" in said) == (2, True)
+
+
+def test_two_names_that_would_become_one(photos: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise(32, 32)).save(photos / "a.png")
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert (code, "would both become" in said) == (2, True)
+
+
+def test_a_read_only_target(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:  # a mode would not do: root may write anywhere
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert (code, "cannot be made: Read-only file system; choose another --out" in said) == (1, True)
+
+
+def test_a_target_that_is_a_file(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "LR").write_text("")
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert (code, "cannot be made" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no permission")]
+)
+def test_a_disk_that_takes_nothing_ends_the_run_and_leaves_no_part(
+    number: int, words: str, photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for index in range(60):
+        Image.fromarray(noise(32, 32, seed=index)).save(photos / f"more {index}.png")
+    written: list[object] = []
+
+    def refuse(*paths: object) -> None:
+        written.append(paths)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(imaging.writing.os, "replace", refuse)
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert code == 1
+    assert words in said
+    assert not [p for p in (tmp_path / "LR").rglob("*") if p.is_file()]
+    assert len(written) < 40  # not once for every photograph

@@ -1,0 +1,76 @@
+"""The pool of a training: what it was made of, and that nothing else is taken for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lpnsr.degradation import PRESETS
+from lpnsr.errors import TrainingError
+from lpnsr.training import data
+from lpnsr.training.recipe import DataRecipe
+
+RECIPE = DataRecipe(crop=64, pool=3, validation=0, degradations={"real": 1.0, "classic": 1.0})
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{index}.png" for index in range(2)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((90, 80)).save(path)
+    return paths
+
+
+@pytest.fixture
+def pool(photos: list[Path], tmp_path: Path) -> Path:
+    data.prepare_pool(photos, RECIPE, 0, tmp_path / "pool", workers=1)
+    return tmp_path / "pool"
+
+
+def test_a_whole_pool_is_used_again(pool: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def untouched(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(data, "_write", untouched)
+    data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+
+
+def test_the_same_pool_comes_out_again(pool: Path, photos: list[Path], tmp_path: Path) -> None:
+    data.prepare_pool(photos, RECIPE, 0, tmp_path / "again", workers=2)
+    for name in ("hr.npy", "lr.npy"):
+        assert (pool / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_pool_of_an_older_drawing_order_is_refused(pool: Path, photos: list[Path]) -> None:
+    for change in ({"drawing_order": 1}, {"drawing_order": None}):
+        manifest = json.loads((pool / "manifest.json").read_text())
+        manifest["made_of"] |= change
+        (pool / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(TrainingError, match="another version of the degradation"):
+            data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+
+
+def test_a_pool_of_another_preset_under_the_same_name_is_refused(
+    pool: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "real", PRESETS["light"])
+    with pytest.raises(TrainingError, match="another --out"):
+        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+
+
+def test_a_pool_without_its_manifest_is_made_anew(pool: Path, photos: list[Path]) -> None:
+    """As a kill leaves it: the manifest comes last."""
+    whole = (pool / "lr.npy").read_bytes()
+    (pool / "manifest.json").unlink()
+    (pool / "lr.npy").write_bytes(b"half")
+    data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+    assert (pool / "lr.npy").read_bytes() == whole
+    lr = data.PairPool(pool).lr
+    assert lr.shape == (3, 16, 16, 3)
+    assert lr.dtype == torch.uint8
