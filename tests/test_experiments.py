@@ -1,0 +1,273 @@
+"""The experiments' parts: settings, chains with oracle and mixed noise, cache, claims."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lpnsr.errors import ConfigError, InputError
+from lpnsr.evaluation.experiments.cache import Cache
+from lpnsr.evaluation.experiments.cases import Ceiling, Chain, Folder
+from lpnsr.evaluation.experiments.images import ImageSet, find_pairs
+from lpnsr.evaluation.experiments.instruments import (
+    LATENT_ERROR,
+    NOISE_MATCH,
+    correlation,
+    edge_map,
+    latent_error,
+    noise_edges,
+    noise_match,
+)
+from lpnsr.evaluation.experiments.lab import Lab, Scores
+from lpnsr.evaluation.experiments.markdown import claim_lines, table_text
+from lpnsr.evaluation.experiments.model import Model
+from lpnsr.evaluation.experiments.oracle import _share
+from lpnsr.evaluation.experiments.report import Claim, Column, Test, differences, table_of
+from lpnsr.evaluation.experiments.setting import Setting
+from lpnsr.imaging import Photo, write
+from tiny_model import tiny_upscaler
+
+LOWER, HIGHER = Column("d", "distance", False), Column("d", "quality", True)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    upscaler = tiny_upscaler()
+    tiny = Model("tiny", upscaler.restorer, upscaler.device)
+    tiny.run(torch.rand(3, 16, 16), torch.rand(3, 64, 64), Setting())  # the first run is done twice
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder, 3)
+    return find_pairs("tiny", folder / "lr", folder / "hr")
+
+
+def make_images(folder: Path, count: int, side: int = 16) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for name, size in (("lr", side), ("hr", 4 * side)):
+        (folder / name).mkdir()
+        for index in range(count):
+            pixels = torch.randint(0, 256, (size, size, 3), generator=generator, dtype=torch.uint8)
+            write(Photo(pixels.numpy()), folder / name / f"{index}.png")
+
+
+def scores(images: ImageSet, **rows: list[float | None]) -> Scores:
+    return Scores(images, {label: [{"d": value} for value in values] for label, values in rows.items()})
+
+
+def test_a_run_is_what_upscale_gives(model: Model, images: ImageSet) -> None:
+    pair = images.pairs[0]
+    upscaled = tiny_upscaler()(pair.lr, seed=3, fidelity=0.75, noise="mode", steps=3, tile=0)
+    setting = Setting(steps=3, noise="mode", fidelity=0.75, seed=3)
+    assert torch.equal(model.run(pair.lr, pair.hr, setting).sr, (upscaled.clamp(0, 1) * 255).round() / 255)
+
+
+def test_oracle_noise_lands_nearer_to_the_truth(model: Model, images: ImageSet) -> None:
+    for pair in images.pairs:
+        runs = {n: model.run(pair.lr, pair.hr, Setting(noise=n)) for n in ("oracle", "gaussian", "predicted")}
+        states = {noise: run.states[-1].x_t - run.truth() for noise, run in runs.items()}
+        assert states["oracle"].norm() < 0.2 * min(states["gaussian"].norm(), states["predicted"].norm())
+        match = noise_match(runs["oracle"])
+        assert match["distance_t2"] == 0
+        assert match["correlation_t4"] == pytest.approx(1)
+
+
+def test_a_mixture_switches_the_predictor_at_the_named_step(model: Model, images: ImageSet) -> None:
+    pair = images.pairs[0]
+    asked: list[int] = []
+    predictor = model.restorer.noise_predictor
+    handle = predictor.register_forward_hook(lambda net, inputs, out: asked.append(int(inputs[3][0])))
+    try:
+        model.run(pair.lr, pair.hr, Setting(at=((2, "gaussian"),)))
+        off = list(asked)
+        asked.clear()
+        run = model.run(pair.lr, pair.hr, Setting(noise="gaussian", at=((1, "predicted"),)))
+    finally:
+        handle.remove()
+    assert off == [3, 1]
+    assert asked == [1]
+    assert [torch.equal(s.noise, s.draw()) for s in run.states if s.noise is not None] == [True, True, False]
+
+
+def test_settings_that_cannot_differ_are_one() -> None:
+    def same(a: Setting, b: Setting) -> bool:
+        return a.identity() == b.identity()
+
+    assert same(Setting(steps=1, noise="gaussian"), Setting(steps=1, noise="predicted"))
+    assert same(Setting(noise="mode"), Setting(noise="predicted", fidelity=0.5))
+    assert same(Setting(noise="gaussian"), Setting(noise="gaussian", fidelity=0.4))
+    assert same(Setting(steps=0, seed=1, fidelity=1), Setting(steps=0))
+    assert same(Setting(at=((1, "predicted"),)), Setting())
+    assert not same(Setting(noise="mode"), Setting(noise="predicted", fidelity=0.25))
+    assert not same(Setting(noise="gaussian"), Setting(noise="gaussian", fidelity=0.6))
+    assert not same(Setting(at=((1, "gaussian"),)), Setting(at=((2, "gaussian"),)))
+    assert not same(Setting(seed=1), Setting())
+    assert not same(Setting(start="bicubic"), Setting())
+
+
+def test_settings_that_make_no_sense_are_refused(model: Model, images: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="t = 2 takes no noise in 2 steps"):
+        Setting(steps=2, at=((2, "gaussian"),))
+    with pytest.raises(ConfigError, match="choose gaussian"):
+        Setting(noise="orcale")  # type: ignore[arg-type]
+    bare = model.starting_from("bare", None)
+    with pytest.raises(ConfigError, match="no pre-upsampler"):
+        bare.check(Setting())
+    bare.restorer.noise_predictor = None
+    with pytest.raises(ConfigError, match="no noise predictor"):
+        bare.check(Setting(start="bicubic"))
+    bare.check(Setting(start="bicubic", noise="gaussian"))
+    with pytest.raises(ConfigError, match="5 steps"):
+        model.check(Setting(steps=5))
+
+
+def test_a_model_is_told_by_its_weights(model: Model) -> None:
+    again = tiny_upscaler()
+    twin = Model("another name", again.restorer, again.device)
+    assert twin.digest == model.digest
+    bare = model.starting_from("bare", None)
+    assert bare.digest != model.digest
+    changed = tiny_upscaler().restorer
+    changed.denoiser.out[2].weight.data[0, 0, 0, 0] += 1e-3
+    assert Model("tiny", changed, model.device).digest != model.digest
+
+
+def test_the_cache_survives_a_cut_line(tmp_path: Path) -> None:
+    path = tmp_path / "cache.jsonl"
+    first = Cache(path)
+    first.put({"a": 1}, {"psnr": 20.5, "niqe": None}, {"image": "x"})
+    first.put({"a": 2}, {"psnr": 21.0}, {})
+    path.write_text(path.read_text()[:-8])
+    second = Cache(path)
+    assert second.get({"a": 1}) == {"psnr": 20.5, "niqe": None}
+    assert second.get({"a": 2}) is None
+    second.put({"a": 2}, {"psnr": 22.0}, {})
+    assert Cache(path).get({"a": 2}) == {"psnr": 22.0}
+    assert json.loads(path.read_text().splitlines()[0])["image"] == "x"
+
+
+def test_a_lab_computes_once(model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    original = Model.run
+    monkeypatch.setattr(Model, "run", lambda self, *a: counted.append(1) or original(self, *a))
+
+    def lab() -> Lab:
+        return Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
+
+    cases = [lab().chain("gaussian", noise="gaussian"), lab().chain("mode", noise="mode")]
+    first = lab().score(images, cases, [LATENT_ERROR])
+    assert len(counted) == 6
+    assert lab().score(images, cases, [LATENT_ERROR]) == first
+    assert len(counted) == 6
+    more = lab().score(images, [*cases, lab().chain("the same", fidelity=0.5)], [LATENT_ERROR, NOISE_MATCH])
+    assert len(counted) == 12  # for the new instrument, but the third case is the mode
+    assert more.of("mode", "latent_error") == first.of("mode", "latent_error") == more.of("the same", "latent_error")
+
+
+def test_instruments(model: Model, images: ImageSet) -> None:
+    pair = images.pairs[0]
+    run = model.run(pair.lr, pair.hr, Setting(noise="gaussian"))
+    last = run.states[-1].x_previous
+    assert latent_error(run)["latent_error"] == pytest.approx(float((last - run.truth()).square().mean().sqrt()))
+    assert set(noise_match(run)) == {f"{what}_t{t}" for what in ("distance", "correlation") for t in (4, 3, 2)}
+    assert abs(noise_edges(run)["edges_t3"]) < 0.3  # 256 pixels of chance
+    assert latent_error(model.run(pair.lr, pair.hr, Setting(steps=0))) == {"latent_error": None}
+    a = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    assert correlation(a, 3 * a + 2) == pytest.approx(1)
+    assert correlation(a, -a) == pytest.approx(-1)
+    assert correlation(a, torch.ones(50)) is None
+    step = torch.zeros(3, 8, 8)
+    step[..., 4:] = 1
+    assert edge_map(step)[:, 3:5].min() > 0.4
+    assert edge_map(step)[:, [0, 1, 6, 7]].max() == 0
+
+
+def test_the_ceiling_knows_the_truth(model: Model, images: ImageSet) -> None:
+    pair = images.pairs[0]
+    run = Ceiling("ceiling", model).run(pair)
+    assert run.sr.shape == pair.hr.shape
+    assert run.seconds is None
+    chain = Chain("chain", model, Setting())
+    assert Ceiling("ceiling", model).identity(pair) != chain.identity(pair)
+
+
+def test_folders_of_other_methods(images: ImageSet, tmp_path: Path) -> None:
+    pair = images.pairs[0]
+    method = Folder("other", tmp_path)
+    with pytest.raises(ConfigError, match="no images"):
+        method.run(pair)
+    write(Photo((pair.hr * 255).byte().permute(1, 2, 0).numpy()), tmp_path / "0_x4.png")
+    assert torch.equal(method.run(pair).sr, pair.hr)
+    write(Photo((pair.lr * 255).byte().permute(1, 2, 0).numpy()), tmp_path / "1.png")
+    with pytest.raises(InputError, match="16 x 16 px"):
+        method.run(images.pairs[1])
+    with pytest.raises(InputError, match="2"):
+        method.run(images.pairs[2])
+
+
+def test_pairs_are_checked(tmp_path: Path) -> None:
+    make_images(tmp_path, 2)
+    assert [pair.name for pair in find_pairs("x", tmp_path / "lr", tmp_path / "hr", 1).pairs] == ["0"]
+    (tmp_path / "hr" / "1.png").rename(tmp_path / "hr" / "other.png")
+    with pytest.raises(ConfigError, match="'1'"):
+        find_pairs("x", tmp_path / "lr", tmp_path / "hr")
+    swapped = find_pairs("x", tmp_path / "lr", tmp_path / "lr").pairs[0]
+    with pytest.raises(InputError, match="64 x 64"):
+        _ = swapped.hr
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "column", "outcome"),
+    [
+        ([1.0, 1.1, 0.9], [2.0, 2.2, 1.8], LOWER, "holds"),
+        ([1.0, 1.1, 0.9], [2.0, 2.2, 1.8], HIGHER, "fails"),
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], LOWER, "undecided"),
+        ([1.0, None, None], [2.0, 2.0, None], LOWER, "undecided"),  # one image shows no spread
+        ([3.0, 3.0, None], [2.0, 2.5, None], HIGHER, "holds"),
+    ],
+)
+def test_verdicts(images: ImageSet, a: list, b: list, column: Column, outcome: str) -> None:
+    (found,) = differences(scores(images, a=a, b=b), Test("", "a", ["b"], [column]))
+    assert found.outcome == outcome
+    assert Claim("", [found]).verdict("tiny") == outcome
+
+
+def test_a_claim_over_several_numbers(images: ImageSet) -> None:
+    def claim(*columns: Column) -> Claim:
+        test = Test("", "a", ["b"], columns)
+        return Claim("It is so.", differences(scores(images, a=[1.0, 1.0, 1.1], b=[2.0, 2.0, 2.0]), test), "by far")
+
+    assert claim(LOWER, LOWER).verdict("tiny") == "holds"
+    assert claim(LOWER, HIGHER).verdict("tiny") == "holds in part"
+    assert claim(HIGHER).verdict("tiny") == "fails"
+    lines = claim_lines(claim(LOWER))
+    assert lines[0] == "- It is so. (Paper: by far.)"
+    assert lines[1].startswith("  - tiny: **holds**. distance -0.97 [-1.00, -0.90], holds")
+
+
+def test_tables_show_the_papers_figures_beside(images: ImageSet) -> None:
+    column = Column("niqe", "NIQE", False)
+    rows = Scores(images, {"a": [{"niqe": 4.0}, {"niqe": 5.0}, {}], "b": [{}, {}, {}]})
+    text = table_text(table_of(rows, [column], {"a": {"niqe": 3.5}, "theirs": {"niqe": 9.25, "pi": 2.0}}))
+    assert text.splitlines() == [
+        "|  | NIQE ↓ | paper: NIQE | paper: PI |",
+        "| --- | ---: | ---: | ---: |",
+        "| a | 4.500 | 3.5 |  |",
+        "| b | – |  |  |",
+        "| theirs |  | 9.25 | 2 |",
+    ]
+
+
+def test_share_of_the_gap(images: ImageSet) -> None:
+    known = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[2.0, 2.2, 2.4])
+    share = _share(known, "predicted", "d")
+    assert share is not None
+    assert (share.mean, share.low, share.high) == pytest.approx((0.5, 0.5, 0.5))
+    nothing = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[4.2, 4.0, 4.4])
+    assert _share(nothing, "predicted", "d") is None
