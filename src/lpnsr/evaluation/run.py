@@ -70,7 +70,9 @@ def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
     folders = {**request.sr, **made}
     samples, unpaired = pair(folders, request.hr, request.lr)
     if not any(sample.sr for sample in samples):
-        raise ConfigError("no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}" for p in unpaired[:6]))
+        raise ConfigError(
+            "no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}: {p.reason}" for p in unpaired[:4])
+        )
     cache = ScoreCache(request.out / "scores.jsonl")
     scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
     problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]

@@ -1,0 +1,203 @@
+"""``lpnsr evaluate`` end to end: folders of other methods with all their oddities, models, and the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from typer.testing import CliRunner, Result
+
+import lpnsr
+from evaluation_references import EXAMPLES
+from lpnsr.apps.cli import app
+
+EVIL = 'evil & <b>"name'
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """hr/ of three photographs, lr/ of a quarter, sharp/ and blurred/ with the names that tools give."""
+    for folder in ("hr", "lr", "sharp", "blurred"):
+        (tmp_path / folder).mkdir()
+    for name in ("coast.jpg", "dog.png", "otter.png"):
+        hr = Image.open(EXAMPLES / name).convert("RGB").crop((0, 0, 128, 128))
+        stem = name.split(".")[0]
+        hr.save(tmp_path / "hr" / f"{stem}.png")
+        hr.resize((32, 32), Image.Resampling.BICUBIC).save(tmp_path / "lr" / f"{stem}x4.png")
+        hr.filter(ImageFilter.SHARPEN).save(tmp_path / "sharp" / f"{stem.upper()}_net_x4.PNG")
+        hr.filter(ImageFilter.GaussianBlur(2)).save(tmp_path / "blurred" / f"{stem}_out.png")
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"TERM": "dumb"})
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_folders_of_results(data: Path) -> None:
+    out = data / "out"
+    folders = ("--sr", data / "sharp", "--sr", f"soft={data / 'blurred'}", "--hr", data / "hr")
+    result = run(*folders, "--lr", data / "lr", "--metrics", "psnr,ssim", "-o", out)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Y channel (BT.601, 16..235), 4 px border" in result.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert report["methods"] == {"sharp": str(data / "sharp"), "soft": str(data / "blurred")}
+    scores = rows(out / "scores.csv")
+    assert len(scores) == 3 * 2 * 2
+    assert all(row["protocol"] and row["version"] and row["value"] for row in scores)
+    for method in ("sharp", "soft"):
+        values = [float(r["value"]) for r in scores if (r["method"], r["metric"]) == (method, "psnr")]
+        mean = report["means"][method]["psnr"]
+        assert mean["mean"] == pytest.approx(np.mean(values))
+        assert min(values) - 1e-9 <= mean["low"] < mean["mean"] < mean["high"] <= max(values) + 1e-9
+        assert mean["count"] == 3
+    difference = report["differences"][0]
+    assert (difference["a"], difference["b"], difference["metric"]) == ("sharp", "soft", "psnr")
+    assert difference["verdict"] == "sharp is better, on only 3 images"
+    means = rows(out / "means.csv")
+    assert [r["method"] for r in means] == ["sharp", "sharp", "soft", "soft", "sharp - soft", "sharp - soft"]
+    text = (out / "report.md").read_text()
+    assert "| **" in text
+    assert "PSNR: Y channel" in text
+    page = (out / "report.html").read_text()
+    assert page.count("<section>") == 3
+    assert page.count("data:image/png") == 3  # LR
+    assert page.count("data:image/jpeg") == 9
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
+    assert not re.findall(r"https?://|@import|url\(", page)
+    assert not list(out.glob(".lpnsr-*"))
+
+
+def test_missing_odd_and_broken_files_are_told_and_the_rest_scored(data: Path) -> None:
+    sharp = data / "sharp"
+    (sharp / "COAST_net_x4.PNG").write_bytes(b"\x89PNG\r\n broken")
+    dog = Image.open(sharp / "DOG_net_x4.PNG")
+    dog.crop((0, 0, 126, 128)).save(sharp / "DOG_net_x4.PNG")
+    Image.open(sharp / "OTTER_net_x4.PNG").convert("L").save(sharp / "OTTER_net_x4.PNG")
+    dog.save(sharp / "stranger.png")
+    (data / "blurred" / "dog_out.png").unlink()
+    folders = ("--sr", sharp, "--sr", data / "blurred", "--hr", data / "hr")
+    result = run(*folders, "--metrics", "psnr", "--metrics", "niqe,musiq", "-o", data / "out", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert [(p["where"], p["file"], p["failed"]) for p in report["problems"]] == [
+        ("sharp", "stranger.png", False),
+        ("blurred", "dog.png", False),
+        ("sharp", "COAST_net_x4.PNG", True),
+        ("sharp", "DOG_net_x4.PNG", True),
+    ]
+    assert "126 x 128 px and the reference 128 x 128 px" in result.stderr
+    assert (report["means"]["sharp"]["psnr"]["count"], report["means"]["sharp"]["niqe"]["count"]) == (1, 2)
+    assert report["means"]["blurred"]["psnr"]["count"] == 2
+    assert (
+        "pip install 'lpnsr[evaluate]'" in report["unavailable"]["musiq"] or "pyiqa" in report["unavailable"]["musiq"]
+    )
+    page = (data / "out" / "report.html").read_text()
+    assert "not available" in page
+    assert "stranger.png" in page
+
+
+def test_a_second_run_reads_the_scores_of_the_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("--sr", data / "sharp", "--hr", data / "hr", "--metrics", "psnr", "-o", data / "out")
+    assert run(*arguments).exit_code == 0
+    before = (data / "out" / "report.json").read_text()
+
+    def never(*_: object) -> float:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("lpnsr.evaluation.fidelity.psnr", never)
+    assert run(*arguments, "-q").exit_code == 0
+    assert (data / "out" / "report.json").read_text() == before
+
+
+def test_models_upscale_and_are_timed(data: Path) -> None:
+    arguments = ("--model", "bicubic", "--model", "small=lite", "--lr", data / "lr", "-o", data / "out")
+    assert run(*arguments, "--hr", data / "hr", "--metrics", "psnr", "--device", "cpu").exit_code == 0
+    report = json.loads((data / "out" / "report.json").read_text())
+    assert set(report["methods"]) == {"bicubic", "small"}
+    assert report["timings"]["small"]["count"] == 3
+    assert report["timings"]["small"]["median_seconds"] > 0
+    assert "cpu" in report["timings"]["small"]["protocol"]
+    result = Image.open(data / "out" / "small" / "dogx4.png")
+    assert result.size == (128, 128)
+    direct = lpnsr.Upscaler.from_pretrained("lite", device="cpu")(data / "lr" / "dogx4.png")
+    assert np.array_equal(np.asarray(result), np.asarray(direct))
+    assert report["means"]["small"]["psnr"]["count"] == report["means"]["bicubic"]["psnr"]["count"] == 3
+
+
+def test_results_are_made_again_only_if_something_changed(data: Path) -> None:
+    arguments = (
+        "--model",
+        "bicubic",
+        "--lr",
+        data / "lr",
+        "--hr",
+        data / "hr",
+        "--metrics",
+        "psnr",
+        "-o",
+        data / "out",
+    )
+    run(*arguments)
+    made = data / "out" / "bicubic"
+    times = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
+    Image.new("RGB", (32, 32)).save(data / "lr" / "dogx4.png")
+    (made / "otterx4.png").write_bytes(b"damaged")
+    run(*arguments)
+    again = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
+    assert {name for name in times if times[name] != again[name]} == {"dogx4.png", "otterx4.png"}
+
+
+def test_without_references_only_metrics_that_need_none(data: Path) -> None:
+    (data / "lr" / "coastx4.png").write_bytes(b"broken")
+    result = run("--model", "bicubic", "--lr", data / "lr", "-o", data / "out")
+    assert result.exit_code == 1
+    assert "LR for bicubic: coastx4.png" in result.stderr
+    report = json.loads((data / "out" / "report.json").read_text())
+    assert list(report["metrics"]) == ["niqe"]
+    assert report["means"]["bicubic"]["niqe"]["count"] == 2
+
+
+def test_names_are_text_in_the_page(data: Path) -> None:
+    result = run("--sr", f"{EVIL}={data / 'sharp'}", "--hr", data / "hr", "--metrics", "psnr", "-o", data / "out")
+    assert result.exit_code == 0
+    assert "<b>" not in (data / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--sr, or models with --model"),
+        (["--model", "lite"], "--lr"),
+        (["--sr", "nowhere"], "nowhere is no folder"),
+        (["--sr", "HR={hr}"], "'HR' cannot name a method"),
+        (["--sr", "{hr}", "--sr", "{hr}"], "have one name, hr"),
+        (["--sr", "{sharp}", "--hr", "{hr}", "--metrics", "pnsr"], "'pnsr' is not known"),
+        (["--sr", "{sharp}", "--hr", "{hr}", "--protocol", "x"], "protocol 'x' is not known"),
+        (["--sr", "{sharp}", "--hr", "{hr}", "--weights", "r50=nothing"], "METRIC=FILE"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(data: Path, arguments: list[str], message: str) -> None:
+    given = [a.format(hr=data / "hr", sharp=data / "sharp") for a in arguments]
+    result = run(*given, "-o", data / "out")
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_nothing_that_pairs_is_told_with_names(data: Path) -> None:
+    for path in (data / "sharp").iterdir():
+        path.rename(path.with_name(f"zz{path.name}"))
+    result = run("--sr", data / "sharp", "--hr", data / "hr", "-o", data / "out")
+    assert result.exit_code == 2
+    assert "zzCOAST_net_x4.PNG" in result.stderr
