@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lpnsr import checkpoints, imaging
 from lpnsr.diffusion import NoiseField
+from lpnsr.evaluation.files import read_unit
+from lpnsr.evaluation.metrics import metrics_for
 from lpnsr.pipeline import Upscaler
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -112,15 +113,11 @@ def test_scores_on_the_validation_images(
     lite: Upscaler, shared: Path, kind: str, lpips_at_most: float, psnr_at_least: float
 ) -> None:
     """Means over 32 images; PSNR not more than 1.5 dB under bicubic."""
-    file = importlib.util.spec_from_file_location("score", REPOSITORY / "benchmarks" / "score.py")
-    assert file is not None
-    assert file.loader is not None
-    score = importlib.util.module_from_spec(file)
-    file.loader.exec_module(score)
-    lpips, rows = score.LPIPS(), []
+    lpips, psnr = metrics_for(["lpips", "psnr"])
+    rows = []
     for path in sorted((shared / "data" / "val" / "hr").iterdir()):
-        hr = score.read(path)
-        sr = lite(score.read(shared / "data" / "val" / kind / path.name))
-        rows.append([float(lpips(sr * 2 - 1, hr * 2 - 1)), score.psnr(sr, hr)])
+        hr = read_unit(path)
+        sr = lite(read_unit(shared / "data" / "val" / kind / path.name))
+        rows.append([lpips(sr, hr), psnr(sr, hr)])
     assert np.mean(rows, 0)[0] <= lpips_at_most
     assert np.mean(rows, 0)[1] >= psnr_at_least
