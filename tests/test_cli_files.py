@@ -150,6 +150,24 @@ def test_names_that_are_no_unicode(fake, folder):
     assert "[b]:x:.png -> out/" in run(name, "-o", "out", "--overwrite").stderr
 
 
+@pytest.mark.parametrize("arguments", [["photos/b2.png", "-o", "n" * 300 + ".png"], ["photos", "-o", "n" * 300 + "/"]])
+def test_names_that_no_file_can_have(fake, folder, arguments):
+    assert "the file name is too long" in run(*arguments, code=1).stderr
+    assert "File name too long" in run("n" * 300, "-o", "out", code=1).stderr
+    assert fake.asked == []
+
+
+def test_a_folder_without_permission_is_told_before_the_work(fake, folder, monkeypatch):
+    Path("locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    for output in ("locked", "locked/deep/er"):
+        result = run("photos", "-o", output, code=1)
+        assert f"{output}/b2.png: no permission to write into {folder}/locked; write elsewhere" in result.stderr
+    Path("out/b2.png").mkdir(parents=True)
+    assert "there is a folder of this name" in run("photos/b2.png", "-o", "out", "--overwrite", code=1).stderr
+    assert fake.asked == []
+
+
 def test_output_that_cannot_be_written(fake, folder):
     Path("blocked").write_text("a file")
     result = run("photos/b2.png", "-o", "blocked/x.png", code=1)

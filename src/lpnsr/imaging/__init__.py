@@ -11,7 +11,7 @@ from lpnsr.imaging.memory import available_memory, peak_memory
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
 from lpnsr.imaging.reading import max_pixels_allowed, read
-from lpnsr.imaging.writing import eight_bit, flatten, remove_leftovers, rgb8, write, write_bytes
+from lpnsr.imaging.writing import check_writable, eight_bit, flatten, remove_leftovers, rgb8, write, write_bytes
 
 if TYPE_CHECKING:
     from lpnsr.imaging.alpha import fill_transparent
@@ -29,6 +29,7 @@ __all__ = [
     "adain_colour_fix",
     "available_memory",
     "check_size",
+    "check_writable",
     "eight_bit",
     "fill_transparent",
     "flatten",

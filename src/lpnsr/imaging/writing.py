@@ -77,9 +77,28 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         raise OutputError(f"{target}: {_what_failed(error, target)}") from None
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OutputError if ``path``, or a folder above it, plainly cannot be written. Ask before the work."""
+    target = Path(path)
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{target}: {_what_failed(error, target)}") from None
+    if target.is_dir():
+        raise OutputError(f"{target}: there is a folder of this name")
+    folder = next(folder for folder in target.absolute().parents if folder.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{target}: no permission to write into {folder}; write elsewhere")
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Delete the temporary files of writers that were killed in ``folder``; those still at work hold a lock."""
-    for path in Path(folder).glob(_TEMPORARY):
+    found: list[Path] = []
+    with suppress(OSError):  # what is wrong with the folder is told by writing into it
+        found.extend(Path(folder).glob(_TEMPORARY))
+    for path in found:
         with suppress(OSError), path.open("rb") as file:
             _lock(file.fileno())
             path.unlink()
@@ -98,7 +117,7 @@ def _what_failed(error: OSError | ValueError, target: Path) -> str:
         errno.EROFS: "the disk is read-only; write elsewhere",
         errno.EACCES: f"no permission to write into {target.parent}",
         errno.EPERM: f"no permission to write into {target.parent}",
-        errno.ENOENT: f"there is no folder {target.parent}",
+        errno.ENOENT: f"there is no folder {target.parent}, or nothing can be made in it; write elsewhere",
         errno.ENOTDIR: f"{target.parent} is not a folder",
         errno.ENAMETOOLONG: "the file name is too long",
     }

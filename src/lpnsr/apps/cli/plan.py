@@ -63,7 +63,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[
         raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
     found = list({(os.path.realpath(item.source), item.relative): item for item in found}.values())
     found = _without_results(found, naming)
-    if len(found) == 1 and not Path(inputs[0]).is_dir() and _names_a_file(naming.output):
+    if len(found) == 1 and not _is_dir(inputs[0]) and _names_a_file(naming.output):
         tasks = [_as_file(found[0], naming)]
     else:
         tasks = [_in_folder(item, naming) for item in found]
@@ -88,7 +88,7 @@ def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
 
 def _expand(text: str, output: Path, recursive: bool) -> list[_Found]:
     path = Path(text)
-    if path.is_dir():
+    if _is_dir(path):
         return _images_below(path, output, recursive)
     if not os.path.lexists(path) and glob.has_magic(text):
         matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_key)  # noqa: PTH207 (text may be absolute)
@@ -134,8 +134,13 @@ def _same(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
 
+def _is_dir(path: Path | str) -> bool:
+    """False also for names that no file can have, of which ``Path.is_dir`` raises what the system says."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def _names_a_file(output: str) -> bool:
-    return not output.endswith(("/", os.sep)) and not Path(output).is_dir() and Path(output).suffix != ""
+    return not output.endswith(("/", os.sep)) and not _is_dir(output) and Path(output).suffix != ""
 
 
 def _as_file(item: _Found, naming: Naming) -> Task:
@@ -152,9 +157,9 @@ def _as_file(item: _Found, naming: Naming) -> Task:
 
 def _in_folder(item: _Found, naming: Naming) -> Task:
     folder = Path(naming.output)
-    if folder.exists() and not folder.is_dir():
+    if os.path.lexists(folder) and not _is_dir(folder):
         raise ConfigError(f"-o {folder} is a file; several inputs need a folder")
-    if not folder.exists() and folder.suffix.lower() in EXTENSIONS:
+    if not _is_dir(folder) and folder.suffix.lower() in EXTENSIONS:
         raise ConfigError(f"-o {folder} names one file; several inputs or a folder need a folder")
     extension = "." + naming.ext.lower().removeprefix(".")
     if naming.ext == "auto":

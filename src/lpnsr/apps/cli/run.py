@@ -15,7 +15,7 @@ from typing import Any
 from lpnsr.apps.cli.plan import Task
 from lpnsr.apps.cli.report import Outcome, Report
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
-from lpnsr.imaging import Photo, check_size, max_pixels_allowed, read, remove_leftovers, write
+from lpnsr.imaging import Photo, check_size, check_writable, max_pixels_allowed, read, remove_leftovers, write
 
 _GROWTH = 16  # how many times the input's limit of pixels a result may have
 
@@ -97,6 +97,7 @@ class _Worker:
             if self.request.skip_existing:
                 raise _Skipped if task.compare is None or os.path.lexists(task.compare) else _Uncompared
             raise OutputError(f"{task.target} exists already; use --overwrite or --skip-existing")
+        check_writable(task.target)
         return read(task.source, max_pixels=self.request.max_pixels)
 
     def _process(
