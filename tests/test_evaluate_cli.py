@@ -157,6 +157,10 @@ def test_results_are_made_again_only_if_something_changed(data: Path) -> None:
     run(*arguments)
     again = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
     assert {name for name in times if times[name] != again[name]} == {"dogx4.png", "otterx4.png"}
+    (data / "lr" / "coastx4.png").unlink()
+    run(*arguments)  # what an earlier run made of it is no result of this one
+    report = json.loads((data / "out" / "report.json").read_text())
+    assert report["means"]["bicubic"]["psnr"]["count"] == 2
 
 
 def test_without_references_only_metrics_that_need_none(data: Path) -> None:

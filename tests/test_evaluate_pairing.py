@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lpnsr.errors import ConfigError
+from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.pairing import Problem, core_name, match, pair
 
 
@@ -25,7 +26,7 @@ def paths(*names: str) -> list[Path]:
         ("baby.png", "baby-4x-out.webp"),
         ("baby.png", "baby_SR.png"),
         ("baby_HR.png", "baby_x4_SR.png"),
-        ("img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png"),
+        ("img_001_SRF_4_HR.png", "img_001_x4_SR.png"),
         ("baby.png", "baby_SwinIR-L_x4.png"),
         ("baby_GT.png", "baby.anything.png"),
         ("Caf\u00e9.png", "Cafe\u0301.png"),
@@ -42,6 +43,7 @@ def test_a_longer_name_is_not_a_shorter_one() -> None:
     found, problems = match(paths("photo10_x.png"), paths("photo1.png", "photo10.png", "photo.png"), "A", "HR")
     assert found == {Path("photo10.png"): Path("photo10_x.png")}
     assert len(problems) == 2
+    assert match(paths("photo10_x.png"), paths("photo1.png"), "A", "HR")[0] == {}
     found, _ = match(paths("a_b_net.png"), paths("a.png", "a_b.png"), "A", "HR")
     assert found == {Path("a_b.png"): Path("a_b_net.png")}
 
@@ -87,23 +89,24 @@ def test_folders(tmp_path: Path) -> None:
     ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    samples, problems = pair({"one": tmp_path / "one", "two": tmp_path / "two"}, hr=tmp_path / "hr", lr=tmp_path / "lr")
+    hr, lr, one, two = (images_in(tmp_path / name) for name in ("hr", "lr", "one", "two"))
+    samples, problems = pair({"one": one, "two": two}, hr, lr)
     assert [s.name for s in samples] == ["a", "b"]
     assert [(s.hr and s.hr.name, s.lr and s.lr.name) for s in samples] == [("a.png", "ax4.png"), ("b.png", "b.png")]
     assert {m: p.name for m, p in samples[0].sr.items()} == {"one": "a_out.png", "two": "A.jpg"}
     assert set(samples[1].sr) == {"two"}
     assert [(p.where, p.file) for p in problems] == [("HR", "c.JPG, c.png"), ("one", "x.png"), ("one", "b.png")]
-    samples, _ = pair({"two": tmp_path / "two"}, lr=tmp_path / "lr")  # without HR, LR is what others belong to
+    samples, _ = pair({"two": two}, lr=lr)  # without HR, LR is what others belong to
     assert [(s.name, s.hr, len(s.sr)) for s in samples] == [("ax4", None, 1), ("b", None, 1)]
-    samples, _ = pair({"one": tmp_path / "one"})
+    samples, _ = pair({"one": one})
     assert [s.name for s in samples] == ["a_out", "x"]
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
-        pair({"a": tmp_path / "a"})
+        images_in(tmp_path / "a")
     with pytest.raises(ConfigError, match="no images"):
-        pair({"a": tmp_path})
+        images_in(tmp_path)
 
 
 def test_core_names_keep_something() -> None:

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lpnsr.evaluation.files import images_in
-
 _APPENDED = re.compile(
     r"(?:x[2-8]|[_\-. ]+(?:x\d|\dx|srf[_\-]?\d|[shl]r|gt|[hl]q|out|output|result|rlt|upscaled|enhanced|restored))$"
 )
@@ -40,23 +38,25 @@ class Sample:
     sr: dict[str, Path] = field(default_factory=dict)
 
 
-def pair(sr: Mapping[str, Path], hr: Path | None = None, lr: Path | None = None) -> tuple[list[Sample], list[Problem]]:
-    """Samples for the images of ``hr``, else of ``lr``, else of the first folder of ``sr``, and what did not fit.
+def pair(
+    sr: Mapping[str, Sequence[Path]], hr: Sequence[Path] = (), lr: Sequence[Path] = ()
+) -> tuple[list[Sample], list[Problem]]:
+    """Samples for the files of ``hr``, else of ``lr``, else of the first method, and what did not fit.
 
-    sr: folders by the method's name. Raises ConfigError for a folder that is none or holds no images.
+    sr: files by the method's name.
     """
-    base_label, base = ("HR", hr) if hr else ("LR", lr) if lr else next(iter(sr.items()))
-    assert base is not None
-    references, problems = _unambiguous(images_in(base), base_label)
+    sides = {"HR": hr, "LR": lr, **sr}
+    base = next(label for label, files in sides.items() if files)
+    references, problems = _unambiguous(sides[base], base)
     samples = {path: Sample(path.stem) for path in references}
-    for label, folder in [("HR", hr), ("LR", lr), *sr.items()]:
-        if folder is None:
-            continue
-        if (label, folder) == (base_label, base):
-            found: Mapping[Path, Path] = {path: path for path in references}
-        else:
-            found, unpaired = match(images_in(folder), references, label, base_label)
+    for label, files in sides.items():
+        if label == base:
+            found = {path: path for path in references}
+        elif files:
+            found, unpaired = match(files, references, label, base)
             problems += unpaired
+        else:
+            continue
         for reference, path in found.items():
             if label == "HR":
                 samples[reference].hr = path

@@ -60,15 +60,16 @@ def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
     """
     watch = watch or (lambda name, total: lambda: None)
     _check(request)
+    results = {name: images_in(folder) for name, folder in request.sr.items()}
+    hr, lr = (images_in(folder) if folder else [] for folder in (request.hr, request.lr))
     metrics, unavailable = _metrics(request)
     try:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{request.out}: cannot be made: {error.strerror or error}") from None
     remove_leftovers(request.out)
-    made, timings, problems = _upscale(request, watch)
-    folders = {**request.sr, **made}
-    samples, unpaired = pair(folders, request.hr, request.lr)
+    made, timings, problems = _upscale(request, lr, watch)
+    samples, unpaired = pair({**results, **made}, hr, lr)
     if not any(sample.sr for sample in samples):
         raise ConfigError(
             "no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}: {p.reason}" for p in unpaired[:4])
@@ -128,18 +129,17 @@ def _metrics(request: Request) -> tuple[list[Metric], dict[str, str]]:
     return metrics, unavailable
 
 
-def _upscale(request: Request, watch: Watcher) -> tuple[dict[str, Path], dict[str, Timing], list[Problem]]:
-    """The folders of the models' results, how long they took, and which inputs could not be used."""
-    folders, timings, problems = {}, {}, []
+def _upscale(
+    request: Request, images: Sequence[Path], watch: Watcher
+) -> tuple[dict[str, list[Path]], dict[str, Timing], list[Problem]]:
+    """The models' results, how long they took, and which inputs could not be used."""
+    made, timings, problems = {}, {}, []
     for name, model in request.models.items():
-        assert request.lr is not None
-        images = images_in(request.lr)
-        folder = request.out / name
         done = watch(f"upscaling with {name}", len(images))
-        timing, failed = upscale_folder(model, images, folder, device=request.device, done=done)
+        results, timing, failed = upscale_folder(model, images, request.out / name, device=request.device, done=done)
         problems += failed
         if timing:
-            folders[name], timings[name] = folder, timing
+            made[name], timings[name] = results, timing
         else:
             raise ConfigError(f"{name}: none of the images in {request.lr} could be upscaled; {failed[0].reason}")
-    return folders, timings, problems
+    return made, timings, problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,9 +30,12 @@ class Interval:
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Mean and 95% percentile-bootstrap interval (10 000 resamples of the images, fixed seed); None of no values."""
+    return _bootstrap(tuple(values)) if len(values) else None
+
+
+@lru_cache(maxsize=4096)  # every table and report asks again
+def _bootstrap(values: tuple[float, ...]) -> Interval:
     data = np.asarray(values, dtype=np.float64)
-    if not len(data):
-        return None
     mean = float(data.mean())
     if len(data) == 1:
         return Interval(mean, mean, mean, 1)

@@ -33,7 +33,7 @@ _WARM_UP = 16  # side of the patch that is upscaled first, untimed
 
 @dataclass(frozen=True)
 class Timing:
-    """How a model's results were made. seconds: the median of one image, without reading and writing."""
+    """How long a model took. seconds: the median of one image, without reading and writing."""
 
     seconds: float
     count: int
@@ -47,17 +47,17 @@ def upscale_folder(
     *,
     device: str = "auto",
     done: Callable[[], None] | None = None,
-) -> tuple[Timing | None, list[Problem]]:
+) -> tuple[list[Path], Timing | None, list[Problem]]:
     """4x results of all ``images`` in ``out``, as PNG of the same stems, with ``model`` at its default settings.
 
-    Files that cannot be upscaled become problems. Raises CheckpointError, ConfigError for the model, OutputError.
+    Returns the results, which may not be all that is in ``out``. Files that cannot be upscaled become problems.
+    Raises CheckpointError, ConfigError for the model, OutputError.
     """
     _check_names(images)
     out.mkdir(parents=True, exist_ok=True)
     maker = _Maker(model, device)
     records = _read_records(out / _RECORDS)
-    problems = []
-    times = []
+    made, times, problems = [], [], []
     for path in images:
         target = out / f"{path.stem}.png"
         try:
@@ -70,15 +70,15 @@ def upscale_folder(
                 record = {"from": made_from, "sha256": content_hash(target), "seconds": seconds}
                 records[target.name] = record
                 write_bytes(out / _RECORDS, json.dumps(records, indent=1).encode())
+            made.append(target)
             times.append(float(record["seconds"]))
         except InputError as error:
-            target.unlink(missing_ok=True)  # of an earlier run: it would be scored
             reason = str(error).removeprefix(f"{path}: ")
             problems.append(Problem(f"LR for {out.name}", path.name, reason, failed=True))
         if done:
             done()
     timing = Timing(statistics.median(times), len(times), maker.described) if times else None
-    return timing, problems
+    return made, timing, problems
 
 
 class _Maker:
