@@ -83,7 +83,7 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
     assert "- Model: tiny " in text
     assert "one (4)" in text
     assert "- PSNR: Y channel" in text
-    assert re.search(r"one: \*\*(holds|holds in part|fails|undecided)\*\*\. .*\[", text)
+    assert re.search(r"one: \*\*(holds|holds in part|fails|undecided)\*\*\. .* to ", text)
     report = json.loads((tmp_path / "out" / f"{name}.json").read_text())
     assert report["claims"]
     assert all(table["rows"] for table in report["tables"])

@@ -14,6 +14,7 @@ from lpnsr.evaluation.experiments.cases import Ceiling, Chain, Folder
 from lpnsr.evaluation.experiments.images import ImageSet, find_pairs
 from lpnsr.evaluation.experiments.instruments import (
     LATENT_ERROR,
+    NOISE_EDGES,
     NOISE_MATCH,
     correlation,
     edge_map,
@@ -25,12 +26,21 @@ from lpnsr.evaluation.experiments.lab import Lab, Scores
 from lpnsr.evaluation.experiments.markdown import claim_lines, table_text
 from lpnsr.evaluation.experiments.model import Model
 from lpnsr.evaluation.experiments.oracle import _share
-from lpnsr.evaluation.experiments.report import Claim, Column, Test, differences, table_of
+from lpnsr.evaluation.experiments.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.evaluation.experiments.setting import Setting
 from lpnsr.imaging import Photo, write
 from tiny_model import tiny_upscaler
 
 LOWER, HIGHER = Column("d", "distance", False), Column("d", "quality", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Tensors this small only wait for a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +171,9 @@ def test_a_lab_computes_once(model: Model, images: ImageSet, tmp_path: Path, mon
         return Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
 
     cases = [lab().chain("gaussian", noise="gaussian"), lab().chain("mode", noise="mode")]
-    first = lab().score(images, cases, [LATENT_ERROR])
-    assert len(counted) == 6
-    assert lab().score(images, cases, [LATENT_ERROR]) == first
+    first = lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES])
+    assert len(counted) == 6  # not once an instrument
+    assert lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES]) == first
     assert len(counted) == 6
     more = lab().score(images, [*cases, lab().chain("the same", fidelity=0.5)], [LATENT_ERROR, NOISE_MATCH])
     assert len(counted) == 12  # for the new instrument, but the third case is the mode
@@ -186,6 +196,7 @@ def test_instruments(model: Model, images: ImageSet) -> None:
     step[..., 4:] = 1
     assert edge_map(step)[:, 3:5].min() > 0.4
     assert edge_map(step)[:, [0, 1, 6, 7]].max() == 0
+    assert torch.equal(edge_map(step.mT), edge_map(step).mT)
 
 
 def test_the_ceiling_knows_the_truth(model: Model, images: ImageSet) -> None:
@@ -198,24 +209,28 @@ def test_the_ceiling_knows_the_truth(model: Model, images: ImageSet) -> None:
 
 
 def test_folders_of_other_methods(images: ImageSet, tmp_path: Path) -> None:
-    pair = images.pairs[0]
-    method = Folder("other", tmp_path)
+    first, second, third = images.pairs
+    hr = first.hr_path.parent
     with pytest.raises(ConfigError, match="no images"):
-        method.run(pair)
-    write(Photo((pair.hr * 255).byte().permute(1, 2, 0).numpy()), tmp_path / "0_x4.png")
-    assert torch.equal(method.run(pair).sr, pair.hr)
-    write(Photo((pair.lr * 255).byte().permute(1, 2, 0).numpy()), tmp_path / "1.png")
+        Folder("other", tmp_path, hr).run(first)
+    for pixels, name in ((first.hr, "0_x4.png"), (second.lr, "1.png")):
+        write(Photo((pixels * 255).round().byte().permute(1, 2, 0).numpy()), tmp_path / name)
+    method = Folder("other", tmp_path, hr)
+    assert torch.equal(method.run(first).sr, first.hr)
+    assert method.identity(first) != method.identity(second)
     with pytest.raises(InputError, match="16 x 16 px"):
-        method.run(images.pairs[1])
-    with pytest.raises(InputError, match="2"):
-        method.run(images.pairs[2])
+        method.run(second)
+    with pytest.raises(InputError, match=r"no image for 2\.png"):
+        method.run(third)
 
 
 def test_pairs_are_checked(tmp_path: Path) -> None:
     make_images(tmp_path, 2)
     assert [pair.name for pair in find_pairs("x", tmp_path / "lr", tmp_path / "hr", 1).pairs] == ["0"]
     (tmp_path / "hr" / "1.png").rename(tmp_path / "hr" / "other.png")
-    with pytest.raises(ConfigError, match="'1'"):
+    with pytest.raises(
+        ConfigError, match=r"1 of 2 images in .* have no HR image .* 1.png: HR has no image of a like name"
+    ):
         find_pairs("x", tmp_path / "lr", tmp_path / "hr")
     swapped = find_pairs("x", tmp_path / "lr", tmp_path / "lr").pairs[0]
     with pytest.raises(InputError, match="64 x 64"):
@@ -233,14 +248,14 @@ def test_pairs_are_checked(tmp_path: Path) -> None:
     ],
 )
 def test_verdicts(images: ImageSet, a: list, b: list, column: Column, outcome: str) -> None:
-    (found,) = differences(scores(images, a=a, b=b), Test("", "a", ["b"], [column]))
+    (found,) = differences(scores(images, a=a, b=b), Hypothesis("", "a", ["b"], [column]))
     assert found.outcome == outcome
     assert Claim("", [found]).verdict("tiny") == outcome
 
 
 def test_a_claim_over_several_numbers(images: ImageSet) -> None:
     def claim(*columns: Column) -> Claim:
-        test = Test("", "a", ["b"], columns)
+        test = Hypothesis("", "a", ["b"], columns)
         return Claim("It is so.", differences(scores(images, a=[1.0, 1.0, 1.1], b=[2.0, 2.0, 2.0]), test), "by far")
 
     assert claim(LOWER, LOWER).verdict("tiny") == "holds"
@@ -248,7 +263,7 @@ def test_a_claim_over_several_numbers(images: ImageSet) -> None:
     assert claim(HIGHER).verdict("tiny") == "fails"
     lines = claim_lines(claim(LOWER))
     assert lines[0] == "- It is so. (Paper: by far.)"
-    assert lines[1].startswith("  - tiny: **holds**. distance -0.97 [-1.00, -0.90], holds")
+    assert lines[1].startswith("  - tiny: **holds**. distance -0.97 (-48%, -1.00 to -0.90), holds")
 
 
 def test_tables_show_the_papers_figures_beside(images: ImageSet) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +12,11 @@ import torch
 from torch import nn
 
 from lpnsr.errors import InputError
-from lpnsr.evaluation.experiments.images import Pair, digest_of, images_of, read_image
+from lpnsr.evaluation.experiments.images import Pair, digest_of, read_image
 from lpnsr.evaluation.experiments.model import Model, Run
 from lpnsr.evaluation.experiments.setting import Setting
+from lpnsr.evaluation.files import images_in
+from lpnsr.evaluation.pairing import match
 
 
 class Case(Protocol):
@@ -81,10 +85,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Folder:
-    """Another method's images, made elsewhere: ``path`` holds one an image of the set, of its stem or stem + suffix."""
+    """Another method's images, made elsewhere: ``path`` holds one an image, paired by name with
+    those of ``hr``."""
 
     label: str
     path: Path
+    hr: Path
 
     def identity(self, pair: Pair) -> dict[str, Any]:
         return {"image": digest_of(read_image(self._file(pair)))}
@@ -97,12 +103,12 @@ class Folder:
             raise InputError(f"{file} has {sizes}: give the method's 4x results")
         return Run(pair.lr, hr, sr)
 
+    @cached_property
+    def _files(self) -> Mapping[Path, Path]:
+        return match(images_in(self.path), images_in(self.hr), self.label, "HR")[0]
+
     def _file(self, pair: Pair) -> Path:
-        found = images_of(self.path)
-        named = [stem for stem in found if stem == pair.name] or [stem for stem in found if stem.startswith(pair.name)]
-        if len(named) != 1:
-            raise InputError(
-                f"{self.path} has {len(named)} images whose names begin with {pair.name!r}; one an image of the set is "
-                "needed, of the same stem"
-            )
-        return found[named[0]]
+        file = self._files.get(pair.hr_path)
+        if file is None:
+            raise InputError(f"{self.path} has no image for {pair.hr_path.name}, or several: give one of that name")
+        return file

@@ -10,7 +10,7 @@ from lpnsr.evaluation.experiments.images import Pair
 from lpnsr.evaluation.experiments.instruments import NOISE_EDGES, edge_map, noise_map, optimal_noises
 from lpnsr.evaluation.experiments.lab import Lab
 from lpnsr.evaluation.experiments.plots import maps
-from lpnsr.evaluation.experiments.report import Column, Plot, Report, Test, compare
+from lpnsr.evaluation.experiments.report import Column, Hypothesis, Plot, Report, compare
 
 _ROWS = 3
 
@@ -25,7 +25,7 @@ def run(lab: Lab) -> Report:
     columns = [Column(f"edges_t{t}", f"t = {t}", True) for t in noisy]
     optimal = [Column(f"edges_optimal_t{t}", f"optimal noise there, t = {t}") for t in noisy]
     tests = [
-        Test(
+        Hypothesis(
             "Predicted noise follows the structure of the LR image: its mode correlates with the edges more than "
             "Gaussian noise does.",
             "mode",
@@ -33,7 +33,7 @@ def run(lab: Lab) -> Report:
             columns,
             "Figure 2 shows maps, no numbers",
         ),
-        Test("So does the sample.", "predicted", ["gaussian"], columns),
+        Hypothesis("So does the sample.", "predicted", ["gaussian"], columns),
     ]
     tables, claims = compare(lab, cases, [*columns, *optimal], tests, [NOISE_EDGES])
     plots = [

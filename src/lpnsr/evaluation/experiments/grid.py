@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lpnsr.evaluation.experiments.lab import Lab
-from lpnsr.evaluation.experiments.report import Report, Test, compare, metric_columns, perceptual
+from lpnsr.evaluation.experiments.report import Hypothesis, Report, compare, metric_columns, perceptual
 from lpnsr.evaluation.experiments.setting import Noise
 from lpnsr.restoration import StartKind
 
@@ -26,11 +26,13 @@ def run(lab: Lab) -> Report:
     best = f"pre-upsampler, {steps} steps, predicted"
     gaussian, mode = (f"pre-upsampler, {steps} steps, {noise}" for noise in ("gaussian", "mode"))
     tests = [
-        Test("Predicted noise looks better than Gaussian noise, from the pre-upsampler.", best, [gaussian], judges),
-        Test("A sample of the predicted noise looks better than its mode.", best, [mode], judges),
-        Test("The pre-upsampler is the better start.", best, [f"bicubic, {steps} steps, predicted"], judges),
-        Test("The chain looks better than the pre-upsampler alone.", best, ["pre-upsampler, 0 steps"], judges),
-        Test("All steps look better than one.", best, ["pre-upsampler, 1 steps"], judges),
+        Hypothesis(
+            "Predicted noise looks better than Gaussian noise, from the pre-upsampler.", best, [gaussian], judges
+        ),
+        Hypothesis("A sample of the predicted noise looks better than its mode.", best, [mode], judges),
+        Hypothesis("The pre-upsampler is the better start.", best, [f"bicubic, {steps} steps, predicted"], judges),
+        Hypothesis("The chain looks better than the pre-upsampler alone.", best, ["pre-upsampler, 0 steps"], judges),
+        Hypothesis("All steps look better than one.", best, ["pre-upsampler, 1 steps"], judges),
     ]
     tables, claims = compare(lab, cases, metric_columns(lab), tests)
     return Report(

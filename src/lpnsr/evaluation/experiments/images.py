@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.imaging import EXTENSIONS, read, rgb8
+from lpnsr.evaluation.files import images_in
+from lpnsr.evaluation.pairing import match
+from lpnsr.imaging import read, rgb8
 from lpnsr.pipeline import FACTOR
 
 
@@ -68,33 +70,19 @@ class ImageSet:
 
 
 def find_pairs(name: str, lr: Path, hr: Path, most: int | None = None) -> ImageSet:
-    """The images of the folder ``lr`` with those of the same stem in ``hr``, the first ``most`` of them.
+    """The images of the folder ``lr`` with those of a like name in ``hr``, the first ``most`` of them.
 
     Raises ConfigError if a folder is missing or empty, or an LR image has no HR image.
     """
-    low, high = images_of(lr), images_of(hr)
-    missing = sorted(set(low) - set(high))
-    if missing:
+    low, high = images_in(lr), images_in(hr)
+    found, problems = match(low, high, "LR", "HR")
+    alone = {path.name for path in low} - {path.name for path in found.values()}
+    if alone:
+        reasons = [f"{p.file}: {p.reason}" for p in problems if p.file not in {path.name for path in high} - alone]
         raise ConfigError(
-            f"{lr} has {missing[0]!r}, {hr} has not ({len(missing)} such in all): the stems have to agree"
+            f"{len(alone)} of {len(low)} images in {lr} have no HR image in {hr}. {'; '.join(reasons[:3])}"
         )
-    return ImageSet(name, tuple(Pair(stem, low[stem], high[stem]) for stem in sorted(low)[:most]))
-
-
-def images_of(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their stems. Raises ConfigError if there are none, or two of one stem."""
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: give one with images")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in EXTENSIONS:
-            continue
-        if path.stem in found:
-            raise ConfigError(f"{found[path.stem]} and {path} have one stem: remove one")
-        found[path.stem] = path
-    if not found:
-        raise ConfigError(f"no images in {folder}; looked for {', '.join(sorted(EXTENSIONS))}")
-    return found
+    return ImageSet(name, tuple(Pair(ref.stem, path, ref) for ref, path in list(found.items())[:most]))
 
 
 def read_image(path: Path) -> Tensor:

@@ -92,7 +92,6 @@ def noise_edges(run: Run) -> Values:
     return values
 
 
-SECONDS = Measured("seconds", lambda run: {"seconds": run.seconds})
 LATENT_ERROR = Measured("latent error", latent_error)
 NOISE_MATCH = Measured("noise match", noise_match)
 NOISE_EDGES = Measured("noise edges", noise_edges)

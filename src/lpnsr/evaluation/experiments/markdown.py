@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from lpnsr.evaluation.experiments.report import Claim, Column, Difference, Repor
 from lpnsr.evaluation.statistics import Interval
 
 _FEW = 10
+_LARGEST_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ def render(report: Report, header: Header) -> str:
         parts.append("## Do the claims hold in these numbers?")
         parts.append("\n".join(line for claim in report.claims for line in claim_lines(claim)))
         parts.append(
-            "Differences are means over the same images, with 95% intervals; a claim holds where the whole interval is "
-            "on its side." + (f" Intervals of {header.fewest} images say little." if header.fewest < _FEW else "")
+            "Differences are means over the same images, in brackets relative to the second's mean and as 95% "
+            "intervals; a claim holds where the whole interval is on its side, however small it is."
+            + (f" Intervals of {header.fewest} images are too narrow and say little." if header.fewest < _FEW else "")
         )
     for table in report.tables:
         parts += [f"## {table.title}", table_text(table)]
@@ -80,10 +83,13 @@ def claim_lines(claim: Claim) -> list[str]:
 
 
 def difference_text(difference: Difference) -> str:
-    """Such as: LPIPS -0.0123 [-0.0200, -0.0050], holds."""
+    """Such as: LPIPS -0.012 (-4.1%, -0.020 to -0.005), holds."""
     i = difference.interval
     digits = _digits([i.mean, i.low, i.high], 2)
-    numbers = f"{i.mean:+.{digits}f} [{i.low:+.{digits}f}, {i.high:+.{digits}f}]"
+    share = i.mean / difference.base if difference.base else math.inf
+    # Relative to next to nothing (Gaussian noise's correlations), a share says nothing.
+    relative = f"{100 * share:+.{0 if abs(share) > 0.1 else 2}f}%, " if abs(share) < _LARGEST_SHARE else ""
+    numbers = f"{i.mean:+.{digits}f} ({relative}{i.low:+.{digits}f} to {i.high:+.{digits}f})"
     against = f" against {difference.against}" if difference.against else ""
     return f"{difference.column.title} {numbers}{against}, {difference.outcome}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lpnsr.evaluation.experiments.cases import Chain
 from lpnsr.evaluation.experiments.lab import Lab
-from lpnsr.evaluation.experiments.report import Report, Test, compare, metric_columns
+from lpnsr.evaluation.experiments.report import Hypothesis, Report, compare, metric_columns
 from lpnsr.evaluation.experiments.setting import Setting
 from lpnsr.restoration import StartKind
 
@@ -28,19 +28,23 @@ def run(lab: Lab) -> Report:
             "Only one model was given, so training is not crossed, only the start at inference: give the other with "
             "--bicubic-model FOLDER (a denoiser and predictor trained with start_from: {bicubic: 1})."
         ]
-        tests = [Test("The model works better from the pre-upsampler.", cases[1].label, [cases[0].label], columns)]
+        tests = [
+            Hypothesis("The model works better from the pre-upsampler.", cases[1].label, [cases[0].label], columns)
+        ]
     else:
         notes = []
         tests = [
-            Test(
+            Hypothesis(
                 "The paper's mismatch costs something: from the pre-upsampler, a chain trained with it is better than "
                 "one trained with bicubic.",
                 cases[1].label,
                 [cases[3].label],
                 columns,
             ),
-            Test("From bicubic, a chain trained with bicubic is better.", cases[2].label, [cases[0].label], columns),
-            Test(
+            Hypothesis(
+                "From bicubic, a chain trained with bicubic is better.", cases[2].label, [cases[0].label], columns
+            ),
+            Hypothesis(
                 "Even trained with bicubic, the pre-upsampler is the better start.",
                 cases[3].label,
                 [cases[2].label],

@@ -12,9 +12,9 @@ from lpnsr.evaluation.experiments.instruments import LATENT_ERROR, NOISE_MATCH
 from lpnsr.evaluation.experiments.lab import Lab, Scores
 from lpnsr.evaluation.experiments.report import (
     Column,
+    Hypothesis,
     Report,
     Table,
-    Test,
     claims_of,
     metric_columns,
     perceptual,
@@ -50,21 +50,23 @@ def run(lab: Lab) -> Report:
     near, far = [c for c in matches if c.higher_is_better], [c for c in matches if not c.higher_is_better]
     judges = perceptual(lab)
     tests = [
-        Test("Eq. 9's noise is the better noise: oracle than Gaussian.", "oracle", ["gaussian"], columns),
-        Test(
-            "Predicted noise brings the chain nearer to the true latent than Gaussian noise.",
+        Hypothesis("Eq. 9's noise is better by every number (oracle, Gaussian).", "oracle", ["gaussian"], columns),
+        Hypothesis(
+            "Predicted noise brings the chain nearer to the true latent (predicted, Gaussian).",
             "predicted",
             ["gaussian"],
             [_LATENT],
         ),
-        Test("Predicted noise looks better than Gaussian noise.", "predicted", ["gaussian"], judges),
-        Test(
-            "Predicted noise correlates with the optimal noise, more than Gaussian noise does.",
+        Hypothesis("Predicted noise looks better (predicted, Gaussian).", "predicted", ["gaussian"], judges),
+        Hypothesis(
+            "The mode of the predicted noise correlates with the optimal noise (mode, Gaussian).",
             "mode",
             ["gaussian"],
             near,
         ),
-        Test("Predicted noise is nearer to the optimal noise than Gaussian noise is.", "predicted", ["gaussian"], far),
+        Hypothesis(
+            "Predicted noise is nearer to the optimal noise (predicted, Gaussian).", "predicted", ["gaussian"], far
+        ),
     ]
     scored = [lab.score(images, cases, [LATENT_ERROR, NOISE_MATCH]) for images in lab.sets]
     tables: list[Table] = []

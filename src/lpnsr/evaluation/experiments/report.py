@@ -52,12 +52,13 @@ class Table:
 class Difference:
     """Of a number between two cases, paired by image: mean and 95% interval, and what it says about a claim.
 
-    against: the worse case, where a claim has several.
+    base: mean of the worse case. against: its label, where a claim has several.
     """
 
     where: str
     column: Column
     interval: Interval
+    base: float
     against: str = ""
 
     @property
@@ -122,7 +123,7 @@ def perceptual(lab: Lab) -> list[Column]:
 
 
 @dataclass(frozen=True)
-class Test:
+class Hypothesis:
     """A claim to be tested: that the case ``better`` is, than each of ``than``, by the numbers of ``columns``."""
 
     text: str
@@ -136,7 +137,7 @@ def compare(
     lab: Lab,
     cases: Sequence[Case] | Callable[[ImageSet], Sequence[Case]],
     columns: Sequence[Column],
-    tests: Sequence[Test] = (),
+    tests: Sequence[Hypothesis] = (),
     extra: Sequence[Instrument] = (),
     paper: Mapping[str, Mapping[str, float]] | None = None,
 ) -> tuple[list[Table], list[Claim]]:
@@ -146,7 +147,7 @@ def compare(
     return [table_of(scores, columns, paper) for scores in everywhere], claims_of(everywhere, tests)
 
 
-def claims_of(everywhere: Sequence[Scores], tests: Sequence[Test]) -> list[Claim]:
+def claims_of(everywhere: Sequence[Scores], tests: Sequence[Hypothesis]) -> list[Claim]:
     """The tests on the scores of all test sets."""
     return [
         Claim(test.text, [d for scores in everywhere for d in differences(scores, test)], test.paper) for test in tests
@@ -169,16 +170,18 @@ def table_of(
     return Table(name, columns, means, paper or {}, len(scores.images.pairs))
 
 
-def differences(scores: Scores, test: Test) -> list[Difference]:
+def differences(scores: Scores, test: Hypothesis) -> list[Difference]:
     """Better minus worse, over the images that both have a number for."""
     found = []
     for worse in test.than:
         against = worse if len(test.than) > 1 else ""
         for column in test.columns:
             both = zip(scores.of(test.better, column.name), scores.of(worse, column.name), strict=True)
-            interval = _mean([a - b if a is not None and b is not None else None for a, b in both])
+            known = [(a, b) for a, b in both if a is not None and b is not None]
+            interval = mean_interval([a - b for a, b in known])
             if interval is not None:
-                found.append(Difference(scores.images.name, column, interval, against))
+                base = sum(b for _, b in known) / len(known)
+                found.append(Difference(scores.images.name, column, interval, base, against))
     return found
 
 
@@ -209,7 +212,14 @@ def as_json(report: Report) -> dict[str, Any]:
                 "paper": claim.paper,
                 "verdicts": {place: claim.verdict(place) for place in claim.places},
                 "differences": [
-                    {"set": d.where, "number": d.column.name, "outcome": d.outcome, **_numbers(d.interval)}
+                    {
+                        "set": d.where,
+                        "number": d.column.name,
+                        "outcome": d.outcome,
+                        "against": d.against,
+                        "base": d.base,
+                        **_numbers(d.interval),
+                    }
                     for d in claim.differences
                 ],
             }

@@ -11,7 +11,7 @@ from lpnsr.evaluation.experiments.cases import Chain
 from lpnsr.evaluation.experiments.images import ImageSet, Pair
 from lpnsr.evaluation.experiments.instruments import Scored
 from lpnsr.evaluation.experiments.lab import Lab, Scores
-from lpnsr.evaluation.experiments.report import Column, Report, Test, claims_of, metric_columns, table_of
+from lpnsr.evaluation.experiments.report import Column, Hypothesis, Report, claims_of, metric_columns, table_of
 from lpnsr.evaluation.experiments.setting import Noise
 
 _NOISES: tuple[Noise, ...] = ("gaussian", "predicted", "mode")
@@ -27,13 +27,13 @@ def run(lab: Lab) -> Report:
     }
     columns = [_PIXELS, *(Column(c.name, c.title, False) for c in metric_columns(lab))]
     tests = [
-        Test(
+        Hypothesis(
             "Predicted noise shrinks the variation over seeds that Gaussian noise has.",
             "predicted",
             ["gaussian"],
             columns,
         ),
-        Test("With its mode, less still.", "mode", ["predicted"], columns),
+        Hypothesis("With its mode, less still.", "mode", ["predicted"], columns),
     ]
     scored = [_deviations(lab, images, cases) for images in lab.sets]
     return Report(

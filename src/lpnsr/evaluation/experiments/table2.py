@@ -10,7 +10,7 @@ from lpnsr.evaluation.experiments.cases import Case, Folder, Network
 from lpnsr.evaluation.experiments.images import ImageSet
 from lpnsr.evaluation.experiments.lab import Lab
 from lpnsr.evaluation.experiments.networks import load_network
-from lpnsr.evaluation.experiments.report import Report, Test, compare, metric_columns
+from lpnsr.evaluation.experiments.report import Hypothesis, Report, compare, metric_columns
 
 OURS = "LPNSR"
 
@@ -29,12 +29,12 @@ def run(lab: Lab) -> Report:
             if name in networks:
                 found.append(Network(name, *networks[name], lab.model.device))
             else:
-                found.append(Folder(name, _folder_for(path, images, len(lab.sets))))
+                found.append(Folder(name, _folder_for(path, images, len(lab.sets)), images.pairs[0].hr_path.parent))
         return found
 
     columns = metric_columns(lab)
     others = list(lab.methods)
-    tests = [Test(f"{OURS} scores better than {name}.", OURS, [name], columns) for name in ["bicubic", *others]]
+    tests = [Hypothesis(f"{OURS} scores better than {name}.", OURS, [name], columns) for name in ["bicubic", *others]]
     tables, claims = compare(lab, cases, columns, tests, paper=paper.TABLE2)
     notes = [
         "InvSR and OSEDiff: run their own programs on the same LR images and give the results as --method "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lpnsr.errors import ConfigError
 from lpnsr.evaluation.experiments import paper
 from lpnsr.evaluation.experiments.lab import Lab
-from lpnsr.evaluation.experiments.report import Report, Test, compare, metric_columns, perceptual
+from lpnsr.evaluation.experiments.report import Hypothesis, Report, compare, metric_columns, perceptual
 
 
 def run(lab: Lab) -> Report:
@@ -24,8 +24,8 @@ def run(lab: Lab) -> Report:
     known = {2: "NIQE 4.22 against 5.85, PI 3.70 against 4.73"}
     tests = [
         *(
-            Test(
-                f"The predictor is needed at t = {t}: all on than off there.",
+            Hypothesis(
+                f"Leaving the predictor off at t = {t} looks worse (all on, off there).",
                 "all on",
                 [f"off at t = {t}"],
                 judges,
@@ -33,12 +33,16 @@ def run(lab: Lab) -> Report:
             )
             for t in noisy
         ),
-        Test("All on than all off.", "all on", ["all off"], judges),
+        Hypothesis("Leaving it off everywhere looks worse (all on, all off).", "all on", ["all off"], judges),
     ]
     if steps > 2:
         others = [f"off at t = {t}" for t in noisy if t != 2]
         worst = [column.reversed() for column in judges]
-        tests.append(Test("Of all steps, t = 2 is where leaving it off costs most.", "off at t = 2", others, worst))
+        tests.append(
+            Hypothesis(
+                "Leaving it off costs most at t = 2 (off there, off at another step).", "off at t = 2", others, worst
+            )
+        )
     tables, claims = compare(lab, cases, metric_columns(lab), tests, paper=paper.TABLE4)
     return Report(
         "table4",

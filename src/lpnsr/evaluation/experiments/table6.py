@@ -5,7 +5,7 @@ from __future__ import annotations
 from lpnsr.evaluation.experiments.cases import Case, Chain
 from lpnsr.evaluation.experiments.lab import Lab
 from lpnsr.evaluation.experiments.networks import load_network
-from lpnsr.evaluation.experiments.report import Report, Test, compare, metric_columns, perceptual
+from lpnsr.evaluation.experiments.report import Hypothesis, Report, compare, metric_columns, perceptual
 from lpnsr.evaluation.experiments.setting import Setting
 
 OWN = "own pre-upsampler"
@@ -29,14 +29,19 @@ def run(lab: Lab) -> Report:
     judges, chain = perceptual(lab), f"{OWN} + chain"
     others = ["bicubic + chain", *(f"{name} + chain" for name in lab.starts)]
     tests = [
-        Test(
-            "The GAN-trained pre-upsampler is the best start: the model's own than the others.",
+        Hypothesis(
+            "The GAN-trained pre-upsampler, the model's own, is the best start (it, others).",
             chain,
             others,
             judges,
             "SwinIR-GAN is best",
         ),
-        Test("The chain improves on the start that it is given.", chain, [f"{OWN}, alone"], judges),
+        Hypothesis(
+            "The chain looks better than the start that it is given (chain, pre-upsampler alone).",
+            chain,
+            [f"{OWN}, alone"],
+            judges,
+        ),
     ]
     tables, claims = compare(lab, cases, metric_columns(lab), tests)
     notes = [] if lab.starts else ["No further start was given (--start NAME=FILE or FOLDER)."]

@@ -10,10 +10,10 @@ from lpnsr.evaluation.experiments.lab import Lab
 from lpnsr.evaluation.experiments.plots import Curve, Panel, curves
 from lpnsr.evaluation.experiments.report import (
     Column,
+    Hypothesis,
     Plot,
     Report,
     Table,
-    Test,
     compare,
     metric_columns,
     perceptual,
@@ -44,12 +44,12 @@ def run(lab: Lab) -> Report:
     zero, half, one = (f"{base}, fidelity {f:g}" for f in (0.0, 0.5, 1.0))
     gaussian = f"T = {steps}, gaussian, fidelity 0" if steps > 1 else "bicubic"
     tests = [
-        Test(
+        Hypothesis(
             "Predicted noise gives PSNR away against Gaussian noise (same start).", zero, [gaussian], [_PSNR.reversed()]
         ),
-        Test("Fidelity gives it back: fidelity 1 has more PSNR than 0.", one, [zero], [_PSNR]),
-        Test("Fidelity costs perception: 1 looks worse than 0.", one, [zero], [c.reversed() for c in judges]),
-        Test("The lower half of fidelity (sample to mode) raises PSNR.", half, [zero], [_PSNR]),
+        Hypothesis("Fidelity gives it back: fidelity 1 has more PSNR than 0.", one, [zero], [_PSNR]),
+        Hypothesis("Fidelity costs perception: 1 looks worse than 0.", one, [zero], [c.reversed() for c in judges]),
+        Hypothesis("The lower half of fidelity (sample to mode) raises PSNR.", half, [zero], [_PSNR]),
     ]
     tables, claims = compare(lab, cases, metric_columns(lab), tests)
     plots = [
