@@ -112,6 +112,13 @@ def test_gaussian_noise_has_its_level_and_no_bias() -> None:
     assert float(noise.mean()) * 255 == pytest.approx(0, abs=0.3)
 
 
+@pytest.mark.parametrize("noise", [Noise(True, 0.1, False), Noise(True, 0.1, True), Noise(False, 3.0, False)])
+def test_noise_leaves_no_value_out_of_range(noise: Noise) -> None:
+    x = noisy(scene()[0].mul(4).sub(1.5).clamp(0, 1), noise, torch.Generator().manual_seed(0))
+    assert x.min() == 0
+    assert x.max() == 1
+
+
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("strength", [0.5, 1.5])
 def test_poisson_noise_keeps_brightness_and_grows_with_its_root(gray: bool, strength: float) -> None:
