@@ -151,9 +151,9 @@ def test_results_are_made_again_only_if_something_changed(data: Path) -> None:
     )
     run(*arguments)
     made = data / "out" / "bicubic"
-    times = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
     Image.new("RGB", (32, 32)).save(data / "lr" / "dogx4.png")
     (made / "otterx4.png").write_bytes(b"damaged")
+    times = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
     run(*arguments)
     again = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
     assert {name for name in times if times[name] != again[name]} == {"dogx4.png", "otterx4.png"}
