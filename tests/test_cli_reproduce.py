@@ -93,7 +93,9 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
     for plot in plots:
         data = (tmp_path / "out" / plot).read_bytes()
         assert len(data) < 100_000
-        assert Image.open(BytesIO(data)).width > 500
+        image = Image.open(BytesIO(data)).convert("RGB")
+        assert image.width > 500
+        assert len(image.getcolors(1 << 20)) > 30
 
 
 def test_a_killed_run_goes_on(place: Path, tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,12 @@ def test_instruments(model: Model, images: ImageSet) -> None:
     run = model.run(pair.lr, pair.hr, Setting(noise="gaussian"))
     last = run.states[-1].x_previous
     assert latent_error(run)["latent_error"] == pytest.approx(float((last - run.truth()).square().mean().sqrt()))
-    assert set(noise_match(run)) == {f"{what}_t{t}" for what in ("distance", "correlation") for t in (4, 3, 2)}
+    what = ("distance", "correlation", "size", "size_optimal")
+    assert set(match := noise_match(run)) == {f"{name}_t{t}" for name in what for t in (4, 3, 2)}
+    assert match["size_t3"] == pytest.approx(1, abs=0.1)
+    assert match["distance_t3"] == pytest.approx(
+        (match["size_t3"] ** 2 + match["size_optimal_t3"] ** 2) ** 0.5, rel=0.2
+    )
     assert abs(noise_edges(run)["edges_t3"]) < 0.3  # 256 pixels of chance
     assert latent_error(model.run(pair.lr, pair.hr, Setting(steps=0))) == {"latent_error": None}
     a = torch.rand(50, generator=torch.Generator().manual_seed(0))

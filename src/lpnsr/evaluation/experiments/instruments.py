@@ -71,13 +71,15 @@ def latent_error(run: Run) -> Values:
 def noise_match(run: Run) -> Values:
     """The noise of each step against the optimal noise of the same step (LPNSR, Eq. 9).
 
-    By the paper's step t: root mean square of the difference, Pearson correlation.
+    By the paper's step t: root mean square of the difference, Pearson correlation, root mean square of each.
     """
     values: Values = {}
     for state, noise, best in optimal_noises(run):
         t = state.t + 1
         values[f"distance_t{t}"] = float((noise - best).square().mean().sqrt())
         values[f"correlation_t{t}"] = correlation(noise, best)
+        values[f"size_t{t}"] = float(noise.square().mean().sqrt())
+        values[f"size_optimal_t{t}"] = float(best.square().mean().sqrt())
     return values
 
 
@@ -93,7 +95,7 @@ def noise_edges(run: Run) -> Values:
 
 
 LATENT_ERROR = Measured("latent error", latent_error)
-NOISE_MATCH = Measured("noise match", noise_match)
+NOISE_MATCH = Measured("noise match", noise_match, version=2)
 NOISE_EDGES = Measured("noise edges", noise_edges)
 
 

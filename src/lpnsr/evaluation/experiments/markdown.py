@@ -13,7 +13,7 @@ from lpnsr.evaluation.experiments.report import Claim, Column, Difference, Repor
 from lpnsr.evaluation.statistics import Interval
 
 _FEW = 10
-_LARGEST_SHARE = 10
+_LARGEST_SHARE = 2
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from lpnsr.errors import ConfigError
+from lpnsr.evaluation.experiments.cache import Values
 from lpnsr.evaluation.experiments.cases import Case, Ceiling
 from lpnsr.evaluation.experiments.instruments import LATENT_ERROR, NOISE_MATCH
 from lpnsr.evaluation.experiments.lab import Lab, Scores
@@ -24,6 +25,7 @@ from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
 
 _LATENT = Column("latent_error", "latent RMSE", False)
 _RESAMPLES = 10_000
+_NOTHING = "no noise"
 
 
 def run(lab: Lab) -> Report:
@@ -67,13 +69,14 @@ def run(lab: Lab) -> Report:
         Hypothesis(
             "Predicted noise is nearer to the optimal noise (predicted, Gaussian).", "predicted", ["gaussian"], far
         ),
+        Hypothesis("The mode is nearer to it than no noise at all (mode, no noise).", "mode", [_NOTHING], far),
     ]
-    scored = [lab.score(images, cases, [LATENT_ERROR, NOISE_MATCH]) for images in lab.sets]
+    scored = [_beside_nothing(lab.score(images, cases, [LATENT_ERROR, NOISE_MATCH]), noisy) for images in lab.sets]
     tables: list[Table] = []
     for scores in scored:
         tables += [
-            table_of(scores, columns),
-            table_of(scores, matches, rows=("gaussian", "predicted", "mode"), title="noise of the steps"),
+            table_of(scores, columns, rows=[case.label for case in cases]),
+            table_of(scores, matches, rows=("gaussian", "predicted", "mode", _NOTHING), title="noise of the steps"),
             Table(
                 f"{scores.images.name}: share of the gap closed",
                 *_shares(scores, columns),
@@ -90,11 +93,20 @@ def run(lab: Lab) -> Report:
         notes=[
             "latent RMSE: of the chain's x_0 and the encoded HR image, before decoding and colour fix.",
             "Distance (RMS) and correlation compare the noise that a step took with the optimal one of the same state, "
-            "each row along its own chain.",
+            "each row along its own chain; no noise at all is compared along that of the mode.",
             "Share of the gap: (Gaussian - row) / (Gaussian - oracle) of the means, 1 is as good as the oracle, 0 as "
             "Gaussian noise; 95% bootstrap interval over images.",
         ],
     )
+
+
+def _beside_nothing(scores: Scores, noisy: Iterable[int]) -> Scores:
+    """With a row for the noise 0 in the mode's states, whose distance is the size of the optimal noise: Gaussian noise
+    is farther for its variance alone, so a predictor has to be nearer than this to know anything."""
+    nothing: list[Values] = [
+        {f"distance_t{t}": values[f"size_optimal_t{t}"] for t in noisy} for values in scores.values["mode"]
+    ]
+    return Scores(scores.images, {**scores.values, _NOTHING: nothing})
 
 
 def _shares(scores: Scores, columns: Sequence[Column]) -> tuple[list[Column], dict[str, dict[str, Interval | None]]]:

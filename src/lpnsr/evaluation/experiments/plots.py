@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_LARGEST = 100_000  # bytes that a plot may have in a repository
+
+
 @dataclass(frozen=True)
 class Curve:
     """Points (x, y) in order."""
@@ -83,7 +86,15 @@ def curves(panels: Sequence[Panel], x: Column, y: Column) -> bytes:
 
 
 def maps(headings: Sequence[str], rows: Sequence[Sequence[Tensor]]) -> bytes:
-    """A grid of images: (3, h, w) in [0, 1] in colour, (h, w) in gray between its own 1st and 99th percentile."""
+    """A grid of images: (3, h, w) in [0, 1] in colour, (h, w) in gray between its own 1st and 99th percentile.
+
+    Noise does not compress, so only as many rows are shown as stay small, but one at least.
+    """
+    data = _grid(headings, rows)
+    return data if len(data) <= _LARGEST or len(rows) == 1 else maps(headings, rows[:-1])
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[Tensor]]) -> bytes:
     made = figure(1.35 * len(headings), 1.42 * len(rows) + 0.3)
     for number, row in enumerate(rows):
         for column, image in enumerate(row):

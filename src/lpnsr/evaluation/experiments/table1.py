@@ -26,7 +26,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "PreSet-B": {"start": "upsampler", "noise": "predicted"},
 }
 _TIME = Column("seconds", "seconds", False)
-_TIMED_IMAGES, _REPEATS = 4, 3
+_TIMED_IMAGES, _REPEATS = 2, 3
 
 
 def run(lab: Lab) -> Report:
