@@ -82,7 +82,9 @@ def test_resampling_matrices_are_interpolate(lengths: tuple[int, int], mode: str
     assert not w[0, :, source:].any()
 
 
-@pytest.mark.parametrize("kernel", [Kernel("aniso", 7, 0.9, 2.0, 0.6), Kernel("sinc", 19, cutoff=1.1)])
+@pytest.mark.parametrize(
+    "kernel", [Kernel("aniso", 7, 0.9, 2.0, 0.6), Kernel("aniso", 19, 0.9, 3.0, 0.6), Kernel("sinc", 19, cutoff=1.1)]
+)
 def test_blur_is_a_correlation_with_reflected_borders(kernel: Kernel) -> None:
     x, taps, pad = scene(32), torch.from_numpy(kernel.taps()), kernel.size // 2
     padded = F.pad(x, (pad,) * 4, mode="reflect")

@@ -176,6 +176,7 @@ def test_light_is_milder_than_real() -> None:
         ({"blur": {"kinds": {"iso": 0}}}, "above 0"),
         ({"blur": {"kinds": {"isotropic": 1}}}, "isotropic"),
         ({"resize": {"odds": (0, 0, 0)}}, "above 0"),
+        ({"resize": {"odds": (-1, 1, 1)}}, "odds.0"),
         ({"resize": {"factor": (0.1, float("inf"))}}, "factor.1"),
         ({"noise": {"gaussian_probability": 1.5}}, "gaussian_probability"),
         ({"final_sinc_cutoff": (1, 4)}, "final_sinc_cutoff.1"),

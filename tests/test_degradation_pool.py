@@ -47,13 +47,20 @@ def test_the_same_pool_comes_out_again(pool: Path, photos: list[Path], tmp_path:
         assert (pool / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_a_pool_of_an_older_drawing_order_is_refused(pool: Path, photos: list[Path]) -> None:
-    for change in ({"drawing_order": 1}, {"drawing_order": None}):
-        manifest = json.loads((pool / "manifest.json").read_text())
-        manifest["made_of"] |= change
-        (pool / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(TrainingError, match="another version of the degradation"):
-            data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+def test_a_pool_of_another_drawing_order_is_refused(
+    pool: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "DRAWING_ORDER", data.DRAWING_ORDER + 1)
+    with pytest.raises(TrainingError, match="another version of the degradation"):
+        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+
+
+def test_a_pool_of_before_drawing_orders_were_told_is_refused(pool: Path, photos: list[Path]) -> None:
+    manifest = json.loads((pool / "manifest.json").read_text())
+    del manifest["made_of"]["drawing_order"], manifest["made_of"]["degradations"]
+    (pool / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(TrainingError, match="another version of the degradation"):
+        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
 
 
 def test_a_pool_of_another_preset_under_the_same_name_is_refused(

@@ -64,14 +64,10 @@ def degrade(
 
     failed = 0
     with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for problem in pool.map(work, tasks):
-                if problem:
-                    failed += 1
-                    typer.echo(f"error: {problem}", err=True)
-        except BaseException:  # a full disk, or Ctrl-C: what waits would fare no better
-            pool.shutdown(cancel_futures=True)
-            raise
+        for problem in pool.map(work, tasks):  # a full disk or Ctrl-C ends it, and what waits is not begun
+            if problem:
+                failed += 1
+                typer.echo(f"error: {problem}", err=True)
     typer.echo(f"{len(tasks) - failed} of {len(tasks)} images degraded into {out}", err=True)
     if failed:
         raise typer.Exit(1)
