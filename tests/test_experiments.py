@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.evaluation.experiments.cache import Cache
@@ -26,6 +28,7 @@ from lpnsr.evaluation.experiments.lab import Lab, Scores
 from lpnsr.evaluation.experiments.markdown import claim_lines, table_text
 from lpnsr.evaluation.experiments.model import Model
 from lpnsr.evaluation.experiments.oracle import _share
+from lpnsr.evaluation.experiments.plots import maps
 from lpnsr.evaluation.experiments.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.evaluation.experiments.setting import Setting
 from lpnsr.imaging import Photo, write
@@ -291,3 +294,11 @@ def test_share_of_the_gap(images: ImageSet) -> None:
     assert (share.mean, share.low, share.high) == pytest.approx((0.5, 0.5, 0.5))
     nothing = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[4.2, 4.0, 4.4])
     assert _share(nothing, "predicted", "d") is None
+
+
+def test_a_figure_of_noise_stays_small() -> None:
+    row = [torch.zeros(3, 128, 128), *torch.randn(2, 128, 128)]
+    headings = [str(column) for column in range(3)]
+    data = maps(headings, [row] * 5)
+    assert len(data) < 100_000
+    assert Image.open(BytesIO(data)).height > Image.open(BytesIO(maps(headings, [row]))).height
