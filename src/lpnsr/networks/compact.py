@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from lpnsr.config import StrictConfig
 from lpnsr.networks.padding import pad_to_multiple
 
+PaddingMode = Literal["zeros", "replicate"]
+"""What a 3x3 convolution sees beyond the edge."""
+
 
 class CompactConfig(StrictConfig):
     """channels: at LR and at half LR resolution; blocks: on the way in, in the middle, on the way out."""
@@ -31,10 +34,10 @@ class CompactConfig(StrictConfig):
 class ResidualBlock(nn.Module):
     """x + conv(silu(conv(x))), the second convolution starting at a tenth of its usual scale."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding_mode: PaddingMode = "zeros") -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
         nn.init.kaiming_normal_(self.conv1.weight)
         nn.init.kaiming_normal_(self.conv2.weight)
         self.conv2.weight.data.mul_(0.1)
@@ -43,9 +46,9 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.conv1(x)))
 
 
-def residual_stack(channels: int, count: int) -> nn.Sequential:
+def residual_stack(channels: int, count: int, padding_mode: PaddingMode = "zeros") -> nn.Sequential:
     """``count`` residual blocks in a row."""
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(channels, padding_mode) for _ in range(count)))
 
 
 class ResizeHead(nn.Module):

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
-from lpnsr.networks.compact import residual_stack
+from lpnsr.networks.compact import PaddingMode, residual_stack
 from lpnsr.networks.padding import pad_to_multiple
+
+_EDGE: PaddingMode = "replicate"  # zeros would be a coloured frame to a latent, and come out as spots in the corners
 
 
 class LiteAutoencoderConfig(StrictConfig):
@@ -36,9 +38,9 @@ class PixelHead(nn.Module):
 
     def __init__(self, channels: int, middle: int, last: int) -> None:
         super().__init__()
-        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1)
-        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1)
-        self.to_image = nn.Conv2d(last, 3, 3, padding=1)
+        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1, padding_mode=_EDGE)
+        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1, padding_mode=_EDGE)
+        self.to_image = nn.Conv2d(last, 3, 3, padding=1, padding_mode=_EDGE)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
@@ -57,13 +59,13 @@ class LiteAutoencoder(nn.Module):
         self.latent_channels = config.latent_channels
         wide = config.encoder_channels
         self.encoder = nn.Sequential(
-            nn.Conv2d(3 * self.factor**2, wide, 3, padding=1),
-            residual_stack(wide, config.encoder_blocks),
+            nn.Conv2d(3 * self.factor**2, wide, 3, padding=1, padding_mode=_EDGE),
+            residual_stack(wide, config.encoder_blocks, _EDGE),
             nn.Conv2d(wide, config.latent_channels, 1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(config.latent_channels, config.decoder_channels, 3, padding=1),
-            residual_stack(config.decoder_channels, config.decoder_blocks),
+            nn.Conv2d(config.latent_channels, config.decoder_channels, 3, padding=1, padding_mode=_EDGE),
+            residual_stack(config.decoder_channels, config.decoder_blocks, _EDGE),
             PixelHead(config.decoder_channels, *config.head_channels),
         )
 
