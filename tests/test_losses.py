@@ -58,6 +58,15 @@ def test_a_view_is_the_same_for_both_images_and_differs_between_draws() -> None:
     assert all(side % 16 == 0 for v in views for side in v(image).shape[-2:])
 
 
+@pytest.mark.parametrize("side", [64, 128, 192, 256])
+def test_every_view_suits_the_discriminators(side: int) -> None:
+    generator, image = torch.Generator().manual_seed(1), torch.rand(1, 3, side, side)
+    judge = UNetDiscriminator(4)
+    for _ in range(8):
+        view = View(generator)(image)
+        assert judge(view, [])[0].shape[-1] == view.shape[-1] // 2
+
+
 def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
     weight = torch.randn(8, 4, 3, 3)
     norm = SpectralNorm(weight).train()

@@ -279,7 +279,9 @@ def test_a_full_disk_keeps_the_checkpoint(finished: Path, recipe: Path, photos: 
 def test_the_bundled_recipes_build() -> None:
     lite = [networks.build(config) for config in load_recipe("lite").networks.values()]
     assert sum(p.numel() for part in lite for p in part.parameters()) * 2 < 30e6  # half precision, bytes
-    paper = load_recipe("paper")
+    bundled = {name: load_recipe(name) for name in ("lite", "lite-gpu", "paper")}
+    assert bundled["lite-gpu"].networks == bundled["lite"].networks
+    paper = bundled["paper"]
     assert set(paper.stages) == set(STAGES)
     for name in ("denoiser", "noise_predictor", "autoencoder"):
         with torch.device("meta"):
@@ -299,6 +301,26 @@ def test_the_bundled_recipes_build() -> None:
 def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         load_recipe(str(written({"networks": {}, "chain": {}, "stages": {}} | change, tmp_path)))
+
+
+def test_a_recipe_states_what_differs_from_another(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: lite\nstages: {denoiser: {steps: 7, gan: {weight: 0.5}}}\n")
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\ndata: {degradations: {classic: 1}}\n")
+    lite, again = load_recipe("lite"), load_recipe(str(tmp_path / "again.yaml"))
+    denoiser = again.stages["denoiser"]
+    assert (denoiser.steps, denoiser.batch) == (7, lite.stages["denoiser"].batch)
+    assert denoiser.gan is not None
+    assert denoiser.gan.begin_with is None  # a key's value is replaced as a whole
+    assert again.stages["upsampler"] == lite.stages["upsampler"]
+    assert again.data.degradations == {"classic": 1}
+    assert again.data.crop == lite.data.crop
+
+
+@pytest.mark.parametrize(("base", "words"), [("me.yaml", "extends itself"), ("nowhere", "no recipe"), ("[a]", "name")])
+def test_a_recipe_that_extends_nothing_of_use(base: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "me.yaml").write_text(f"extends: {base}\n")
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(tmp_path / "me.yaml"))
 
 
 @pytest.mark.parametrize("name", ["nothing", "missing.yaml"])

@@ -24,10 +24,10 @@ class View:
         self.colours = torch.randperm(3, generator=generator)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, h, w) in [-1, 1], sides multiples of 16 for H, W multiples of 128."""
+        """(B, 3, H, W) in [0, 1] -> (B, 3, h, w) in [-1, 1], sides multiples of 16, as discriminators need."""
         height, width = image.shape[-2] - 4, image.shape[-1] - 4  # one size, whatever the shift
         image = (image.float() * 2 - 1)[:, self.colours, self.top : self.top + height, self.left : self.left + width]
-        size = [round((side + 4) * self.zoom) for side in (height, width)]
+        size = [max(16, round((side + 4) * self.zoom / 16) * 16) for side in (height, width)]
         image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
         image = image.flip(-1) if self.flip & 1 else image
         image = image.transpose(-1, -2) if self.turn & 1 else image

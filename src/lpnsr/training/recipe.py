@@ -143,11 +143,41 @@ class Recipe(StrictConfig):
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of a YAML file, or a bundled one by name (``lite``, ``paper``). Raises ConfigError."""
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Recipe.parse(read_yaml(Path(name)), name)
-    folder = Path(str(files("lpnsr"))) / "training" / "recipes"
-    if not (folder / f"{name}.yaml").is_file():
-        bundled = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise ConfigError(f"no recipe {name!r}: give {bundled}, or the path of a .yaml file")
-    return Recipe.parse(read_yaml(folder / f"{name}.yaml"), name)
+    """The recipe of a YAML file, or a bundled one by name (``lite``, ``lite-gpu``, ``paper``).
+
+    A file with the key ``extends``, a bundled name or a path beside it, states only what differs from that recipe: the
+    keys of its sections and stages take the place of those there, each as a whole. Raises ConfigError.
+    """
+    return Recipe.parse(_values(name, Path(), ()), name)
+
+
+def _values(name: str, beside: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The keys of a recipe with those of the recipes that it extends."""
+    path = beside / name
+    if path.suffix not in (".yaml", ".yml"):
+        folder = Path(str(files("lpnsr"))) / "training" / "recipes"
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            bundled = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+            raise ConfigError(f"no recipe {name!r}: give {bundled}, or the path of a .yaml file")
+    if path.resolve() in seen:
+        raise ConfigError(f"{path} extends itself")
+    values = read_yaml(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends = {base!r}: the name of one recipe is needed")
+    return _laid_over(_values(base, path.parent, (*seen, path.resolve())), values)
+
+
+def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of ``over`` laid over those of ``base`` key by key, and those of ``stages`` stage by stage."""
+    result = dict(base)
+    for key, value in over.items():
+        known = result.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            result[key] = _laid_over(known, value) if key == "stages" else {**known, **value}
+        else:
+            result[key] = value
+    return result
