@@ -57,7 +57,7 @@ def curves(panels: Sequence[Panel], x: Column, y: Column) -> bytes:
         name: f"C{i}"
         for i, name in enumerate(dict.fromkeys(c.name.partition(",")[0] for p in panels for c in p.curves))
     }
-    styles = {"predicted": "-", "mode": "--", "gaussian": ":"}
+    styles = {"predicted": "-", "gaussian": ":"}
     for index, panel in enumerate(panels):
         axes = made.add_subplot(1, len(panels), index + 1)
         for curve in panel.curves:
