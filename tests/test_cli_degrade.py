@@ -53,6 +53,14 @@ def test_every_photograph_becomes_a_quarter_at_the_same_place(lr: Path) -> None:
     assert {read(p).pixels.shape for p in lr.rglob("*.png")} == {(16, 12, 3)}
 
 
+def test_warnings_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "HR").mkdir()
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "HR" / "a.gif", save_all=True, append_images=frames[1:])
+    _, said = run(tmp_path / "HR", "-o", tmp_path / "LR", "--preset", "classic")
+    assert said.startswith(f"warning: {tmp_path / 'HR' / 'a.gif'} has 2 frames: only the first is used 1 of 1")
+
+
 def test_the_same_again(photos: Path, lr: Path, tmp_path: Path) -> None:
     assert run(photos, "-o", tmp_path / "again")[0] == 0
     assert images(tmp_path / "again") == images(lr)

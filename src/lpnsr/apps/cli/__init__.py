@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lpnsr.apps.cli import degrade, evaluate, models, reproduce, train, upscale
-from lpnsr.errors import ConfigError, LpnsrError
+from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -19,7 +22,8 @@ class _Guarded(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _plain_warnings():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _stop("interrupted", INTERRUPTED) from None
         except LpnsrError as error:
@@ -36,6 +40,22 @@ class _Guarded(TyperGroup):
                 "This is a bug. Please report it with the output of: lpnsr --debug " + " ".join(sys.argv[1:]),
                 FAILED,
             ) from None
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings of ours as one line, without the place in the source."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, LpnsrWarning):
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *place)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _stop(message: str, code: int) -> typer.Exit:
