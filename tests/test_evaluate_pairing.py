@@ -39,6 +39,19 @@ def test_usual_names_are_paired(reference: str, result: str) -> None:
     assert {p.file for p in problems} == {p.name for p in others}
 
 
+def test_a_digit_of_the_name_is_no_mark() -> None:
+    references = paths("box2.png", "box3.png", "x4.png")
+    for mark in ("", "_x4", "x4", "_x4_SR"):
+        results = [Path(f"{reference.stem}{mark}.png") for reference in references]
+        assert match(results, references, "A", "HR") == (dict(zip(references, results, strict=True)), [])
+
+
+def test_references_that_share_a_name_are_told() -> None:
+    samples, problems = pair({"A": paths("a.png")}, paths("a.png", "a.jpg"))
+    assert not samples
+    assert [(p.where, p.file, p.failed) for p in problems] == [("HR", "a.png, a.jpg", True)]
+
+
 def test_a_longer_name_is_not_a_shorter_one() -> None:
     found, problems = match(paths("photo10_x.png"), paths("photo1.png", "photo10.png", "photo.png"), "A", "HR")
     assert found == {Path("photo10.png"): Path("photo10_x.png")}

@@ -1,7 +1,8 @@
 """Which SR and LR file belongs to which HR file, by name.
 
-A file belongs to the reference whose name it has; else to the one of the same name without what tools append
-(``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the longest name that it begins with (``baby_SwinIR-L`` to
+A file belongs to the reference whose name it has; else to the one whose name it has without what tools append
+(``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the one that is alike when both are without; else to the
+longest name that it begins with (``baby_SwinIR-L`` to
 ``baby``). Case and extension do not matter. What is not clear is a problem to report, never a guess.
 """
 
@@ -71,6 +72,8 @@ def match(
     files: Sequence[Path], references: Sequence[Path], label: str, base: str
 ) -> tuple[dict[Path, Path], list[Problem]]:
     """The file of each reference, and a problem for every file and reference that stays alone."""
+    if not references:
+        return {}, []
     claims: dict[Path, dict[int, list[Path]]] = {}
     problems = []
     for path in files:
@@ -106,19 +109,25 @@ def match(
 
 def core_name(path: Path) -> str:
     """The stem without appended marks, in lower case."""
-    name = _folded(path)
-    while (shorter := _APPENDED.sub("", name)) not in (name, ""):
-        name = shorter
-    return name
+    return _shortened(_folded(path))[-1]
+
+
+def _shortened(name: str) -> list[str]:
+    """The name, and what is left of it as one appended mark after the other is taken away."""
+    names = [name]
+    while (shorter := _APPENDED.sub("", names[-1])) not in (names[-1], ""):
+        names.append(shorter)
+    return names
 
 
 def _candidates(path: Path, references: Sequence[Path]) -> tuple[int, list[Path]]:
     """(rank, references) of the best kind of match; rank 0 is an equal name."""
-    name, core = _folded(path), core_name(path)
-    equal = [r for r in references if _folded(r) == name]
-    if equal:
-        return 0, equal
-    alike = [r for r in references if core_name(r) == core]
+    name, *shorter = _shortened(_folded(path))
+    for rank, part in enumerate((name, *shorter)):  # box2_x4 is of box2, though box3 too has the core bo
+        equal = [r for r in references if _folded(r) == part]
+        if equal:
+            return min(rank, 1), equal
+    alike = [r for r in references if core_name(r) == core_name(path)]
     if alike:
         return 1, alike
     begun = {r: len(core_name(r)) for r in references if re.match(re.escape(core_name(r)) + r"[^a-z0-9]", name)}
