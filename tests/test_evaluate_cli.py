@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import lpnsr
 from evaluation_references import EXAMPLES
 from lpnsr.apps.cli import app
+from lpnsr.evaluation import upscaling
 
 EVIL = 'evil & <b>"name'
 
@@ -136,7 +137,7 @@ def test_models_upscale_and_are_timed(data: Path) -> None:
     assert report["means"]["small"]["psnr"]["count"] == report["means"]["bicubic"]["psnr"]["count"] == 3
 
 
-def test_results_are_made_again_only_if_something_changed(data: Path) -> None:
+def test_results_are_made_again_only_if_something_changed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (
         "--model",
         "bicubic",
@@ -161,6 +162,19 @@ def test_results_are_made_again_only_if_something_changed(data: Path) -> None:
     run(*arguments)  # what an earlier run made of it is no result of this one
     report = json.loads((data / "out" / "report.json").read_text())
     assert report["means"]["bicubic"]["psnr"]["count"] == 2
+    monkeypatch.setattr(upscaling, "__version__", "another")
+    run(*arguments)
+    newest = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
+    assert {name for name in again if again[name] != newest[name]} == {"dogx4.png", "otterx4.png"}
+    (made / "timings.json").write_text("[1]")  # of no use to anyone
+    assert run(*arguments).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told(data: Path) -> None:
+    (data / "out").mkdir()
+    (data / "out" / "bicubic").touch()
+    result = run("--model", "bicubic", "--lr", data / "lr", "-o", data / "out")
+    assert (result.exit_code, result.stderr) == (1, f"error: {data / 'out' / 'bicubic'}: cannot be made: File exists\n")
 
 
 def test_without_references_only_metrics_that_need_none(data: Path) -> None:
@@ -186,6 +200,9 @@ def test_names_are_text_in_the_page(data: Path) -> None:
         (["--model", "lite"], "--lr"),
         (["--sr", "nowhere"], "nowhere is no folder"),
         (["--sr", "HR={hr}"], "'HR' cannot name a method"),
+        (["--model", "lr=bicubic", "--lr", "{out}/lr"], "choose another --out"),
+        (["--model", "hr=bicubic", "--lr", "{hr}", "--hr", "{out}/hr"], "choose another --out"),
+        (["--sr", "{hr}", "--hr", "{hr}", "--weights", "lpips={hr}/dog.png"], "no metric takes such"),
         (["--sr", "{hr}", "--sr", "{hr}"], "have one name, hr"),
         (["--sr", "{sharp}", "--hr", "{hr}", "--metrics", "pnsr"], "'pnsr' is not known"),
         (["--sr", "{sharp}", "--hr", "{hr}", "--protocol", "x"], "protocol 'x' is not known"),
@@ -193,7 +210,7 @@ def test_names_are_text_in_the_page(data: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(data: Path, arguments: list[str], message: str) -> None:
-    given = [a.format(hr=data / "hr", sharp=data / "sharp") for a in arguments]
+    given = [a.format(hr=data / "hr", sharp=data / "sharp", out=data / "out") for a in arguments]
     result = run(*given, "-o", data / "out")
     assert result.exit_code == 2
     assert message in result.stderr

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lpnsr.evaluation.cache import ScoreCache, score_key
+from lpnsr.errors import OutputError
+from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.metrics import Metric, metrics_for
 from lpnsr.evaluation.pairing import Sample
 from lpnsr.evaluation.scoring import score_samples
@@ -47,23 +48,28 @@ def test_differences_are_paired() -> None:
     assert paired_difference({"x": 1.0}, {"y": 1.0}) is None
 
 
-def test_cache_survives_a_torn_line(tmp_path: Path) -> None:
-    path = tmp_path / "scores.jsonl"
-    cache = ScoreCache(path)
-    cache.put("a", 1.5, metric="psnr")
-    with path.open("a") as file:
-        file.write('{"key": "b", "val')
-    cache = ScoreCache(path)
-    assert (cache.get("a"), cache.get("b")) == (1.5, None)
-    cache.put("c", 2.5)
-    assert ScoreCache(path).get("c") == 2.5
+@pytest.mark.parametrize(
+    "torn", [b'{"key": "b", "val', '{"key": "b", "image": "café'.encode()[:-1], b"\xff[]\n1\nnull"]
+)
+def test_cache_survives_what_a_kill_leaves(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "new" / "scores.jsonl"
+    Cache(path).put({"a": 1}, {"psnr": 1.5, "niqe": None}, {"file": "\udcff.png"})  # a name that is no text
+    with path.open("ab") as file:
+        file.write(torn)
+    cache = Cache(path)
+    assert (cache.get({"a": 1}), cache.get({"a": 2})) == ({"psnr": 1.5, "niqe": None}, None)
+    cache.put({"a": 2}, {"psnr": 2.5}, {})
+    assert Cache(path).get({"a": 2}) == {"psnr": 2.5}
 
 
-def test_key_holds_what_a_score_depends_on() -> None:
-    psnr, rgb, niqe = *metrics_for(["psnr"]), *metrics_for(["psnr"], "rgb"), *metrics_for(["niqe"])
-    keys = [score_key(m, s, h) for m in (psnr, rgb) for s in ("s", "t") for h in ("h", "i")]
-    assert len(set(keys)) == 8
-    assert score_key(niqe, "s", "h") == score_key(niqe, "s", None)
+def test_a_cache_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="move it away"):
+        Cache(tmp_path)
+
+
+def test_a_score_is_filed_under_what_it_depends_on() -> None:
+    found = [metrics_for(["psnr"])[0], metrics_for(["psnr"], "rgb")[0], metrics_for(["ssim"])[0]]
+    assert len({tuple(metric.identity.values()) for metric in found}) == 3
 
 
 def counting(calls: list[str]) -> list[Metric]:
@@ -90,15 +96,15 @@ def test_known_scores_are_not_computed_again(tmp_path: Path) -> None:
     calls: list[str] = []
     done: list[int] = []
     cache = tmp_path / "c.jsonl"
-    first = score_samples(samples, counting(calls), ScoreCache(cache), jobs=3, done=lambda: done.append(1))
+    first = score_samples(samples, counting(calls), Cache(cache), jobs=3, done=lambda: done.append(1))
     assert (len(calls), len(done)) == (10, 5)
     assert [s.outcomes["a"]["own"].value for s in first] == pytest.approx([(10 + n) / 255 for n in range(5)])
-    again = score_samples(samples, counting(calls), ScoreCache(cache))
+    again = score_samples(samples, counting(calls), Cache(cache))
     assert len(calls) == 10
     assert [s.outcomes for s in again] == [s.outcomes for s in first]
     write(tmp_path / "s0.png", 99)  # another result
     write(tmp_path / "h1.png", 99)  # another reference
-    score_samples(samples, counting(calls), ScoreCache(cache))
+    score_samples(samples, counting(calls), Cache(cache))
     assert len(calls) == 13
 
 
@@ -111,7 +117,7 @@ def test_bad_files_are_told_once_and_the_others_scored(tmp_path: Path) -> None:
         "x", hr=hr, sr={"bad": bad, "good": good, "small": small, "gray": gray, "gone": tmp_path / "no.png"}
     )
     metrics = counting([])
-    result = score_samples([sample, Sample("y", hr=bad, sr={"good": good})], metrics, ScoreCache(tmp_path / "c"))
+    result = score_samples([sample, Sample("y", hr=bad, sr={"good": good})], metrics, Cache(tmp_path / "c"))
     assert [(p.where, p.file, p.failed) for p in result[0].problems] == [
         ("bad", "bad.png", True),
         ("small", "small.png", True),

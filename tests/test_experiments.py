@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.evaluation.experiments.cache import Cache
+from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.experiments.cases import Ceiling, Chain, Folder
 from lpnsr.evaluation.experiments.images import ImageSet, find_pairs
 from lpnsr.evaluation.experiments.instruments import (
@@ -151,18 +150,10 @@ def test_a_model_is_told_by_its_weights(model: Model) -> None:
     assert Model("tiny", changed, model.device).digest != model.digest
 
 
-def test_the_cache_survives_a_cut_line(tmp_path: Path) -> None:
-    path = tmp_path / "cache.jsonl"
-    first = Cache(path)
-    first.put({"a": 1}, {"psnr": 20.5, "niqe": None}, {"image": "x"})
-    first.put({"a": 2}, {"psnr": 21.0}, {})
-    path.write_text(path.read_text()[:-8])
-    second = Cache(path)
-    assert second.get({"a": 1}) == {"psnr": 20.5, "niqe": None}
-    assert second.get({"a": 2}) is None
-    second.put({"a": 2}, {"psnr": 22.0}, {})
-    assert Cache(path).get({"a": 2}) == {"psnr": 22.0}
-    assert json.loads(path.read_text().splitlines()[0])["image"] == "x"
+def test_rows_of_one_name_are_refused(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    lab = Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
+    with pytest.raises(ConfigError, match="two rows are called 'LPNSR'"):
+        lab.score(images, [lab.chain("LPNSR"), lab.chain("LPNSR", steps=1)])
 
 
 def test_a_lab_computes_once(model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

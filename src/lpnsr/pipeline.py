@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lpnsr import checkpoints, imaging
 from lpnsr.checkpoints import ModelSpec
+from lpnsr.checkpoints.fitting import FACTOR as FACTOR
 from lpnsr.config import StrictConfig
 from lpnsr.devices import pick_device as pick_device
 from lpnsr.devices import pick_dtype as pick_dtype
@@ -32,8 +33,6 @@ from lpnsr.kinds import Pack, Planes, pack_photo, photo_planes, unpack
 from lpnsr.memory import SMALLEST_TILE, affordable_tile, bytes_per_pixel, is_out_of_memory, usual_tile
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.restoration import NoiseKind, Restorer, StartKind
-
-FACTOR = 4
 
 
 class Options(StrictConfig):

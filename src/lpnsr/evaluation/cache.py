@@ -1,46 +1,63 @@
-"""Scores that were computed before, by what they depend on: a run that was killed goes on where it was."""
+"""``Cache``: numbers that were computed before, as JSON lines: a killed run goes on where it was.
+
+A line is whole or ignored, so a line that a kill cut short is computed again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lpnsr.errors import OutputError
-from lpnsr.evaluation.metrics import Metric
+
+Values = dict[str, float | None]
+"""Numbers by name; None where there is none, such as a metric's for an image that it cannot score."""
 
 
-class ScoreCache:
-    """Scores in a file of JSON lines that only grows. A line that a killed run left unfinished counts as absent."""
+class Cache:
+    """The file ``path``, made at the first result; threads may share it. Raises OutputError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self._lock = Lock()
-        self._known: dict[str, float] = {}
-        with suppress(FileNotFoundError):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, KeyError, TypeError):
-                    record = json.loads(line)
-                    if math.isfinite(record["value"]):
-                        self._known[str(record["key"])] = float(record["value"])
+        self._values: dict[str, Values] = {}
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{path}: cannot be read: {reason}; move it away to start afresh") from None
+        for line in text.split("\n"):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                entry = json.loads(line)
+                values = {name: None if v is None else float(v) for name, v in entry["values"].items()}
+                if all(v is None or math.isfinite(v) for v in values.values()):
+                    self._values[entry["key"]] = values
 
-    def get(self, key: str) -> float | None:
-        return self._known.get(key)
+    def get(self, key: Mapping[str, Any]) -> Values | None:
+        """What is known under ``key``, a JSON object of all that the numbers depend on."""
+        return self._values.get(_digest(key))
 
-    def put(self, key: str, value: float, **notes: str) -> None:
-        """Remember a score; ``notes`` are for people who read the file. Raises OutputError."""
-        line = json.dumps({"key": key, "value": value} | notes).encode() + b"\n"
+    def put(self, key: Mapping[str, Any], values: Values, about: Mapping[str, Any]) -> None:
+        """Keep ``values``; ``about`` is for people who read the file. Raises OutputError if it cannot be written."""
+        digest = _digest(key)
+        text = json.dumps({"key": digest, "values": values, **about}, ensure_ascii=False)
+        line = text.encode(errors="surrogateescape") + b"\n"  # any file name
         with self._lock:
-            self._known[key] = value
+            self._values[digest] = dict(values)
             try:
-                with self.path.open("ab+") as file:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("ab+") as file:
                     file.write(line if _ends_a_line(file) else b"\n" + line)
             except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+                raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from None
 
 
 def _ends_a_line(file: BinaryIO) -> bool:
@@ -50,8 +67,5 @@ def _ends_a_line(file: BinaryIO) -> bool:
     return file.read(1) == b"\n"
 
 
-def score_key(metric: Metric, sr_hash: str, hr_hash: str | None) -> str:
-    """Of everything that a score depends on: the contents of both files, the metric, its protocol and version."""
-    reference = hr_hash if metric.needs_reference else None
-    parts = [metric.name, metric.protocol, metric.version, sr_hash, reference]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

@@ -20,7 +20,7 @@ from lpnsr.evaluation.pyiqa import pyiqa_metric
 from lpnsr.evaluation.r50 import R50
 from lpnsr.training.lpips import LPIPS
 
-__all__ = ["DEFAULT_METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "known_metrics", "metrics_for"]
+__all__ = ["DEFAULT_METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]
 
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
 
@@ -43,6 +43,11 @@ class Metric:
     version: str
     smallest: int = 1
     score: Score = field(repr=False, compare=False, default=lambda sr, hr: math.nan)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What its scores depend on besides the images."""
+        return {"metric": self.name, "protocol": self.protocol, "version": self.version}
 
     @torch.inference_mode()
     def __call__(self, sr: Tensor, hr: Tensor | None = None) -> float:
@@ -69,20 +74,18 @@ def metrics_for(
     """Metrics by name, in this order: psnr, ssim, lpips, lpips-alex, lpips-vgg, niqe, r50, pi, clipiqa, musiq, maniqa.
 
     protocol: channels and border of PSNR and SSIM, see ``PROTOCOLS``. weights: files by the metric's name, and
-    ``lpips-vgg-heads`` beside ``lpips-vgg``. Raises ConfigError for a name that is not known, MetricUnavailable for a
-    metric that cannot be computed here.
+    ``lpips-vgg-heads`` beside ``lpips-vgg``. Raises ConfigError for a name that is not known or takes no weights,
+    MetricUnavailable for a metric that cannot be computed here.
     """
     chosen = protocol_of(protocol)
     given = dict(weights or {})
     for name in names:
         if name not in _MAKERS:
             raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(_MAKERS)}")
+    for name in given:
+        if name not in _TAKE_WEIGHTS:
+            raise ConfigError(f"weights for {name!r}: no metric takes such; possible are {', '.join(_TAKE_WEIGHTS)}")
     return [_make(name, chosen, device, given) for name in names]
-
-
-def known_metrics() -> tuple[str, ...]:
-    """The names that ``metrics_for`` knows."""
-    return tuple(_MAKERS)
 
 
 def _make(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
@@ -155,6 +158,8 @@ _PYIQA = {  # pyiqa's name, title, higher is better, needs a reference, what it 
     "musiq": ("musiq", "MUSIQ", True, False, "RGB, pyiqa's default model (KonIQ-10k)", 32),
     "maniqa": ("maniqa", "MANIQA", True, False, "RGB, pyiqa's default model (KonIQ-10k), random crops", 224),
 }
+
+_TAKE_WEIGHTS = ("r50", *_PYIQA, "lpips-vgg-heads")
 
 
 def _pyiqa(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:

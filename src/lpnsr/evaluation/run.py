@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lpnsr.errors import ConfigError, OutputError
-from lpnsr.evaluation.cache import ScoreCache
+from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.html import html
@@ -74,7 +74,7 @@ def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
         raise ConfigError(
             "no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}: {p.reason}" for p in unpaired[:4])
         )
-    cache = ScoreCache(request.out / "scores.jsonl")
+    cache = Cache(request.out / "scores.jsonl")
     scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
     problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]
     sources = {**{name: str(folder) for name, folder in request.sr.items()}, **request.models}
@@ -93,7 +93,7 @@ def write_reports(evaluation: Evaluation, out: Path) -> None:
         "report.html": html(evaluation),
     }
     for name, text in contents.items():
-        write_bytes(out / name, text.encode())
+        write_bytes(out / name, text.encode(errors="backslashreplace"))  # of file names that are no text
 
 
 def _check(request: Request) -> None:
@@ -104,6 +104,13 @@ def _check(request: Request) -> None:
     for name in (*request.sr, *request.models):
         if name in RESERVED or (name in request.sr and name in request.models) or "/" in name or name.startswith("."):
             raise ConfigError(f"{name!r} cannot name a method here; give another, as NAME=...")
+    given = {folder.resolve() for folder in (request.hr, request.lr, *request.sr.values()) if folder}
+    for name in request.models:
+        if (request.out / name).resolve() in given:
+            raise ConfigError(
+                f"the results of {name} would go into {request.out / name}, among images that were given; choose "
+                "another --out, or name the model otherwise, as NAME=..."
+            )
 
 
 def _metrics(request: Request) -> tuple[list[Metric], dict[str, str]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import ImageReadError
-from lpnsr.evaluation.cache import ScoreCache, score_key
+from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.errors import UnscorableImage
 from lpnsr.evaluation.files import content_hash, read_unit
 from lpnsr.evaluation.metrics import Metric
@@ -43,7 +43,7 @@ class SampleScores:
 def score_samples(
     samples: Sequence[Sample],
     metrics: Sequence[Metric],
-    cache: ScoreCache,
+    cache: Cache,
     *,
     jobs: int = 1,
     done: Callable[[], None] | None = None,
@@ -64,7 +64,7 @@ def score_samples(
         torch.set_num_threads(threads)
 
 
-def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: ScoreCache) -> SampleScores:
+def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> SampleScores:
     result = SampleScores(sample)
     hr = None if sample.hr is None else _File(sample.hr, "HR", result.problems)
     for method, path in sample.sr.items():
@@ -110,12 +110,12 @@ class _File:
             return None
 
 
-def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: ScoreCache) -> Outcome:
+def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outcome:
     hr = hr if metric.needs_reference else None
-    key = score_key(metric, sr.hash, hr.hash if hr else None)
+    key = {**metric.identity, "sr": sr.hash, "hr": hr.hash if hr else None}
     known = cache.get(key) if sr.sound and (hr is None or hr.sound) else None
     if known is not None:
-        return Outcome(known)
+        return Outcome(known[metric.name])
     for file in (sr, hr):
         if file is not None and file.image is None:
             return Outcome(reason=f"{file.path.name} cannot be read")
@@ -124,5 +124,5 @@ def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: ScoreCache) -> 
         value = metric(sr.image, hr.image if hr else None)
     except UnscorableImage as error:
         return Outcome(reason=str(error))
-    cache.put(key, value, metric=metric.name, file=sr.path.name)
+    cache.put(key, {metric.name: value}, {"file": sr.path.name})
     return Outcome(value)

@@ -1,6 +1,6 @@
 """LR images -> SR images in a folder, timed: what ``lpnsr evaluate --model`` scores.
 
-A result is used again if the model, the LR file and the result are those that its record names.
+A result is used again if the version of lpnsr, the model, the LR file and the result are those that its record names.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from lpnsr import checkpoints
-from lpnsr.errors import ConfigError, InputError, LpnsrError
+from lpnsr import __version__, checkpoints
+from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.files import content_hash
 from lpnsr.evaluation.pairing import Problem
-from lpnsr.imaging import Photo, read, resize, write, write_bytes
+from lpnsr.imaging import Photo, read, remove_leftovers, resize, write, write_bytes
 from lpnsr.pipeline import FACTOR, Upscaler
 
 BICUBIC = "bicubic"
@@ -54,14 +54,18 @@ def upscale_folder(
     Raises CheckpointError, ConfigError for the model, OutputError.
     """
     _check_names(images)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made: {error.strerror or error}") from None
+    remove_leftovers(out)
     maker = _Maker(model, device)
     records = _read_records(out / _RECORDS)
     made, times, problems = [], [], []
     for path in images:
         target = out / f"{path.stem}.png"
         try:
-            made_from = f"{maker.identity}, {content_hash(path)}"
+            made_from = f"lpnsr {__version__}, {maker.identity}, {content_hash(path)}"
             record = records.get(target.name)
             if not (record and record["from"] == made_from and _has_hash(target, record["sha256"])):
                 photo = read(path)
@@ -135,7 +139,7 @@ def _has_hash(path: Path, expected: str) -> bool:
 
 
 def _read_records(path: Path) -> dict[str, dict[str, Any]]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError, TypeError):  # whatever is wrong with it, it is made anew
         records = json.loads(path.read_text(encoding="utf-8"))
         return {name: record for name, record in records.items() if {"from", "sha256", "seconds"} <= set(record)}
     return {}

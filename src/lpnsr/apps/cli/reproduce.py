@@ -112,8 +112,10 @@ def _sets(texts: list[str]) -> dict[str, Path]:
         name, separator, place = text.partition("=")
         path = Path(place if separator else text)
         name = name if separator else path.resolve().name
-        if not name or name in found:
-            raise ConfigError(f"--lr {text}: every set needs a name of its own, as in --lr NAME={path}")
+        if not name or name in found or "/" in name or (separator and not place):
+            raise ConfigError(
+                f"--lr {text}: every set needs a name of its own, without a slash, as in --lr NAME={path.name or 'DIR'}"
+            )
         found[name] = path
     return found
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr.diffusion import StepState, optimal_noise
+from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.errors import UnscorableImage
-from lpnsr.evaluation.experiments.cache import Values
 from lpnsr.evaluation.experiments.model import Run
 from lpnsr.evaluation.metrics import Metric
 
@@ -34,7 +34,7 @@ class Scored:
 
     @property
     def key(self) -> dict[str, Any]:
-        return {"metric": self.metric.name, "protocol": self.metric.protocol, "version": self.metric.version}
+        return dict(self.metric.identity)
 
     def measure(self, run: Run) -> Values:
         try:

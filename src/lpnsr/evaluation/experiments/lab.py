@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lpnsr import __version__
-from lpnsr.evaluation.experiments.cache import Cache, Values
+from lpnsr.errors import ConfigError
+from lpnsr.evaluation.cache import Cache, Values
 from lpnsr.evaluation.experiments.cases import Case, Chain
 from lpnsr.evaluation.experiments.images import ImageSet, Pair
 from lpnsr.evaluation.experiments.instruments import Instrument, Scored
@@ -60,9 +61,16 @@ class Lab:
         return Chain(label, self.model, Setting(**{"steps": self.model.steps} | setting))
 
     def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
-        """Every metric, and what ``extra`` measures, of every case on every image."""
+        """Every metric, and what ``extra`` measures, of every case on every image.
+
+        Raises ConfigError if two cases have one label: users name some of them.
+        """
         instruments = [*(Scored(metric) for metric in self.metrics), *extra]
         rows: dict[str, list[Values]] = {case.label: [] for case in cases}
+        if len(rows) < len(cases):
+            labels = [case.label for case in cases]
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ConfigError(f"two rows are called {twice!r}: name the method or start that was given otherwise")
         done, total = 0, len(images.pairs) * len(cases)
         for pair in images.pairs:
             for case in cases:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from lpnsr.errors import ConfigError
-from lpnsr.evaluation.experiments.cache import Values
+from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.experiments.cases import Case, Ceiling
 from lpnsr.evaluation.experiments.instruments import LATENT_ERROR, NOISE_MATCH
 from lpnsr.evaluation.experiments.lab import Lab, Scores

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from lpnsr.evaluation.experiments.cache import Values
+from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.experiments.cases import Chain
 from lpnsr.evaluation.experiments.images import ImageSet, Pair
 from lpnsr.evaluation.experiments.instruments import Scored

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lpnsr import __version__
 from lpnsr.errors import ConfigError, LpnsrError, MissingExtraError
+from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.experiments import experiment
-from lpnsr.evaluation.experiments.cache import Cache
 from lpnsr.evaluation.experiments.images import find_pairs
 from lpnsr.evaluation.experiments.lab import Lab, Progress
 from lpnsr.evaluation.experiments.markdown import Header, csv_text, render, summary

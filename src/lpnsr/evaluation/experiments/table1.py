@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.experiments import paper
-from lpnsr.evaluation.experiments.cache import Values
 from lpnsr.evaluation.experiments.cases import Chain
 from lpnsr.evaluation.experiments.images import ImageSet, Pair
 from lpnsr.evaluation.experiments.lab import Lab, Scores
