@@ -60,6 +60,13 @@ def test_results_beside_their_inputs_are_no_inputs(folder, inputs):
     assert sorted(found) == ["b10.jpg", "b10_x2.jpg", "b2.png", "lone_x4.png", "odd.compare.png"]
 
 
+def test_a_suffix_without_a_mark_takes_no_input_away(folder):
+    make("photos/b22.png")
+    with pytest.raises(ConfigError, match=r"would overwrite|both be written"):
+        sources(["photos"], "photos", "2")
+    assert sources(["photos"], "out", "2") == ["b2.png", "b10.jpg", "b22.png"]
+
+
 def test_results_of_other_places_are_inputs_but_before_after_pictures_are_not(folder):
     make("photos/b2_x4.png", "photos/b2_x4.compare.png", "photos/b10.jpg.compare.png")
     assert sources(["photos"], "out") == ["b2.png", "b2_x4.png", "b10.jpg"]

@@ -127,7 +127,8 @@ def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool
     if Path(stem).suffix.lower() in EXTENSIONS and compared != item.source.name:
         stem = Path(stem).stem  # of NAME.jpg.compare.png, written before NAME.jpg when the batch was killed
     here = _same(item.source.parent, Path(naming.output) / item.relative.parent)
-    return here and bool(naming.suffix) and stem.endswith(naming.suffix) and stem.removesuffix(naming.suffix) in beside
+    marked = bool(naming.suffix) and not naming.suffix[0].isalnum()  # photo12 is no result of photo1 and a suffix 2
+    return here and marked and stem.endswith(naming.suffix) and stem.removesuffix(naming.suffix) in beside
 
 
 def _same(a: Path, b: Path) -> bool:
