@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from lpnsr.apps.cli import app
 from lpnsr.apps.cli.reproduce import What, command_line
-from lpnsr.evaluation.experiments import EXPERIMENTS, session
+from lpnsr.errors import MissingExtraError
+from lpnsr.evaluation.experiments import EXPERIMENTS, plots, session
+from lpnsr.evaluation.experiments import experiment as run_experiment
 from lpnsr.evaluation.experiments.model import Model
 from lpnsr.evaluation.metrics import Metric, metrics_for
 from test_experiments import make_images
@@ -174,3 +176,10 @@ def test_the_command_is_written_as_it_can_be_typed() -> None:
     options = {"lr": ["a b", "c={d}"], "model": "lite", "quick": True, "method": None}
     command = command_line(options, {"model": "lite", "quick": False})
     assert command.format("grid") == "lpnsr reproduce grid --lr 'a b' --lr 'c={d}' --quick"
+
+
+@pytest.mark.parametrize("experiment", ["figure2", "tradeoff"])
+def test_without_matplotlib_nothing_is_begun(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"lpnsr\[evaluate\]"):
+        run_experiment(experiment)(None)  # type: ignore[arg-type]

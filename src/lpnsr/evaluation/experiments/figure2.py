@@ -8,7 +8,7 @@ from lpnsr.errors import ConfigError
 from lpnsr.evaluation.experiments.images import Pair
 from lpnsr.evaluation.experiments.instruments import NOISE_EDGES, edge_map, noise_map, optimal_noises
 from lpnsr.evaluation.experiments.lab import Lab
-from lpnsr.evaluation.experiments.plots import maps
+from lpnsr.evaluation.experiments.plots import maps, require
 from lpnsr.evaluation.experiments.report import Column, Hypothesis, Plot, Report, compare
 
 _ROWS = 3
@@ -16,6 +16,7 @@ _ROWS = 3
 
 def run(lab: Lab) -> Report:
     """Correlations on all images, maps of the first few of every set."""
+    require()
     steps = lab.model.steps
     if steps < 2:
         raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to show")

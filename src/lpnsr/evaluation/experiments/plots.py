@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,13 +39,17 @@ class Panel:
     points: Mapping[str, tuple[float, float]]
 
 
+def require() -> None:
+    """Raise MissingExtraError where nothing can be plotted: before the work, not after it."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("evaluate", "matplotlib")
+
+
 def figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, which needs no display. Raises MissingExtraError."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise MissingExtraError("evaluate", "matplotlib") from None
+    """An empty figure in inches, which needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
     return made

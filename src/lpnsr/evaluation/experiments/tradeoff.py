@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lpnsr.errors import ConfigError
 from lpnsr.evaluation.experiments.cases import Chain
 from lpnsr.evaluation.experiments.lab import Lab
-from lpnsr.evaluation.experiments.plots import Curve, Panel, curves
+from lpnsr.evaluation.experiments.plots import Curve, Panel, curves, require
 from lpnsr.evaluation.experiments.report import (
     Column,
     Hypothesis,
@@ -28,6 +28,7 @@ _PSNR = Column("psnr", "PSNR", True)
 
 def run(lab: Lab) -> Report:
     """One curve over fidelity for every number of steps and kind of noise; two starts as points."""
+    require()
     judges = perceptual(lab)
     if not judges or "psnr" not in [column.name for column in metric_columns(lab)]:
         raise ConfigError("a trade-off needs psnr and a metric of perception, such as lpips: give both with --metrics")
