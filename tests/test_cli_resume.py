@@ -124,7 +124,7 @@ def start_child(*arguments: str) -> subprocess.Popen:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_run_again(folder, how):
-    names = [f"many/{number}.png" for number in range(20)]
+    names = [f"many/{number}.png" for number in range(60)]
     make(*names, size=(40, 40))
     command = ["upscale", "many", "-o", "out", "--skip-existing", "--jobs", "3"]
     stopped = 0
@@ -132,7 +132,7 @@ def test_killed_and_run_again(folder, how):
         child = start_child(*command)
         seen = len(list(Path("out").glob("*.png")))
         deadline = time.monotonic() + 60
-        while child.poll() is None and len(list(Path("out").glob("*.png"))) < min(20, seen + 5):
+        while child.poll() is None and len(list(Path("out").glob("*.png"))) < min(60, seen + 5):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         child.send_signal(how)
