@@ -23,7 +23,7 @@ def test_folder_keeps_structure_and_natural_order(fake, folder):
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["input"]).name for line in lines[:-1]] == ["b2.png", "b10.jpg", "c.png"]
     assert lines[-1].pop("seconds") >= 0
-    assert lines[-1] == {"status": "summary", "done": 3, "skipped": 0, "failed": 0}
+    assert lines[-1] == {"status": "summary", "done": 3, "skipped": 0, "failed": 0, "passed_over": 0}
     assert (lines[0]["status"], lines[0]["width"], lines[0]["height"]) == ("done", 48, 40)
 
 
@@ -48,7 +48,7 @@ def test_output_folder_inside_the_input_is_not_read_again(fake, folder):
 
 
 def sources(inputs: list[str], output: str, suffix: str = "_x4", **naming) -> list[str]:
-    return [task.source.name for task in plan.plan(inputs, Naming(output, suffix, **naming))]
+    return [task.source.name for task in plan.plan(inputs, Naming(output, suffix, **naming)).tasks]
 
 
 @pytest.mark.parametrize("inputs", [["photos"], ["photos/*.*"], ["photos/b*.png", "photos/*"]])
@@ -58,6 +58,46 @@ def test_results_beside_their_inputs_are_no_inputs(folder, inputs):
     make("photos/b2_x4.compare.png", "photos/b2.compare.png", "photos/odd.compare.png", "photos/b10_x2.jpg")
     found = sources(inputs, "photos")
     assert sorted(found) == ["b10.jpg", "b10_x2.jpg", "b2.png", "lone_x4.png", "odd.compare.png"]
+
+
+def test_what_is_passed_over_is_told(fake, folder):
+    make("photos/b2_x4.png", "photos/b10.compare.png")
+    lines = run("photos", "-o", "photos", "--suffix", "_x4", "--skip-existing").stderr.splitlines()
+    assert lines[0] == "passed over as earlier results: photos/b2_x4.png, photos/b10.compare.png"
+    records = [json.loads(line) for line in run("photos", "-o", "out", "--json").stdout.splitlines()]
+    assert records[0] == {"input": "photos/b10.compare.png", "status": "passed_over", "reason": "an earlier result"}
+    assert [record["status"] for record in records[1:]] == ["done"] * 4 + ["summary"]
+    assert (records[-1]["done"], records[-1]["passed_over"]) == (4, 1)
+    assert run("photos", "-o", "out", "--overwrite", "-q").output == ""
+    make(*(f"many/{n}{end}" for n in range(5) for end in (".png", ".compare.png")))
+    told = run("many", "-o", "out").stderr.splitlines()[0]
+    assert told.endswith(": many/0.compare.png, many/1.compare.png, many/2.compare.png and 2 more")
+
+
+def test_what_is_given_by_name_is_an_input_even_if_it_looks_like_a_result(fake, folder):
+    make("photos/b10_x4.png", "photos/b10.compare.png")
+    named = ["photos/b10.jpg", "photos/b10_x4.png", "photos/b10.compare.png"]
+    for before, after in [([], []), (["photos"], []), ([], ["photos"]), (["photos/*"], ["photos/*"])]:
+        found = sources([*before, *named, *after], "photos")
+        assert sorted(set(found) - {"b2.png", "c.png"}) == ["b10.compare.png", "b10.jpg", "b10_x4.png"]
+    result = run(*named, "-o", "photos", "--suffix", "_x4")
+    assert "passed over" not in result.stderr
+    assert {"b10_x4.jpg", "b10_x4_x4.png", "b10.compare_x4.png"} <= set(files("photos"))
+
+
+def test_a_named_file_where_a_result_would_go(fake, folder):
+    make("photos/b2_x4.png")
+    command = ["photos/b2.png", "photos/b2_x4.png", "-o", "photos", "--suffix", "_x4"]
+    for options in ([], ["--overwrite"]):
+        refused = " ".join(run(*command, *options, code=2).stderr.split())
+        assert "photos/b2_x4.png would overwrite the input photos/b2_x4.png" in refused
+        assert "if it is an earlier result, give the folder or a quoted pattern, or --skip-existing" in refused
+    told = run(*command, "--skip-existing").stderr
+    assert told.splitlines()[:2] == [
+        "passed over as earlier results: photos/b2_x4.png",
+        "photos/b2_x4.png is there already",
+    ]
+    assert "no such file" in run("photos/b10.jpg", "photos/b10_x4.jpg", *command[2:], "--skip-existing", code=1).stderr
 
 
 def test_a_suffix_without_a_mark_takes_no_input_away(folder):
@@ -128,7 +168,7 @@ def test_both_inputs_of_a_collision_are_named(folder):
     make("same/b2.jpg")
     with pytest.raises(ConfigError, match=r"photos/b2\.png and same/b2\.jpg would both be written to out/b2\.png"):
         plan.plan(["photos", "same"], Naming("out", ext="png"))
-    once = plan.plan(["photos/b2.png", "photos/b2.png", "photos"], Naming("out"))
+    once = plan.plan(["photos/b2.png", "photos/b2.png", "photos"], Naming("out")).tasks
     assert [task.source.name for task in once] == ["b2.png", "b10.jpg"]
 
 
@@ -144,7 +184,7 @@ def test_an_input_under_another_name_is_still_not_overwritten(folder):
 
 def test_compare_pictures_of_one_stem(folder):
     make("photos/b2.jpg")
-    tasks = plan.plan(["photos"], Naming("out", compare=True))
+    tasks = plan.plan(["photos"], Naming("out", compare=True)).tasks
     assert [task.compare.name for task in tasks] == ["b2.jpg.compare.png", "b2.png.compare.png", "b10.compare.png"]
 
 

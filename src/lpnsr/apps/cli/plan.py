@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import EXTENSIONS
@@ -34,19 +35,33 @@ class Task:
     target: Path
     compare: Path | None = None
 
+    @property
+    def written(self) -> list[Path]:
+        """The files that are written."""
+        return [self.target] if self.compare is None else [self.target, self.compare]
+
+
+class Plan(NamedTuple):
+    """What to do. passed_over: files that were found, and are earlier results of other inputs."""
+
+    tasks: list[Task]
+    passed_over: list[Path]
+
 
 @dataclass(frozen=True)
 class _Found:
     source: Path
     relative: Path  # its place below the output folder
+    named: bool = False  # given by its own name, not found in a folder or by a pattern
 
 
-def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[Task]:
+def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_existing: bool = False) -> Plan:
     """The tasks for files, folders and patterns, in the order given and natural order within.
 
-    A path that does not exist becomes a task too, so that it is reported without stopping the others. What is a
-    result of another input is no input: NAME_x4 beside NAME where results named so go, and a before/after picture
-    beside its image.
+    A path that does not exist becomes a task too, so that it is reported without stopping the others. What is found
+    and is a result of another input is passed over: NAME_x4 beside NAME where results named so go, and a before/after
+    picture beside its image. What is given by name is an input, whatever it is called; with ``skip_existing`` only if
+    it is not the very file that another input would be written to, for then a shell's pattern can be given again.
     Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
     replace an input.
     """
@@ -56,22 +71,23 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False) -> list[
     found = [item for items in expanded.values() for item in items]
     if found:  # what matches nothing is reported as a missing file, and the others go on
         found = [
-            item for text, items in expanded.items() for item in items or [_Found(Path(text), Path(Path(text).name))]
+            item
+            for text, items in expanded.items()
+            for item in items or [_Found(Path(text), Path(Path(text).name), True)]
         ]
     if not found:
         hint = "" if recursive else " (--recursive enters the folders in folders)"
         raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
-    found = list({(os.path.realpath(item.source), item.relative): item for item in found}.values())
-    found = _without_results(found, naming)
-    if len(found) == 1 and not _is_dir(inputs[0]) and _names_a_file(naming.output):
-        tasks = [_as_file(found[0], naming)]
-    else:
-        tasks = [_in_folder(item, naming) for item in found]
-    if naming.compare:
-        tasks = _with_compare(tasks)
+    found = _once(found)
+    results = _results(found, naming)
+    found = [item for item in found if item.named or item not in results]
+    if skip_existing:
+        there = {_identity(path) for task in _tasks(found, inputs, naming) for path in task.written} - {None}
+        found = [item for item in found if item not in results or _identity(item.source) not in there]
+    tasks = _tasks(found, inputs, naming)
     _check_collisions(tasks)
-    _check_inputs_are_safe(tasks)
-    return tasks
+    _check_inputs_are_safe(tasks, {item.source for item in results})
+    return Plan(tasks, [item.source for item in results if item not in found])
 
 
 def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
@@ -93,8 +109,8 @@ def _expand(text: str, output: Path, recursive: bool) -> list[_Found]:
     if not os.path.lexists(path) and glob.has_magic(text):
         matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_key)  # noqa: PTH207 (text may be absolute)
         inside = [match for match in matches if not _same(match, output)]
-        return [item for match in inside for item in _expand(str(match), output, recursive)]
-    return [_Found(path, Path(path.name))]
+        return [replace(item, named=False) for match in inside for item in _expand(str(match), output, recursive)]
+    return [_Found(path, Path(path.name), named=True)]
 
 
 def _images_below(folder: Path, output: Path, recursive: bool) -> list[_Found]:
@@ -109,13 +125,22 @@ def _images_below(folder: Path, output: Path, recursive: bool) -> list[_Found]:
     return sorted(found, key=lambda item: natural_key(item.relative))
 
 
-def _without_results(found: list[_Found], naming: Naming) -> list[_Found]:
-    """A batch whose results lie among its inputs can be called again: they are left out."""
+def _once(found: list[_Found]) -> list[_Found]:
+    """Each file once a place below the output folder; named if it was ever named."""
+    unique: dict[tuple[str, Path], _Found] = {}
+    for item in found:
+        known = unique.setdefault((os.path.realpath(item.source), item.relative), item)
+        unique[os.path.realpath(item.source), item.relative] = replace(item, named=item.named or known.named)
+    return list(unique.values())
+
+
+def _results(found: list[_Found], naming: Naming) -> list[_Found]:
+    """Those that a batch whose results lie among its inputs wrote when it was called before."""
     names: dict[str, set[str]] = {}
     for item in found:
         beside = names.setdefault(os.path.realpath(item.source.parent), set())
         beside |= {item.source.name, item.source.stem}
-    return [item for item in found if not _is_result(item, names, naming)]
+    return [item for item in found if _is_result(item, names, naming)]
 
 
 def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool:
@@ -142,6 +167,14 @@ def _is_dir(path: Path | str) -> bool:
 
 def _names_a_file(output: str) -> bool:
     return not output.endswith(("/", os.sep)) and not _is_dir(output) and Path(output).suffix != ""
+
+
+def _tasks(found: list[_Found], inputs: list[str], naming: Naming) -> list[Task]:
+    if len(found) == 1 and not _is_dir(inputs[0]) and _names_a_file(naming.output):
+        tasks = [_as_file(found[0], naming)]
+    else:
+        tasks = [_in_folder(item, naming) for item in found]
+    return _with_compare(tasks) if naming.compare else tasks
 
 
 def _as_file(item: _Found, naming: Naming) -> Task:
@@ -184,9 +217,7 @@ def _with_compare(tasks: list[Task]) -> list[Task]:
 def _check_collisions(tasks: list[Task]) -> None:
     writers: dict[str, Path] = {}
     for task in tasks:
-        for path in (task.target, task.compare):
-            if path is None:
-                continue
+        for path in task.written:
             key = os.path.normcase(os.path.realpath(path))
             if key in writers:
                 raise ConfigError(
@@ -196,14 +227,17 @@ def _check_collisions(tasks: list[Task]) -> None:
             writers[key] = task.source
 
 
-def _check_inputs_are_safe(tasks: list[Task]) -> None:
+def _check_inputs_are_safe(tasks: list[Task], results: set[Path]) -> None:
     inputs = {found: task.source for task in tasks if (found := _identity(task.source))}
     for task in tasks:
-        for path in (task.target, task.compare):
-            identity = _identity(path) if path is not None else None
+        for path in task.written:
+            identity = _identity(path)
             replaced = inputs.get(identity) if identity else None
             if replaced is not None:
-                raise ConfigError(f"{path} would overwrite the input {replaced}; choose another folder or a --suffix")
+                hint = "choose another folder or a --suffix"
+                if replaced in results:
+                    hint += "; if it is an earlier result, give the folder or a quoted pattern, or --skip-existing"
+                raise ConfigError(f"{path} would overwrite the input {replaced}; {hint}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

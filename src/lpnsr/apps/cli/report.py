@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from rich.console import Console
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from lpnsr.apps.cli.plan import Task
 from lpnsr.errors import LpnsrWarning
+
+_SHOWN = 3
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Report:
         self.as_json = as_json
         self.quiet = quiet
         self.outcomes: list[Outcome] = []
+        self._results = 0
         self._started = time.monotonic()
         console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
         columns = (
@@ -80,6 +84,16 @@ class Report:
         if kind is None:
             self._summary()
 
+    def passed_over(self, results: list[Path]) -> None:
+        """Tell of files that were found and not taken for inputs."""
+        self._results = len(results)
+        if self.as_json:
+            for path in results:
+                print(json.dumps({"input": str(path), "status": "passed_over", "reason": "an earlier result"}))
+        if results and not self.quiet:
+            more = f" and {len(results) - _SHOWN} more" if len(results) > _SHOWN else ""
+            self._say(f"passed over as earlier results: {', '.join(map(str, results[:_SHOWN]))}{more}")
+
     def loading(self, model: str) -> None:
         self._bars.update(self._tiles, description=f"loading {model}", visible=True)
 
@@ -105,7 +119,8 @@ class Report:
         counts = {name: sum(o.status == name for o in self.outcomes) for name in ("done", "skipped", "failed")}
         seconds = time.monotonic() - self._started
         if self.as_json:
-            print(json.dumps({"status": "summary", **counts, "seconds": round(seconds, 3)}), flush=True)
+            passed = {"passed_over": self._results}
+            print(json.dumps({"status": "summary", **counts, **passed, "seconds": round(seconds, 3)}), flush=True)
         if self.total > 1 and (counts["failed"] or not (self.quiet or self.as_json)):
             self._say(
                 ", ".join(f"{number} {name}" for name, number in counts.items() if number) + f" in {seconds:.1f} s"

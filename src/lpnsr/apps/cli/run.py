@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lpnsr.apps.cli.plan import Task
+from lpnsr.apps.cli.plan import Plan, Task
 from lpnsr.apps.cli.report import Outcome, Report
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.imaging import Photo, check_size, check_writable, max_pixels_allowed, read, remove_leftovers, write
@@ -38,13 +38,14 @@ class Request:
     debug: bool = False
 
 
-def run(tasks: list[Task], request: Request, *, as_json: bool = False, quiet: bool = False) -> int:
+def run(plan: Plan, request: Request, *, as_json: bool = False, quiet: bool = False) -> int:
     """Do all tasks; return how many failed. Raises what concerns them all: a model that cannot be loaded, options."""
     max_pixels_allowed(request.max_pixels)
-    for folder in {task.target.parent for task in tasks}:
+    for folder in {task.target.parent for task in plan.tasks}:
         remove_leftovers(folder)
-    with Report(len(tasks), as_json=as_json, quiet=quiet) as report:
-        for outcome in _Worker(request, report).outcomes(tasks):
+    with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
+        report.passed_over(plan.passed_over)
+        for outcome in _Worker(request, report).outcomes(plan.tasks):
             report.finished(outcome)
         return report.failed
 

@@ -166,7 +166,7 @@ def upscale(
     if output is None:
         raise ConfigError("where to? Give a folder (or, for one image, a file) with -o")
     naming = Naming(output, suffix, ext, compare)
-    tasks = plan(names, naming, recursive=recursive)
+    planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
     request = Request(
         model={
             "model": model,
@@ -192,7 +192,7 @@ def upscale(
         jobs=jobs,
         debug=bool(ctx.find_root().params.get("debug")),
     )
-    failures = run(tasks, request, as_json=json, quiet=quiet)
+    failures = run(planned, request, as_json=json, quiet=quiet)
     if failures:
         raise typer.Exit(1)
 
