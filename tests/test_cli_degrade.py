@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -14,6 +18,7 @@ from typer.testing import CliRunner
 
 from lpnsr import imaging
 from lpnsr.apps.cli import app
+from lpnsr.apps.cli.degrade_record import NAME as RECORD
 from lpnsr.imaging import read
 
 
@@ -167,14 +172,112 @@ def test_empty_and_missing_folders(tmp_path: Path) -> None:
     assert not (tmp_path / "LR").exists()
 
 
-def test_what_exists_is_kept_unless_overwritten(photos: Path, lr: Path) -> None:
+def test_what_this_command_did_not_make_is_kept_unless_overwritten(photos: Path, lr: Path) -> None:
+    whole = images(lr)
     (lr / "a.png").write_bytes(b"mine")
     code, said = run(photos, "-o", lr)
     assert code == 2
-    assert "3 in all: give --overwrite" in said
+    assert "a.png exists and is not what this call would make, 1 in all: give --overwrite" in said
     assert (lr / "a.png").read_bytes() == b"mine"
     assert run(photos, "-o", lr, "--overwrite")[0] == 0
-    assert read(lr / "a.png").pixels.shape == (16, 12, 3)
+    assert images(lr) == whole
+
+
+def test_results_without_a_record_are_refused(photos: Path, lr: Path) -> None:
+    (lr / RECORD).unlink()
+    code, said = run(photos, "-o", lr)
+    assert (code, "3 in all: give --overwrite" in said) == (2, True)
+
+
+CHILD = """
+    import os, signal, sys
+    from lpnsr.apps.cli import main
+    from lpnsr.imaging import writing
+
+    left, moment = int(sys.argv.pop(1)), sys.argv.pop(1)
+    replace = os.replace
+
+    def killed(source, target):
+        global left
+        left -= str(target).endswith(".png")
+        if left < 0 and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    writing.os.replace = killed
+    main()
+"""
+
+
+def killed(left: int, moment: str, *words: str | Path) -> None:
+    """Run the command and kill it when it has written ``left`` results, before or after the next one appears."""
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(left), moment, "degrade", *map(str, words)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_killed_and_run_again(photos: Path, lr: Path, tmp_path: Path, moment: str, options: list[str]) -> None:
+    out = tmp_path / "killed"
+    if options:  # what is there is of another seed
+        assert run(photos, "-o", out, "--seed", 1)[0] == 0
+        assert not set(images(out).values()) & set(images(lr).values())
+    killed(1, moment, photos, "-o", out, *options)
+    with (out / RECORD).open("a") as file:
+        file.write('{"key": "a line that the kill cut sh')
+    finished = {p: p.stat().st_ino for p in out.rglob("*.png") if p.read_bytes() in images(lr).values()}
+    assert 0 < len(finished) < 3
+    code, said = run(photos, "-o", out, *options)
+    assert code == 0
+    assert f"3 of 3 images degraded into {out}, {len(finished)} of them before" in said
+    assert {p: p.stat().st_ino for p in finished} == finished
+    assert images(out) == images(lr)
+    assert (out / RECORD).read_text() == (lr / RECORD).read_text()
+    assert {p.name for p in out.rglob("*") if p.is_file() and p.suffix != ".png"} == {RECORD}
+    assert f"{out}, 3 of them before" in run(photos, "-o", out)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", "1"], "seed was 0 and is 1"),
+        (["--preset", "light"], "antialias was false and is true, blur.probability was 1.0 and is 0.7,"),
+    ],
+)
+def test_results_of_another_recipe_or_seed_are_not_mixed(
+    photos: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    out = tmp_path / "LR"
+    killed(1, "after", photos, "-o", out)
+    before = images(out)
+    code, said = run(photos, "-o", out, *options)
+    assert (code, words in said, "give --overwrite to make them anew, or another --out" in said) == (2, True, True)
+    for path in out.glob("[ab].png"):  # none of what is left would be in the way
+        path.rename(path.with_name(f"else {path.name}"))
+    assert run(photos, "-o", out, *options)[0] == 2
+    assert set(images(out).values()) == set(before.values())
+    assert run(photos, "-o", out, *options, "--overwrite")[0] == 0
+    assert run(photos, "-o", tmp_path / "other", *options)[0] == 0
+    assert images(tmp_path / "other").items() <= images(out).items()
+
+
+def test_the_record_of_an_empty_folder_is_in_nobodys_way(photos: Path, lr: Path) -> None:
+    before = images(lr)
+    for path in lr.rglob("*.png"):
+        path.unlink()
+    assert run(photos, "-o", lr, "--seed", "1")[0] == 0
+    assert not set(images(lr).values()) & set(before.values())
+
+
+def test_a_photograph_that_changed_is_noticed(photos: Path, lr: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise(64, 48, seed=9)).save(photos / "b.png")
+    code, said = run(photos, "-o", lr)
+    assert (code, "b.png exists and is not what this call would make, 1 in all" in said) == (2, True)
+    assert "2 of them before" in run(photos, "-o", lr, "--overwrite")[1]
+    assert run(photos, "-o", tmp_path / "fresh")[0] == 0
+    assert images(lr) == images(tmp_path / "fresh")
 
 
 def test_sides_that_are_no_multiples_are_cropped_at_the_right_and_bottom(tmp_path: Path) -> None:
@@ -197,7 +300,7 @@ def test_gray_alpha_and_16_bit_become_8_bit_colour(tmp_path: Path) -> None:
     cv2.imwrite(str(source / "deep.png"), noise(32, 32).astype(np.uint16)[..., ::-1] * 257)
     Image.fromarray(noise(32, 32)).save(source / "eight.png")
     assert run(source, "-o", tmp_path / "LR", "--preset", "classic")[0] == 0
-    lr = {p.stem: read(p).pixels for p in (tmp_path / "LR").iterdir()}
+    lr = {p.stem: read(p).pixels for p in (tmp_path / "LR").glob("*.png")}
     assert all(pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8 for pixels in lr.values())
     assert np.ptp(lr["gray"], axis=2).max() == 0
     assert lr["transparent"].min() == 255
@@ -250,14 +353,17 @@ def test_a_disk_that_takes_nothing_ends_the_run_and_leaves_no_part(
     for index in range(60):
         Image.fromarray(noise(32, 32, seed=index)).save(photos / f"more {index}.png")
     written: list[object] = []
+    replace = os.replace
 
-    def refuse(*paths: object) -> None:
-        written.append(paths)
+    def refuse(source: Path, target: Path) -> None:
+        if not str(target).endswith(".png"):
+            return replace(source, target)
+        written.append(target)
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(imaging.writing.os, "replace", refuse)
     code, said = run(photos, "-o", tmp_path / "LR")
     assert code == 1
     assert words in said
-    assert not [p for p in (tmp_path / "LR").rglob("*") if p.is_file()]
-    assert len(written) < 40  # not once for every photograph
+    assert [p.name for p in (tmp_path / "LR").rglob("*") if p.is_file()] == [RECORD]
+    assert 0 < len(written) < 40  # not once for every photograph

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ import typer
 from lpnsr.errors import ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:
+    from lpnsr.apps.cli.degrade_record import Record
     from lpnsr.degradation import DegradationRecipe
 
 
@@ -36,41 +37,77 @@ def degrade(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML file of ranges instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and file name, same result.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there and is not what this call would make.")
+    ] = False,
 ) -> None:
     """Make low-resolution images, a quarter of the size, for training and evaluation: lpnsr degrade HR -o LR
 
     An HR image whose sides are no multiples of 4 is cropped to such at its right and bottom; transparency is laid on
-    white. A file that cannot be read is reported and passed over, and the exit code is then 1.
+    white. A file that cannot be read is reported and passed over, and the exit code is then 1. A call that was
+    interrupted goes on where it was when it is given again; results of another recipe or seed are refused.
     """
+    from lpnsr.apps.cli.degrade_record import Record
     from lpnsr.degradation import PRESETS
 
     if recipe and preset:
         raise ConfigError(f"--recipe {recipe} and --preset {preset.value} exclude each other: give one")
     chosen = _from_file(recipe) if recipe else PRESETS[(preset or Preset.REAL).value]
     tasks = _tasks(source, out)
-    existing = [target for _, target in tasks if target.exists()]
-    if existing and not overwrite:
-        raise ConfigError(f"{existing[0]} exists, {len(existing)} in all: give --overwrite or another --out")
-    _make_folders({target.parent for _, target in tasks})
+    _make_folders({out})
+    record = Record(out, chosen, seed)
+    if not overwrite:
+        record.check()
+    finished, others = _existing(source, tasks, record)
+    if others and not overwrite:
+        raise ConfigError(
+            f"{others[0]} exists and is not what this call would make, {len(others)} in all: give --overwrite or "
+            "another --out"
+        )
+    todo = [task for task in tasks if task[1] not in finished]
+    _make_folders({target.parent for _, target in todo})
+    record.write()
 
     def work(task: tuple[Path, Path]) -> str | None:
         photo, target = task
         try:
-            _degrade_file(photo, target, chosen, seed, photo.relative_to(source).as_posix())
+            _degrade_file(photo, target, chosen, seed, _name(photo, source), record)
         except InputError as error:
             return str(error)
         return None
 
     failed = 0
     with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for problem in pool.map(work, tasks):  # a full disk or Ctrl-C ends it, and what waits is not begun
+        for problem in pool.map(work, todo):  # a full disk or Ctrl-C ends it, and what waits is not begun
             if problem:
                 failed += 1
                 typer.echo(f"error: {problem}", err=True)
-    typer.echo(f"{len(tasks) - failed} of {len(tasks)} images degraded into {out}", err=True)
+    record.write()
+    there = f", {len(finished)} of them before" if finished else ""
+    typer.echo(f"{len(tasks) - failed} of {len(tasks)} images degraded into {out}{there}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _name(photo: Path, source: Path) -> str:
+    """What the draws of a photograph depend on, besides the seed."""
+    return photo.relative_to(source).as_posix()
+
+
+def _existing(source: Path, tasks: list[tuple[Path, Path]], record: Record) -> tuple[set[Path], list[Path]]:
+    """The targets that are there: those that are finished, and others."""
+    there = [(photo, target) for photo, target in tasks if os.path.lexists(target)]
+
+    def is_finished(task: tuple[Path, Path]) -> bool:
+        photo, target = task
+        with suppress(InputError):
+            return record.has(_name(photo, source), photo, target)
+        return False
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        known = list(pool.map(is_finished, there))
+    finished = {target for (_, target), known_one in zip(there, known, strict=True) if known_one}
+    return finished, [target for _, target in there if target not in finished]
 
 
 def _from_file(path: Path) -> DegradationRecipe:
@@ -129,12 +166,15 @@ def _one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: int, name: str) -> None:
+def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: int, name: str, record: Record) -> None:
     import torch
 
     from lpnsr.degradation import degrade
-    from lpnsr.imaging import Photo, read, rgb8, write
+    from lpnsr.evaluation.files import content_hash
+    from lpnsr.imaging import Photo, format_of, read, rgb8, write_bytes
+    from lpnsr.imaging.writing import encode
 
+    photo_hash = content_hash(photo)
     pixels = rgb8(read(photo))
     height, width = (side // recipe.scale * recipe.scale for side in pixels.shape[:2])
     if not height or not width:
@@ -142,4 +182,7 @@ def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: in
     hr = torch.from_numpy(pixels[:height, :width]).permute(2, 0, 1)[None].float() / 255
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     lr = degrade(hr, recipe, [int.from_bytes(digest[:7])])
-    write(Photo((lr[0] * 255).round().byte().permute(1, 2, 0).numpy()), target)
+    small = Photo((lr[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    result = encode(small, format_of(target), str(target))
+    record.put(name, photo_hash, result)
+    write_bytes(target, result)
