@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from lpnsr.errors import CheckpointError, TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.training.draws import Draws, Share
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
+from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
 
 
@@ -92,15 +92,6 @@ def test_lattice_sees_a_grid_and_not_a_detail() -> None:
     assert lattice(hr, hr, 4) == 0
     assert lattice(hr + grid, hr, 4) > 3 * lattice(hr + detail, hr, 4)
     assert lattice(hr + grid, hr, 8) > 3 * lattice(hr + detail, hr, 8)
-
-
-def test_spectrum_sees_missing_detail_and_not_its_place() -> None:
-    torch.manual_seed(0)
-    hr = torch.rand(2, 3, 128, 128)
-    assert spectrum(hr, hr) == 0
-    assert spectrum(torch.rand_like(hr), hr) < 0.3 * spectrum(hr * 0.3, hr)
-    gray = hr.mean(1, keepdim=True).expand_as(hr)  # as bright, without colour
-    assert spectrum(gray, hr) > spectrum(torch.rand_like(hr), hr)
 
 
 def test_draws_are_shared_out() -> None:

@@ -21,7 +21,7 @@ from lpnsr.errors import TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
 from lpnsr.training.data import PairPool
 from lpnsr.training.draws import Draws, Share
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice, spectrum
+from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.records import Records
@@ -163,8 +163,6 @@ class Loop:
         if r.lattice:
             grids = [lattice(outcome.sr, outcome.hr, period) for period in (4, 8)]
             image["lattice"] = r.lattice * torch.stack(grids).mean()
-        if r.spectrum:
-            image["spectrum"] = r.spectrum * spectrum(outcome.sr, outcome.hr)
         if gan:
             self.discriminator.requires_grad_(False).eval()
             contested, _ = self._contested(outcome, judged)

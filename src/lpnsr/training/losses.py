@@ -44,25 +44,6 @@ def lattice(sr: Tensor, hr: Tensor, period: int) -> Tensor:
     return (folded - folded.mean(2, keepdim=True)).abs().mean()
 
 
-def spectrum(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean |log P_sr - log P_hr| of each image's power spectrum, averaged over overlapping windows of 32 px.
-
-    Blind to where a detail lies, it asks for as much energy as nature has at every frequency, in lightness and in two
-    opponent colours, and for no peaks.
-    """
-    window = torch.hann_window(32, device=sr.device)
-    taper = window[:, None] * window
-    opponent = torch.tensor([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], device=sr.device) / 3
-
-    def log_power(image: Tensor) -> Tensor:
-        image = torch.einsum("oc,bchw->bohw", opponent, image.float())
-        patches = image.unfold(2, 32, 16).unfold(3, 32, 16)  # (B, 3, rows, columns, 32, 32)
-        power = torch.fft.rfft2((patches - patches.mean((-2, -1), keepdim=True)) * taper).abs().square()
-        return torch.log(power.mean((2, 3)) + 1e-3)
-
-    return (log_power(sr) - log_power(hr)).abs().mean()
-
-
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Mean over the logit maps of  mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))."""
     each = [F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in zip(real, fake, strict=True)]

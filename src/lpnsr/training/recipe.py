@@ -81,7 +81,7 @@ class GanRecipe(StrictConfig):
 class StageRecipe(StrictConfig):
     """Optimiser, length and loss weights of one stage.
 
-    Losses on the image: pixel (L1), lpips, lattice and spectrum (see losses.py), symmetry (L1 between the result and
+    Losses on the image: pixel (L1), lpips, lattice (see losses.py), symmetry (L1 between the result and
     that of the mirrored input). On the latent: latent (the denoiser's mean squared error), commitment (a codebook's).
 
     The denoiser takes its image losses at the timestep indices below ``image_loss_below`` only: left to the latent
@@ -102,7 +102,6 @@ class StageRecipe(StrictConfig):
     pixel: Weight = 1.0
     lpips: Weight = 1.0
     lattice: Weight = 0.0
-    spectrum: Weight = 0.0
     symmetry: Weight = 0.0
     latent: Weight = 0.0
     commitment: Weight = 0.25
