@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from lpnsr.checkpoints.tensors import stored
+from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError
+from lpnsr.evaluation import machine
 from lpnsr.evaluation.cache import Cache
+from lpnsr.evaluation.experiments import table1
 from lpnsr.evaluation.experiments.cases import Ceiling, Chain, Folder
 from lpnsr.evaluation.experiments.images import ImageSet, find_pairs
 from lpnsr.evaluation.experiments.instruments import (
@@ -25,13 +31,16 @@ from lpnsr.evaluation.experiments.instruments import (
 )
 from lpnsr.evaluation.experiments.lab import Lab, Scores
 from lpnsr.evaluation.experiments.markdown import claim_lines, table_text
-from lpnsr.evaluation.experiments.model import Model
+from lpnsr.evaluation.experiments.model import Model, Run
+from lpnsr.evaluation.experiments.networks import load_network
 from lpnsr.evaluation.experiments.oracle import _share
 from lpnsr.evaluation.experiments.plots import maps
 from lpnsr.evaluation.experiments.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.evaluation.experiments.setting import Setting
 from lpnsr.imaging import Photo, write
-from tiny_model import tiny_upscaler
+from lpnsr.networks import build
+from lpnsr.restoration import Restorer
+from tiny_model import CHAIN, NETWORKS, tiny_upscaler
 
 LOWER, HIGHER = Column("d", "distance", False), Column("d", "quality", True)
 
@@ -148,6 +157,65 @@ def test_a_model_is_told_by_its_weights(model: Model) -> None:
     changed = tiny_upscaler().restorer
     changed.denoiser.out[2].weight.data[0, 0, 0, 0] += 1e-3
     assert Model("tiny", changed, model.device).digest != model.digest
+
+
+def test_models_of_the_same_weights_but_another_configuration_share_no_results(
+    model: Model, images: ImageSet, tmp_path: Path
+) -> None:
+    def variant(chain: dict | None = None, **denoiser: object) -> Model:
+        own = {name: getattr(model.restorer, name) for name in NETWORKS}
+        weights = own["denoiser"].state_dict()
+        own["denoiser"] = build(NETWORKS["denoiser"] | denoiser)
+        own["denoiser"].load_state_dict(weights)
+        restorer = Restorer(Schedule.geometric(**CHAIN | (chain or {})), **own)
+        return Model("tiny", restorer.eval().requires_grad_(False), model.device)
+
+    pair = images.pairs[0]
+    others = [variant(residual=False), variant(chain={"kappa": 0.6})]
+    assert variant().digest == model.digest
+    assert len({one.digest for one in (model, *others)}) == 3
+    ours = model.run(pair.lr, pair.hr, Setting()).sr
+    assert not any(torch.equal(other.run(pair.lr, pair.hr, Setting()).sr, ours) for other in others)
+    for name, residual in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        save_file(stored(model.restorer.denoiser, torch.float32, name), tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(json.dumps(NETWORKS["denoiser"] | {"residual": residual}))
+    assert load_network(tmp_path / "a", model.device)[1] != load_network(tmp_path / "b", model.device)[1]
+
+
+def test_seconds_of_another_machine_are_measured_again(
+    model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Model, "run", lambda self, lr, hr, setting: counted.append(1) or Run(lr, hr, hr, 1.0))
+
+    def runs() -> int:
+        before = len(counted)
+        table1.run(Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None))
+        return len(counted) - before
+
+    timed = (4 * 3 - 1) * 2 * 3  # of steps and ways, two are one; images; times
+    assert runs() == timed
+    assert runs() == 0
+    torch.set_num_threads(2)
+    assert runs() == timed
+    torch.set_num_threads(1)
+    assert runs() == 0
+    monkeypatch.setattr(machine, "_processor", lambda: "Another CPU")
+    assert runs() == timed
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    assert runs() == timed
+    assert machine.machine_of(model.device).endswith("cores, 1 threads, PyTorch 99.0")
+
+
+@pytest.mark.parametrize(
+    ("information", "name"), [("processor: 0\nmodel name\t: Some  CPU @ 2 GHz\n", "Some CPU @ 2 GHz"), ("", "chip")]
+)
+def test_the_name_of_the_processor(information: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: information)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "chip")
+    assert machine._processor.__wrapped__() == name
 
 
 def test_rows_of_one_name_are_refused(model: Model, images: ImageSet, tmp_path: Path) -> None:

@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lpnsr import __version__, checkpoints
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.files import content_hash
+from lpnsr.evaluation.machine import machine_of
 from lpnsr.evaluation.pairing import Problem
 from lpnsr.imaging import Photo, read, remove_leftovers, resize, write, write_bytes
-from lpnsr.pipeline import FACTOR, Upscaler
+from lpnsr.pipeline import FACTOR, Upscaler, pick_device
 
 BICUBIC = "bicubic"
 """The model of this name is bicubic interpolation."""
@@ -95,7 +94,7 @@ class _Maker:
         if model == BICUBIC:
             self.identity = self.described = "bicubic interpolation (PyTorch, a = -0.5, antialiased)"
             return
-        place = _place(device)
+        place = machine_of(pick_device(device))
         self.identity = f"{_folder_hash(checkpoints.resolve(model))}, defaults, {place}"
         self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
 
@@ -113,15 +112,6 @@ class _Maker:
         started = time.perf_counter()
         result = self._upscaler.upscale_photo(photo)  # back on the CPU: a GPU has finished
         return result, time.perf_counter() - started
-
-
-def _place(device: str) -> str:
-    from lpnsr.pipeline import pick_device
-
-    picked = pick_device(device)
-    if picked.type == "cuda":
-        return torch.cuda.get_device_name(picked)
-    return f"{picked.type}, {torch.get_num_threads()} threads" if picked.type == "cpu" else picked.type
 
 
 def _folder_hash(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor, nn
 
+from lpnsr.checkpoints import PARTS
 from lpnsr.diffusion import NoiseField, NoiseSource, StepState
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.experiments.setting import Setting
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler
+from lpnsr.networks import BicubicUpsampler, describe
 from lpnsr.pipeline import Upscaler, fidelity_controls
 from lpnsr.restoration import Restorer
 
@@ -65,8 +67,11 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights and the schedule: the version of the model, whatever its card says."""
-        digest = hashlib.sha256(repr(self.restorer.schedule).encode())
+        """Of the weights, the networks' configuration and the schedule: the version of the model, whatever its card
+        says. What its folder says of tiles and fidelity has no part in it: a run has no tiles and its own fidelity."""
+        parts = {name: getattr(self.restorer, name) for name in PARTS}
+        described = {name: describe(part) for name, part in parts.items() if part is not None}
+        digest = hashlib.sha256(f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)}".encode())
         for name, tensor in sorted(self.restorer.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lpnsr.checkpoints import read_spec
-from lpnsr.checkpoints.folder import SPEC, load_part
+from lpnsr.checkpoints.folder import CONFIG, SPEC, WEIGHTS, load_part
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.unwrap import read_state_dict
 from lpnsr.checkpoints.upsampler import load_upsampler
@@ -16,17 +16,17 @@ from lpnsr.errors import CheckpointError
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """A network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1], and a hash of its weights.
+    """A network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1], and a hash of its file or files.
 
     ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
     taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.
     """
     if path.is_file():
-        net, weights = load_upsampler(read_state_dict(path)), path
+        net, files = load_upsampler(read_state_dict(path)), [path]
     else:
         folder = _upsampler_of(path)
-        net, weights = load_part(folder), folder / "model.safetensors"
-    return net.eval().requires_grad_(False).to(device), file_sha256(weights)
+        net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
+    return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
 
 
 def _upsampler_of(path: Path) -> Path:

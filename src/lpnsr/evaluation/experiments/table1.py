@@ -19,6 +19,7 @@ from lpnsr.evaluation.experiments.report import (
     perceptual,
     table_of,
 )
+from lpnsr.evaluation.machine import machine_of
 
 WAYS: dict[str, dict[str, Any]] = {
     "ResShift": {"start": "bicubic", "noise": "gaussian"},
@@ -68,8 +69,8 @@ def run(lab: Lab) -> Report:
         claims_of(everywhere, tests),
         notes=[
             "At T = 1 no step takes noise, so ResShift and PreSet-A are one and the same.",
-            f"Seconds: an image without the colour fix, on {lab.model.device.type}; the least of {_REPEATS} times, "
-            f"mean over the first {_TIMED_IMAGES} images of a set.",
+            f"Seconds: an image without the colour fix, on {machine_of(lab.model.device)}; the least of {_REPEATS} "
+            f"times, mean over the first {_TIMED_IMAGES} images of a set.",
         ],
     )
 
@@ -87,6 +88,6 @@ def _timed(lab: Lab, images: ImageSet, cases: Sequence[Chain]) -> Scores:
 
 def _seconds(lab: Lab, pair: Pair, case: Chain) -> Values:
     """The least of several times: what else the machine does can only add to it."""
-    key = {"case": case.identity(pair), "seconds": 1, "repeats": _REPEATS}
+    key = {"case": case.identity(pair), "seconds": 1, "repeats": _REPEATS, "machine": machine_of(case.model.device)}
     times = (case.run(pair).seconds or 0.0 for _ in range(_REPEATS))
     return lab.remember(pair, key, lambda: {_TIME.name: min(times)})
