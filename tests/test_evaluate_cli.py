@@ -70,6 +70,8 @@ def test_folders_of_results(data: Path) -> None:
     assert [r["method"] for r in means] == ["sharp", "sharp", "soft", "soft", "sharp - soft", "sharp - soft"]
     text = (out / "report.md").read_text()
     assert "| **" in text
+    assert "| method | images | PSNR ↑ | SSIM ↑ |\n| --- | ---: | ---: | ---: |" in text
+    assert "| methods | metric | mean difference | images |  |\n| --- | --- | ---: | ---: | --- |" in text
     assert "PSNR: Y channel" in text
     page = (out / "report.html").read_text()
     assert page.count("<section>") == 3

@@ -346,6 +346,12 @@ def test_tables_show_the_papers_figures_beside(images: ImageSet) -> None:
     ]
 
 
+def test_a_name_breaks_no_table(images: ImageSet) -> None:
+    rows = Scores(images, {"a | b": [{"niqe": 4.0}] * 3})
+    text = table_text(table_of(rows, [Column("niqe", "NIQE", False)]))
+    assert text.splitlines()[2] == "| a \\| b | 4.000 |"
+
+
 def test_share_of_the_gap(images: ImageSet) -> None:
     known = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[2.0, 2.2, 2.4])
     share = _share(known, "predicted", "d")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from lpnsr.evaluation.grids import csv_table, escaped, markdown_table
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.statistics import Interval
@@ -48,7 +47,7 @@ def scores_csv(evaluation: Evaluation) -> str:
         for m in evaluation.metrics
         for o in [outcomes[m.name]]
     )
-    return _csv(("image", "method", "metric", "value", "reason", "protocol", "version"), rows)
+    return csv_table(("image", "method", "metric", "value", "reason", "protocol", "version"), rows)
 
 
 def means_csv(evaluation: Evaluation) -> str:
@@ -60,7 +59,7 @@ def means_csv(evaluation: Evaluation) -> str:
         for method, m, i in [*means, *differences]
         if i is not None
     )
-    return _csv(("method", "metric", "mean", "low", "high", "count", "protocol", "version"), rows)
+    return csv_table(("method", "metric", "mean", "low", "high", "count", "protocol", "version"), rows)
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -71,13 +70,14 @@ def markdown(evaluation: Evaluation) -> str:
             (f"{d.a} − {d.b}", d.metric.title, as_text(d.interval, digits(d.metric)), str(d.interval.count), d.verdict)
             for d in evaluation.differences()
         ]
-        parts += ["## Paired differences", _table(("methods", "metric", "mean difference", "images", ""), rows)]
+        head = ("methods", "metric", "mean difference", "images", "")
+        parts += ["## Paired differences", markdown_table(head, rows, numbers=(2, 3))]
     lines = [*map(protocol_line, evaluation.metrics), f"In brackets: {INTERVALS}"]
     lines += [f"Seconds of {name}: {timing.protocol}" for name, timing in evaluation.timings.items()]
     lines += [f"{name}: not available. {reason}" for name, reason in evaluation.unavailable.items()]
-    parts += ["## Protocol", "\n".join(f"- {_escaped(line)}" for line in lines)]
+    parts += ["## Protocol", "\n".join(f"- {escaped(line)}" for line in lines)]
     if evaluation.problems:
-        found = [f"- {_escaped(f'{p.where}: {p.file}: {p.reason}')}" for p in evaluation.problems]
+        found = [f"- {escaped(f'{p.where}: {p.file}: {p.reason}')}" for p in evaluation.problems]
         parts += ["## Not scored, not paired", "\n".join(found)]
     return "\n\n".join(parts) + "\n"
 
@@ -98,7 +98,7 @@ def _means(evaluation: Evaluation) -> str:
             timing = evaluation.timings.get(method)
             row.append(f"{timing.seconds:.3g}" if timing else "–")
         rows.append(row)
-    return _table(head, rows)
+    return markdown_table(head, rows, numbers=range(1, len(head)))
 
 
 def count_text(intervals: Sequence[Interval | None]) -> str:
@@ -107,22 +107,5 @@ def count_text(intervals: Sequence[Interval | None]) -> str:
     return f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "0"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
 def _exact(value: float | None) -> str:
     return "" if value is None else repr(value)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return out.getvalue()

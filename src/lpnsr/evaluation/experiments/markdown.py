@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lpnsr.evaluation.experiments import paper
 from lpnsr.evaluation.experiments.report import Claim, Column, Difference, Report, Table
+from lpnsr.evaluation.grids import csv_table, markdown_table
 from lpnsr.evaluation.statistics import Interval
 
 _FEW = 10
@@ -57,18 +56,18 @@ def render(report: Report, header: Header) -> str:
 def summary(reports: Sequence[Report], header: Header) -> str:
     """All claims of all experiments with their verdicts: a row a claim, a column a test set."""
     places = list(dict.fromkeys(place for r in reports for claim in r.claims for place in claim.places))
-    lines = [_line(["experiment", "claim", *places]), _line(["---"] * (2 + len(places)))]
+    rows = []
     for report in reports:
         for claim in report.claims:
             verdicts = [f"**{claim.verdict(place)}**" if place in claim.places else "–" for place in places]
-            lines.append(_line([f"[{report.name}]({report.name}.md)", claim.text, *verdicts]))
+            rows.append([f"[{report.name}]({report.name}.md)", claim.text, *verdicts])
     parts = [
         "# Which claims hold",
         f"    {header.command}",
         "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
         "holds: the 95% interval of the paired difference lies on the claim's side, by every metric that was asked; "
         "holds in part: by some; fails: by none, and by some on the other side; undecided: it includes 0 by all.",
-        "\n".join(lines),
+        markdown_table(["experiment", "claim", *places], rows),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -98,36 +97,25 @@ def table_text(table: Table) -> str:
     """A Markdown table: means, and the paper's figures in columns of their own."""
     known = [name for name in paper.TITLES if any(name in row for row in table.paper.values())]
     heads = ["", *(column.heading for column in table.columns), *(f"paper: {paper.TITLES[name]}" for name in known)]
-    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     digits = {column.name: _column_digits(table, column) for column in table.columns}
-    for label, row in table.rows.items():
-        means = [_cell(row.get(column.name), digits[column.name]) for column in table.columns]
-        theirs = table.paper.get(label, {})
-        lines.append(_line([label, *means, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)]))
-    for label in table.paper:
-        if label not in table.rows:
-            theirs = table.paper[label]
-            blanks = ["" for _ in table.columns]
-            lines.append(_line([label, *blanks, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)]))
-    return "\n".join(lines)
+    rows = []
+    for label in [*table.rows, *(label for label in table.paper if label not in table.rows)]:
+        row, theirs = table.rows.get(label), table.paper.get(label, {})
+        means = ["" if row is None else _cell(row.get(c.name), digits[c.name]) for c in table.columns]
+        rows.append([label, *means, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)])
+    return markdown_table(heads, rows, numbers=range(1, len(heads)))
 
 
 def csv_text(report: Report) -> str:
     """Every mean with its interval: set, row, number, mean, low, high, paper."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "row", "number", "mean", "low", "high", "paper"])
+    rows = []
     for table in report.tables:
         for label, row in table.rows.items():
             theirs: Mapping[str, float] = table.paper.get(label, {})
             for name, i in row.items():
                 numbers = ["", "", ""] if i is None else [f"{value:.6g}" for value in (i.mean, i.low, i.high)]
-                writer.writerow([table.title, label, name, *numbers, theirs.get(name, "")])
-    return out.getvalue()
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+                rows.append([table.title, label, name, *numbers, theirs.get(name, "")])
+    return csv_table(["table", "row", "number", "mean", "low", "high", "paper"], rows)
 
 
 def _cell(interval: Interval | None, digits: int) -> str:
