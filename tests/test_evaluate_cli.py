@@ -101,6 +101,10 @@ def test_missing_odd_and_broken_files_are_told_and_the_rest_scored(data: Path) -
         ("sharp", "DOG_net_x4.PNG", True),
     ]
     assert "126 x 128 px and the reference 128 x 128 px" in result.stderr
+    assert report["missing"]["sharp"] == {
+        "psnr": {"unreadable": 1, "of another size": 1},
+        "niqe": {"unreadable": 1},
+    }
     assert (report["means"]["sharp"]["psnr"]["count"], report["means"]["sharp"]["niqe"]["count"]) == (1, 2)
     assert report["means"]["blurred"]["psnr"]["count"] == 2
     assert (
@@ -109,6 +113,42 @@ def test_missing_odd_and_broken_files_are_told_and_the_rest_scored(data: Path) -
     page = (data / "out" / "report.html").read_text()
     assert "not available" in page
     assert "stranger.png" in page
+
+
+def test_images_without_a_score_are_left_out_of_a_mean_that_says_so(data: Path) -> None:
+    sharp, hr, out = data / "sharp", data / "hr", data / "out"
+    (sharp / "COAST_net_x4.PNG").write_bytes((hr / "coast.png").read_bytes())
+    for path in (sharp / "DOG_net_x4.PNG", hr / "dog.png"):
+        Image.open(path).crop((0, 0, 16, 16)).save(path)
+    result = run("--sr", sharp, "--sr", f"soft={data / 'sharp'}", "--hr", hr, "--metrics", "psnr,ssim", "-o", out)
+    assert result.exit_code == 0
+    assert "note: sharp: COAST_net_x4.PNG: it equals the reference: its PSNR is infinite" in result.stderr
+    assert "note: sharp: DOG_net_x4.PNG: it is 16 x 16 px; SSIM needs sides of 19 px at least" in result.stderr
+    assert "(2 of 3: 1 infinite)" in result.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert report["missing"]["sharp"] == {"psnr": {"infinite": 1}, "ssim": {"too small": 1}}
+    scores = {(r["image"], r["method"], r["metric"]): r for r in rows(out / "scores.csv")}
+    finite = [float(scores[name, "sharp", "psnr"]["value"]) for name in ("dog", "otter")]
+    assert report["means"]["sharp"]["psnr"]["mean"] == pytest.approx(np.mean(finite))
+    assert scores["coast", "sharp", "psnr"]["value"] == ""
+    assert "infinite" in scores["coast", "sharp", "psnr"]["reason"]
+    means = {(r["method"], r["metric"]): (r["count"], r["missing"]) for r in rows(out / "means.csv")}
+    assert means["sharp", "ssim"] == ("2", "1 too small")
+    assert means["sharp - soft", "ssim"] == ("2", "")
+    for text in ((out / "report.md").read_text(), (out / "report.html").read_text()):
+        assert "(2 of 3: 1 infinite)" in text
+        assert "(2 of 3: 1 too small)" in text
+    page = (out / "report.html").read_text()
+    assert ">infinite</td>" in page
+    assert ">too small</td>" in page
+
+
+def test_a_mean_of_nothing_says_why(data: Path) -> None:
+    result = run("--sr", f"same={data / 'hr'}", "--hr", data / "hr", "--metrics", "psnr", "-o", data / "out")
+    assert result.exit_code == 0
+    assert "| same | 0 | – (0 of 3: 3 infinite) |" in (data / "out" / "report.md").read_text()
+    (row,) = rows(data / "out" / "means.csv")
+    assert (row["mean"], row["count"], row["missing"]) == ("", "0", "3 infinite")
 
 
 def test_a_second_run_reads_the_scores_of_the_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def psnr(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     """10 log10(255^2 / MSE) in dB of two (3, H, W) in [0, 1]. Raises UnscorableImage for equal ones."""
     error = (protocol.pixels(sr) - protocol.pixels(hr)).square().mean()
     if error == 0:
-        raise UnscorableImage("it equals the reference: its PSNR is infinite, and no part of a mean")
+        raise UnscorableImage("it equals the reference: its PSNR is infinite, and no part of a mean", "infinite")
     return float(10 * torch.log10(PEAK**2 / error))
 
 

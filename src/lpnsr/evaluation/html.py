@@ -11,7 +11,7 @@ from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.scoring import Outcome
 from lpnsr.evaluation.strips import MOST, evenly, strip_of
-from lpnsr.evaluation.tables import as_text, count_text, digits, heading, protocol_line
+from lpnsr.evaluation.tables import as_text, count_text, digits, heading, mean_text, protocol_line
 
 
 def html(evaluation: Evaluation) -> str:
@@ -29,10 +29,11 @@ def html(evaluation: Evaluation) -> str:
         protocol_line=protocol_line,
         digits=digits,
         as_text=as_text,
+        mean_text=mean_text,
         count_text=count_text,
         score_text=_score_text,
     )
 
 
 def _score_text(outcome: Outcome, metric: Metric) -> str:
-    return "–" if outcome.value is None else f"{outcome.value:.{digits(metric)}f}"
+    return outcome.kind or "–" if outcome.value is None else f"{outcome.value:.{digits(metric)}f}"

@@ -53,15 +53,18 @@ class Metric:
     def __call__(self, sr: Tensor, hr: Tensor | None = None) -> float:
         """The score of sr (3, H, W) in [0, 1] against hr of the same shape. Raises UnscorableImage with the reason."""
         if self.needs_reference and hr is None:
-            raise UnscorableImage(f"{self.title} compares with an HR image, and there is none")
+            raise UnscorableImage(f"{self.title} compares with an HR image, and there is none", "no HR")
         hr = hr if self.needs_reference else None
         if hr is not None and sr.shape != hr.shape:
-            raise UnscorableImage(f"it is {_size(sr)} and the reference {_size(hr)}: crop or make one of them anew")
+            sizes = f"it is {_size(sr)} and the reference {_size(hr)}"
+            raise UnscorableImage(f"{sizes}: crop or make one of them anew", "of another size")
         if min(sr.shape[-2:]) < self.smallest:
-            raise UnscorableImage(f"it is {_size(sr)}; {self.title} needs sides of {self.smallest} px at least")
+            needed = f"{self.title} needs sides of {self.smallest} px at least"
+            raise UnscorableImage(f"it is {_size(sr)}; {needed}", "too small")
         value = self.score(sr, hr)
         if not math.isfinite(value):
-            raise UnscorableImage(f"its {self.title} is not finite: it is flat, or holds values that are not finite")
+            reason = f"its {self.title} is not finite: it is flat, or holds values that are not finite"
+            raise UnscorableImage(reason, "not finite")
         return value
 
 

@@ -34,7 +34,7 @@ def niqe(image: Tensor) -> float:
     # A flat block has no statistics. As published, its defined features still count in the mean.
     valid = features[~features.isnan().any(1)]
     if not len(valid):
-        raise UnscorableImage("it is flat: NIQE needs texture in at least one block of 96 px")
+        raise UnscorableImage("it is flat: NIQE needs texture in at least one block of 96 px", "flat")
     centred = valid - valid.mean(0)
     spread = centred.T @ centred / max(1, len(valid) - 1)
     away = mean - features.nanmean(0)

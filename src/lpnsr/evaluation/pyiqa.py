@@ -51,7 +51,7 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
             with lock:
                 return float(model(*images))
         except (AssertionError, RuntimeError, ValueError) as error:  # its ways to refuse an image
-            raise UnscorableImage(f"pyiqa cannot score it ({_line(error)})") from None
+            raise UnscorableImage(f"pyiqa cannot score it ({_line(error)})", "refused") from None
 
     return score, f"pyiqa {metadata.version('pyiqa')}"
 

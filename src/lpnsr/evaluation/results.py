@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -56,6 +57,11 @@ class Evaluation:
         found = {s.sample.name: s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes}
         return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}
 
+    def missing(self, method: str, metric: Metric) -> dict[str, int]:
+        """How many images of the method have no score, by the kind of reason; they are no part of its mean."""
+        outcomes = (s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes)
+        return dict(Counter(outcome.kind for outcome in outcomes if outcome.kind is not None))
+
     def mean(self, method: str, metric: Metric) -> Interval | None:
         return mean_interval(list(self.values(method, metric).values()))
 
@@ -97,6 +103,10 @@ class Evaluation:
             "unavailable": self.unavailable,
             "means": {
                 method: {m.name: _interval(self.mean(method, m)) for m in self.metrics} for method in self.methods
+            },
+            "missing": {
+                method: {m.name: missing for m in self.metrics if (missing := self.missing(method, m))}
+                for method in self.methods
             },
             "differences": [
                 {"a": d.a, "b": d.b, "metric": d.metric.name, **(_interval(d.interval) or {}), "verdict": d.verdict}

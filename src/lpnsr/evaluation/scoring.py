@@ -25,10 +25,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A score, or why there is none."""
+    """A score, or why there is none: in a sentence, and in a word or two."""
 
     value: float | None = None
     reason: str | None = None
+    kind: str | None = None
 
 
 @dataclass
@@ -118,11 +119,11 @@ def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outco
         return Outcome(known[metric.name])
     for file in (sr, hr):
         if file is not None and file.image is None:
-            return Outcome(reason=f"{file.path.name} cannot be read")
+            return Outcome(reason=f"{file.path.name} cannot be read", kind="unreadable")
     assert sr.image is not None
     try:
         value = metric(sr.image, hr.image if hr else None)
     except UnscorableImage as error:
-        return Outcome(reason=str(error))
+        return Outcome(reason=str(error), kind=error.kind)
     cache.put(key, {metric.name: value}, {"file": sr.path.name})
     return Outcome(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lpnsr.evaluation.grids import csv_table, escaped, markdown_table
 from lpnsr.evaluation.metrics import Metric
@@ -38,6 +38,21 @@ def as_text(interval: Interval | None, places: int) -> str:
     return f"{interval.mean:.{places}f} [{interval.low:.{places}f}, {interval.high:.{places}f}]"
 
 
+def mean_text(evaluation: Evaluation, method: str, metric: Metric) -> str:
+    """Such as ``26.31 [25.90, 26.80] (30 of 32: 1 infinite, 1 too small)``."""
+    interval, missing = evaluation.mean(method, metric), evaluation.missing(method, metric)
+    text = as_text(interval, digits(metric))
+    if not missing:
+        return text
+    count = interval.count if interval else 0
+    return f"{text} ({count} of {count + sum(missing.values())}: {missing_text(missing)})"
+
+
+def missing_text(missing: Mapping[str, int]) -> str:
+    """``1 infinite, 2 too small``."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(missing.items()))
+
+
 def scores_csv(evaluation: Evaluation) -> str:
     """One line a score: image, method, metric, value or reason, protocol, version."""
     rows = (
@@ -52,14 +67,16 @@ def scores_csv(evaluation: Evaluation) -> str:
 
 def means_csv(evaluation: Evaluation) -> str:
     """One line a mean, then one a paired difference (method ``a - b``)."""
-    means = ((method, m, evaluation.mean(method, m)) for method in evaluation.methods for m in evaluation.metrics)
-    differences = ((f"{d.a} - {d.b}", d.metric, d.interval) for d in evaluation.differences())
-    rows = (
-        (method, m.name, _exact(i.mean), _exact(i.low), _exact(i.high), str(i.count), m.protocol, m.version)
-        for method, m, i in [*means, *differences]
-        if i is not None
-    )
-    return csv_table(("method", "metric", "mean", "low", "high", "count", "protocol", "version"), rows)
+    pairs = [(method, m) for method in evaluation.methods for m in evaluation.metrics]
+    means = [(method, m, evaluation.mean(method, m), evaluation.missing(method, m)) for method, m in pairs]
+    none: dict[str, int] = {}
+    differences = [(f"{d.a} - {d.b}", d.metric, d.interval, none) for d in evaluation.differences()]
+    rows = [
+        (method, m.name, *_numbers(interval), missing_text(missing), m.protocol, m.version)
+        for method, m, interval, missing in [*means, *differences]
+        if interval or missing
+    ]
+    return csv_table(("method", "metric", "mean", "low", "high", "count", "missing", "protocol", "version"), rows)
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -90,8 +107,8 @@ def _means(evaluation: Evaluation) -> str:
     for method in evaluation.methods:
         intervals = [evaluation.mean(method, metric) for metric in evaluation.metrics]
         row = [method, count_text(intervals)]
-        for metric, interval in zip(evaluation.metrics, intervals, strict=True):
-            text = as_text(interval, digits(metric))
+        for metric in evaluation.metrics:
+            text = mean_text(evaluation, method, metric)
             row.append(f"**{text}**" if evaluation.best(metric) == method else text)
         row += ["–"] * len(evaluation.unavailable)
         if evaluation.timings:
@@ -105,6 +122,12 @@ def count_text(intervals: Sequence[Interval | None]) -> str:
     """How many images the means are over: one number, or the range of the metrics'."""
     counts = sorted({interval.count if interval else 0 for interval in intervals})
     return f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "0"
+
+
+def _numbers(interval: Interval | None) -> tuple[str, str, str, str]:
+    if interval is None:
+        return "", "", "", "0"
+    return _exact(interval.mean), _exact(interval.low), _exact(interval.high), str(interval.count)
 
 
 def _exact(value: float | None) -> str:

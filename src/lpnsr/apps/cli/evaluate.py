@@ -77,8 +77,10 @@ def evaluate(
     """Score results against references: lpnsr evaluate --sr RESULTS --hr HR -o report
 
     Writes report.html, report.md, report.json, scores.csv and means.csv. A call that was interrupted goes on where it
-    was. Files are paired by name; what cannot be paired or scored is reported, and the exit code is 1 if something of a
-    pair could not be scored.
+    was. Files are paired by name; what cannot be paired or scored is reported, and the exit code is 1 if a file of a
+    pair is damaged or of another size. An image that a metric has no number for (too small, or equal to its reference,
+    of which PSNR is infinite) is no part of that metric's mean: its cell says of how many images the mean is and what
+    is missing, and the exit code stays 0.
     """
     from lpnsr.evaluation.run import Request, evaluate
 
@@ -160,7 +162,7 @@ def _show(evaluation: Evaluation, out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lpnsr.evaluation.tables import as_text, count_text, digits, heading, protocol_line
+    from lpnsr.evaluation.tables import count_text, heading, mean_text, protocol_line
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, _NARROWEST)
@@ -170,9 +172,10 @@ def _show(evaluation: Evaluation, out: Path) -> None:
     for method in evaluation.methods:
         intervals = [evaluation.mean(method, metric) for metric in evaluation.metrics]
         cells: list[Text | str] = [Text(method), count_text(intervals)]
-        for metric, interval in zip(evaluation.metrics, intervals, strict=True):
+        for metric in evaluation.metrics:
             style = "bold" if evaluation.best(metric) == method else ""
-            cells.append(Text(as_text(interval, digits(metric)).replace(" [", "\n["), style))
+            text = mean_text(evaluation, method, metric).replace(" [", "\n[").replace(" (", "\n(")
+            cells.append(Text(text, style))
         cells += ["n/a"] * len(evaluation.unavailable)
         if evaluation.timings:
             timing = evaluation.timings.get(method)
