@@ -115,6 +115,11 @@ def test_wrong_names_say_what_is_known() -> None:
         metrics_for(["psnr"], "y")
 
 
+@pytest.fixture
+def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lpnsr.evaluation.network.answers", lambda url: True)
+
+
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "pi", "clipiqa", "musiq", "maniqa"])
 def test_without_pyiqa_the_pip_line_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiqa", None)
@@ -122,15 +127,17 @@ def test_without_pyiqa_the_pip_line_is_told(name: str, monkeypatch: pytest.Monke
         metric(name)
 
 
+@pytest.mark.usefixtures("_nobody_is_asked")
 def test_a_download_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no network")
 
     monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=fail))
-    with pytest.raises(MetricUnavailable, match=r"musiq .*no network.*put them where it looks"):
+    with pytest.raises(MetricUnavailable, match=r"musiq: .*no network.*or copy them there"):
         metric("musiq")
 
 
+@pytest.mark.usefixtures("_nobody_is_asked")
 def test_pyiqa_gets_batches_in_unit_range_and_the_given_weights(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lpnsr.errors import MissingExtraError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
+from lpnsr.evaluation.network import impatient
 
 Score = Callable[[Tensor, Tensor | None], float]
 
@@ -34,14 +35,19 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
             f"pyiqa does not start ({_line(error)}). Install all it needs with: pip install 'lpnsr[evaluate]'"
         ) from None
     options = {} if weights is None else {"pretrained_model_path": str(weights)}
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # it reports downloads by print
-            model = pyiqa.create_metric(name, device=device, **options)
-    except Exception as error:  # whatever a download, a cache or a damaged file raises
-        raise MetricUnavailable(
-            f"pyiqa cannot set up {name} ({_line(error)}). It downloads weights at first use; without a network put "
-            "them where it looks (~/.cache/torch/hub/pyiqa)"
-        ) from None
+    with impatient() as silent:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # it reports downloads by print
+                model = pyiqa.create_metric(name, device=device, **options)
+        except Exception as error:  # whatever a download, a cache or a damaged file raises
+            if silent and isinstance(error, OSError):
+                reason = f"its weights are not on this machine, and {' and '.join(silent)} cannot be reached"
+            else:
+                reason = _line(error)
+            raise MetricUnavailable(
+                f"pyiqa cannot set up {name}: {reason}. It downloads weights at first use and keeps them, in "
+                "~/.cache/torch/hub and ~/.cache/huggingface: use it once with a network, or copy them there"
+            ) from None
 
     lock = Lock()  # not every model of pyiqa can be shared between threads
 
