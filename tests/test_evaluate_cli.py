@@ -229,6 +229,32 @@ def test_without_references_only_metrics_that_need_none(data: Path) -> None:
     assert report["means"]["bicubic"]["niqe"]["count"] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "name"), [(["--lr"], "inputs"), (["--sr"], "odd"), (["--model", "bicubic", "--lr"], "bicubic")]
+)
+def test_odd_images_without_references(data: Path, words: list[str], name: str) -> None:
+    odd, out = data / "odd", data / "out"
+    odd.mkdir()
+    photo = Image.open(data / "hr" / "otter.png")
+    photo.save(odd / "plain.png")
+    photo.convert("L").save(odd / "gray.png")
+    photo.resize((200, 110)).save(odd / "wide.jpg")
+    photo.crop((0, 0, 20, 20)).save(odd / "tiny.png")
+    (odd / "broken.png").write_bytes((odd / "plain.png").read_bytes()[:300])
+    result = run(*words, odd, "--metrics", "niqe,psnr", "-o", out)
+    assert result.exit_code == 1
+    assert f"{name}: broken.png: " in result.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["methods"]) == [name]
+    assert list(report["metrics"]) == ["niqe"]
+    assert "there is no --hr" in report["unavailable"]["psnr"]
+    assert report["means"][name]["niqe"]["count"] == 3
+    assert report["missing"][name]["niqe"]["too small"] == 1
+    scored = [row["image"] for row in rows(out / "scores.csv") if row["value"]]
+    assert sorted(scored) == ["gray", "plain", "wide"]
+    assert (out / "report.html").read_text().count("<section>") == 4
+
+
 def test_names_are_text_in_the_page(data: Path) -> None:
     result = run("--sr", f"{EVIL}={data / 'sharp'}", "--hr", data / "hr", "--metrics", "psnr", "-o", data / "out")
     assert result.exit_code == 0
@@ -239,6 +265,8 @@ def test_names_are_text_in_the_page(data: Path) -> None:
     ("arguments", "message"),
     [
         ([], "--sr, or models with --model"),
+        (["--lr", "{hr}", "--hr", "{hr}"], "--lr alone for the inputs themselves"),
+        (["--hr", "{hr}"], "--sr, or models with --model"),
         (["--model", "lite"], "--lr"),
         (["--sr", "nowhere"], "nowhere is no folder"),
         (["--sr", "HR={hr}"], "'HR' cannot name a method"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +24,17 @@ from lpnsr.imaging import remove_leftovers, write_bytes
 RESERVED = ("HR", "LR")
 """Names that no method can have."""
 
+INPUTS = "inputs"
+"""The method's name where the inputs themselves are evaluated."""
+
 
 @dataclass(frozen=True)
 class Request:
     """What to evaluate.
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
-    ``out/NAME``. hr, lr: folders of references and inputs. metrics, protocol, weights: see ``metrics_for``.
+    ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. metrics, protocol,
+    weights: see ``metrics_for``.
     device: of models and metrics. jobs: images scored at a time.
     """
 
@@ -60,6 +64,8 @@ def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
     """
     watch = watch or (lambda name, total: lambda: None)
     _check(request)
+    if request.lr and not (request.sr or request.models):
+        request = replace(request, sr={INPUTS: request.lr}, lr=None)
     results = {name: images_in(folder) for name, folder in request.sr.items()}
     hr, lr = (images_in(folder) if folder else [] for folder in (request.hr, request.lr))
     metrics, unavailable = _metrics(request)
@@ -97,8 +103,11 @@ def write_reports(evaluation: Evaluation, out: Path) -> None:
 
 
 def _check(request: Request) -> None:
-    if not request.sr and not request.models:
-        raise ConfigError("evaluate what? Give folders of results with --sr, or models with --model")
+    if not request.sr and not request.models and (request.hr or not request.lr):
+        raise ConfigError(
+            "evaluate what? Give folders of results with --sr, or models with --model, or --lr alone for the inputs "
+            "themselves"
+        )
     if request.models and request.lr is None:
         raise ConfigError("a model needs inputs: give their folder with --lr")
     for name in (*request.sr, *request.models):

@@ -42,7 +42,14 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="References. Without: only metrics that need none.", rich_help_panel=WHAT),
     ] = None,
-    lr: Annotated[Path | None, typer.Option(metavar="DIR", help="Inputs.", rich_help_panel=WHAT)] = None,
+    lr: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Inputs. Alone: they themselves are scored, by metrics that need no reference.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
