@@ -95,10 +95,12 @@ def test_compare_of_a_transparent_16_bit_gray_picture(fake, folder):
 
 
 CHILD = """
-    import sys, time
+    import signal, sys, time
     from types import ModuleType, SimpleNamespace
     from dataclasses import replace
     import numpy as np
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 
     class Upscaler:
         @classmethod
