@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lpnsr.errors import MissingExtraError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
-from lpnsr.evaluation.network import impatient
+from lpnsr.evaluation.network import offline_if_silent
 
 Score = Callable[[Tensor, Tensor | None], float]
 
@@ -31,17 +31,17 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
     except ImportError as error:
         if getattr(error, "name", None) == "pyiqa":
             raise MetricUnavailable(str(MissingExtraError("evaluate", "pyiqa"))) from None
-        raise MetricUnavailable(
-            f"pyiqa does not start ({_line(error)}). Install all it needs with: pip install 'lpnsr[evaluate]'"
-        ) from None
+        raise _incomplete(error) from None
     options = {} if weights is None else {"pretrained_model_path": str(weights)}
-    with impatient() as silent:
+    with offline_if_silent() as silent:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # it reports downloads by print
                 model = pyiqa.create_metric(name, device=device, **options)
+        except ImportError as error:  # many of its metrics import what only they need
+            raise _incomplete(error) from None
         except Exception as error:  # whatever a download, a cache or a damaged file raises
             if silent and isinstance(error, OSError):
-                reason = f"its weights are not on this machine, and {' and '.join(silent)} cannot be reached"
+                reason = f"its weights are not on this machine, and {silent} cannot be reached"
             else:
                 reason = _line(error)
             raise MetricUnavailable(
@@ -60,6 +60,12 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
             raise UnscorableImage(f"pyiqa cannot score it ({_line(error)})", "refused") from None
 
     return score, f"pyiqa {metadata.version('pyiqa')}"
+
+
+def _incomplete(error: ImportError) -> MetricUnavailable:
+    return MetricUnavailable(
+        f"pyiqa does not start ({_line(error)}). Install all it needs with: pip install 'lpnsr[evaluate]'"
+    )
 
 
 def _line(error: BaseException) -> str:
