@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lpnsr import networks
-from lpnsr.errors import ConfigError
+from lpnsr.errors import CheckpointError, ConfigError, TrainingError
 from lpnsr.pipeline import Upscaler
+from lpnsr.training import runs
+from lpnsr.training.data import prepare_pool
+from lpnsr.training.loop import Budget
 from lpnsr.training.recipe import STAGES, load_recipe
 from tiny_model import CHAIN, NETWORKS
 
@@ -294,8 +298,27 @@ def test_the_bundled_recipes_build() -> None:
         ({"sedd": 1}, "seed"),
         ({"data": {"cropp": 1}}, "crop"),
         ({"data": {"degradations": {"reel": 1}}}, "real, light, classic"),
+        ({"data": {"degradations": {"mine": 1}, "presets": {"mine": {"scale": 2}}}}, "mine.scale = 2, and models"),
         ({"stages": {"upsampler": {"step": 1}}}, "steps"),
         ({"stages": {"upsampler": STAGE | {"patch": 512}}}, "data.crop = 256"),
+        ({"seed": -1}, "seed = -1; allowed: a whole number from 0"),
+        ({"chain": {"stepz": 4}}, "'chain.stepz'; did you mean 'steps'"),
+        ({"model": {"inference": {"tile_overlp": 1}}}, "did you mean 'tile_overlap'"),
+        ({"networks": {"upscaler": {}}}, "'networks.upscaler'; allowed: autoencoder, upsampler"),
+        ({"stages": {"upsampler": STAGE}}, "networks has no upsampler, which the stage upsampler needs"),
+        ({"stages": {"upsampler": STAGE | {"betas": [0.9, 1.0]}}}, "betas.1 = 1.0; allowed: a number from 0 below 1"),
+        ({"stages": {"denoiser": STAGE | {"start_from": {"bicubic": 0}}}}, "start_from needs odds above 0"),
+        ({"networks": NETWORKS, "stages": {"upsampler": STAGE | {"gan": {"on": "latent"}}}}, "needs kind: patch"),
+        (
+            {
+                "networks": NETWORKS,
+                "stages": {
+                    "upsampler": STAGE | {"gan": GAN},
+                    "denoiser": STAGE | {"gan": {"channels": 9, "begin_with": "upsampler"}},
+                },
+            },
+            "its channels has to be 8 too",
+        ),
     ],
 )
 def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
@@ -303,8 +326,76 @@ def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_
         load_recipe(str(written({"networks": {}, "chain": {}, "stages": {}} | change, tmp_path)))
 
 
+def test_networks_that_do_not_fit_are_told_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
+    wide = NETWORKS | {"autoencoder": NETWORKS["autoencoder"] | {"latent_channels": 8}}
+    with pytest.raises(CheckpointError, match="the denoiser has in_channels 4, and the autoencoder's latent has 8"):
+        runs.train("all", runs.Run(tmp_path / "run", str(written(RECIPE | {"networks": wide}, tmp_path)), (photos,)))
+    assert not (tmp_path / "run").exists()
+
+
+def copied(finished: Path, out: Path, *names: str) -> Path:
+    for name in names:
+        shutil.copytree(finished / name, out / name)
+    return out
+
+
+def test_a_stage_of_another_recipe_is_not_gone_on_with(finished: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    other = STAGE | {"steps": 7, "gan": {"kind": "patch", "channels": 8}}
+    recipe = written(RECIPE | {"stages": {"upsampler": other}}, tmp_path)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt was made by another recipe"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("pool/manifest.json", "manifest.json is damaged .* delete"),
+        ("pool/hr.npy", "hr.npy is missing or damaged .* delete"),
+        ("upsampler/checkpoint.pt", "checkpoint.pt is damaged or no checkpoint"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(
+    file: str, words: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    (out / file).write_bytes(b"{")
+    with pytest.raises(TrainingError, match=words):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
+def test_a_photograph_that_cannot_be_read_is_passed_over(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "unreadable.png").symlink_to("/proc/self/mem")
+    images = [photos / "0.png", tmp_path / "unreadable.png"]
+    prepare_pool(images, load_recipe(str(recipe)).data, 0, tmp_path / "pool", 1)
+    entries = json.loads((tmp_path / "pool" / "manifest.json").read_text())["images"]
+    assert ["passed_over" in entry for entry in entries] == [False, True]
+
+
+def test_a_full_disk_is_no_bug(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied(finished, tmp_path, "pool")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lpnsr.training.records.Records._append", full)
+    with pytest.raises(TrainingError, match="upsampler cannot be written: No space left on device"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", budget=Budget(log_every=1)))
+
+
+def test_no_minutes_at_all(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool")
+    assert not runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", minutes=0))
+    assert checkpoint(out / "upsampler")["step"] == 0
+
+
 def test_a_recipe_states_what_differs_from_another(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("extends: lite\nstages: {denoiser: {steps: 7, gan: {weight: 0.5}}}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "extends: lite\nstages: {denoiser: {steps: 7, gan: {kind: unet, channels: 48}}}"
+    )
     (tmp_path / "again.yaml").write_text("extends: mine.yaml\ndata: {degradations: {classic: 1}}\n")
     lite, again = load_recipe("lite"), load_recipe(str(tmp_path / "again.yaml"))
     denoiser = again.stages["denoiser"]

@@ -55,7 +55,12 @@ class PairPool:
     @staticmethod
     def _load(path: Path, device: torch.device | str) -> Tensor:
         # Copy-on-write: torch wants writable memory, and nothing writes into it.
-        return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
+        try:
+            return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
+        except (OSError, ValueError, EOFError) as error:
+            raise TrainingError(
+                f"{path} is missing or damaged ({error}): delete {path.parent}, and the pool is made anew"
+            ) from None
 
     def batch(self, seed: int, step: int, size: int, patch: int, share: Share = ALONE) -> tuple[Tensor, Tensor]:
         """The share's pairs of one step, turned and mirrored at random.
@@ -97,10 +102,10 @@ def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     with ProcessPoolExecutor(workers, get_context("spawn")) as executor:
-        digests = list(executor.map(file_sha256, images, chunksize=16))
+        digests = list(executor.map(_digest, images, chunksize=16))
         made_of = _made_of(recipe, seed, digests)
         if manifest.exists():
-            if json.loads(manifest.read_text(encoding="utf-8"))["made_of"] != made_of:
+            if _made_of_before(manifest) != made_of:
                 raise TrainingError(
                     f"{folder} was made of other photographs, by another recipe or by another version of the "
                     "degradation: choose another --out, or delete it"
@@ -128,6 +133,22 @@ def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: 
     _write(folder, training, [good[index] for index in held if index in good], recipe.crop)
     text = json.dumps({"made_of": made_of, "images": entries}, indent=1)
     _put(manifest, lambda file: file.write(text.encode()))  # last: it says that the pool is whole
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return "unreadable"  # whoever reads it for its crops says why
+
+
+def _made_of_before(manifest: Path) -> Any:
+    try:
+        return json.loads(manifest.read_text(encoding="utf-8"))["made_of"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{manifest} is damaged ({error}): delete {manifest.parent}, and the pool is made anew"
+        ) from None
 
 
 def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Loop:
 
     def run(self, pool: PairPool, records: Records, budget: Budget) -> None:
         """Train until the recipe's last step or the end of the budget; saves at the end."""
-        deadline = time.monotonic() + budget.minutes * 60 if budget.minutes else math.inf
+        deadline = math.inf if budget.minutes is None else time.monotonic() + budget.minutes * 60
         waited, begun = 0.0, time.monotonic()
         records.begin(self.step, self.recipe.steps)
         while self.step < self.recipe.steps and not self._all_agree(time.monotonic() > deadline):

@@ -8,19 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec, PartName, load_folder, resolve, save_folder
+from lpnsr.checkpoints import ModelSpec, load_folder, resolve, save_folder
 from lpnsr.checkpoints.tensors import load_strict
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
-from lpnsr.training.recipe import STAGES, Recipe, StageName
+from lpnsr.training.recipe import PART_OF, STAGES, Recipe, StageName
 
 CHECKPOINT = "checkpoint.pt"
-PART_OF: dict[StageName, PartName] = {
-    "autoencoder": "autoencoder",
-    "upsampler": "upsampler",
-    "denoiser": "denoiser",
-    "noise-predictor": "noise_predictor",
-}
 
 
 def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None = None) -> nn.Module:
@@ -56,8 +50,10 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes of the unpickler
-        raise TrainingError(f"{path} cannot be read, delete it to begin again: {error}") from None
+    except Exception:  # whatever a damaged file makes of the unpickler
+        raise TrainingError(f"{path} is damaged or no checkpoint: move it away to begin the stage again") from None
+    if not isinstance(state, dict) or not {"step", "trained", "ema"} <= set(state):
+        raise TrainingError(f"{path} is damaged or no checkpoint: move it away to begin the stage again")
     return state
 
 
@@ -69,8 +65,8 @@ def export(recipe: Recipe, run: Path, folder: Path) -> None:
         description=recipe.model.description,
         training=recipe.model.training,
         parts={PART_OF[name]: PART_OF[name] for name in STAGES},
-        chain=ChainSettings.parse(recipe.chain, "chain"),
-        inference=InferenceSettings.parse(recipe.model.inference, "model.inference"),
+        chain=recipe.chain,
+        inference=recipe.model.inference,
     )
     parts = {PART_OF[name]: load_part(recipe, name, run) for name in STAGES}
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

@@ -9,14 +9,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from lpnsr.checkpoints import ChainSettings, InferenceSettings, PartName
 from lpnsr.config import StrictConfig, read_yaml
 from lpnsr.degradation import PRESETS, DegradationRecipe
 from lpnsr.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 StageName = Literal["autoencoder", "upsampler", "denoiser", "noise-predictor"]
 STAGES: tuple[StageName, ...] = ("autoencoder", "upsampler", "denoiser", "noise-predictor")
+NEEDS: dict[StageName, tuple[StageName, ...]] = {
+    "autoencoder": (),
+    "upsampler": (),
+    "denoiser": ("autoencoder", "upsampler"),
+    "noise-predictor": ("autoencoder", "upsampler", "denoiser"),
+}
+"""The stages whose parts a stage keeps frozen around its own."""
+PART_OF: dict[StageName, PartName] = {
+    "autoencoder": "autoencoder",
+    "upsampler": "upsampler",
+    "denoiser": "denoiser",
+    "noise-predictor": "noise_predictor",
+}
 
 
 class DataRecipe(StrictConfig):
@@ -44,6 +59,8 @@ class DataRecipe(StrictConfig):
         for name in self.degradations:
             if name not in known:
                 raise ValueError(f"degradations has {name!r}, which is none of {', '.join(known)}")
+            if self.preset(name).scale != 4:
+                raise ValueError(f"presets.{name}.scale = {self.preset(name).scale}, and models are trained for 4")
         return self
 
 
@@ -96,9 +113,9 @@ class StageRecipe(StrictConfig):
     learning_rate: Positive = 2e-4
     final_learning_rate: Weight = 1e-6
     warmup: NonNegativeInt = 200
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.99)
     clip: Positive = 1.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema: Momentum = 0.999
     pixel: Weight = 1.0
     lpips: Weight = 1.0
     lattice: Weight = 0.0
@@ -112,6 +129,12 @@ class StageRecipe(StrictConfig):
     gan: GanRecipe | None = None
     start_from: Mapping[Literal["bicubic", "upsampler"], Weight] = {"upsampler": 1.0}
 
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> StageRecipe:
+        if not sum(self.start_from.values()) > 0:
+            raise ValueError("start_from needs odds above 0 for bicubic or upsampler")
+        return self
+
 
 class ModelRecipe(StrictConfig):
     """What the exported model folder says of itself; ``inference`` as in its model.json."""
@@ -119,15 +142,15 @@ class ModelRecipe(StrictConfig):
     licence: str = "unknown"
     description: str = ""
     training: str = ""
-    inference: Mapping[str, Any] = {}
+    inference: InferenceSettings = InferenceSettings()
 
 
 class Recipe(StrictConfig):
     """The whole file. ``networks`` holds one configuration a part, as ``lpnsr.networks.build`` takes it."""
 
-    seed: int = 0
-    networks: dict[str, dict[str, Any]]
-    chain: dict[str, Any]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    networks: dict[PartName, dict[str, Any]]
+    chain: ChainSettings
     model: ModelRecipe = ModelRecipe()
     data: DataRecipe = DataRecipe()
     lpips: LpipsRecipe = LpipsRecipe()
@@ -138,6 +161,31 @@ class Recipe(StrictConfig):
         for name, stage in self.stages.items():
             if stage.patch > self.data.crop:
                 raise ValueError(f"stages.{name}.patch = {stage.patch} is larger than data.crop = {self.data.crop}")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_are_there(self) -> Recipe:
+        for name in self.stages:
+            for part in (PART_OF[other] for other in (name, *NEEDS[name])):
+                if part not in self.networks:
+                    raise ValueError(f"networks has no {part}, which the stage {name} needs")
+        return self
+
+    @model_validator(mode="after")
+    def _discriminators_fit(self) -> Recipe:
+        for name, stage in self.stages.items():
+            gan = stage.gan
+            if gan is None:
+                continue
+            if gan.on == "latent" and (gan.kind != "patch" or name not in ("denoiser", "noise-predictor")):
+                raise ValueError(f"stages.{name}.gan: on: latent needs kind: patch, and a denoiser or noise-predictor")
+            earlier = self.stages[gan.begin_with].gan if gan.begin_with in self.stages else None
+            for key in ("kind", "on", "channels") if earlier else ():
+                if getattr(gan, key) != getattr(earlier, key):
+                    raise ValueError(
+                        f"stages.{name}.gan begins with the discriminator of {gan.begin_with}, so its {key} has to be "
+                        f"{getattr(earlier, key)} too"
+                    )
         return self
 
 

@@ -132,7 +132,7 @@ class Records:
             part.replace(folder / f"step-{step:07d}.safetensors")
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
         lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
         scores = {row["step"]: row["lpips"] for row in map(json.loads, lines)}
         there = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
@@ -148,7 +148,7 @@ class Records:
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:
@@ -168,6 +168,7 @@ def _replace(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def _unwritable(path: Path, error: Exception) -> TrainingError:
+def unwritable(path: Path, error: Exception) -> TrainingError:
+    """What to raise where a file of a stage cannot be written."""
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return TrainingError(f"{path} cannot be written: {reason}; what was saved before is whole. Make room, and go on")

@@ -9,41 +9,35 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
 
-from lpnsr.checkpoints import PartName
-from lpnsr.errors import ConfigError, MissingExtraError, TrainingError
+from lpnsr.checkpoints import PartName, check_parts
+from lpnsr.errors import ConfigError, LpnsrError, MissingExtraError, TrainingError
 from lpnsr.networks import build
 
 try:
     from accelerate import Accelerator
 
     from lpnsr.training.loop import Budget, Loop
-    from lpnsr.training.records import Records
+    from lpnsr.training.records import Records, unwritable
 except ModuleNotFoundError as error:
     raise MissingExtraError("train", error.name or "accelerate") from None
 
 from lpnsr.training.data import PairPool, find_images, prepare_pool
 from lpnsr.training.lpips import LPIPS
-from lpnsr.training.parts import CHECKPOINT, PART_OF, export, load_checkpoint, load_part, load_weights
-from lpnsr.training.recipe import STAGES, Recipe, StageName, load_recipe
+from lpnsr.training.parts import CHECKPOINT, export, load_checkpoint, load_part, load_weights
+from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
 from lpnsr.training.stages import Stage
 
 log = logging.getLogger(__name__)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-_NEEDS: dict[StageName, tuple[StageName, ...]] = {
-    "autoencoder": (),
-    "upsampler": (),
-    "denoiser": ("autoencoder", "upsampler"),
-    "noise-predictor": ("autoencoder", "upsampler", "denoiser"),
-}
 
 
 @dataclass(frozen=True)
@@ -75,16 +69,17 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
     for name in stages:
         if name not in recipe.stages:
             raise ConfigError(f"the recipe {run.recipe} has no stage {name!r}; it has {', '.join(recipe.stages)}")
+    check_networks(recipe, stages, run.recipe)
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
-    deadline = time.monotonic() + run.minutes * 60 if run.minutes else None
+    deadline = None if run.minutes is None else time.monotonic() + run.minutes * 60
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
             prepare_pool(images, recipe.data, recipe.seed, run.out / "pool", run.workers)
         accelerator.wait_for_everyone()
         pool = PairPool(run.out / "pool", accelerator.device)
         for name in stages:
-            left = None if deadline is None else max(1e-9, (deadline - time.monotonic()) / 60)
+            left = None if deadline is None else max(0.0, (deadline - time.monotonic()) / 60)
             if not _train_stage(name, recipe, run, pool, accelerator, replace(run.budget, minutes=left)):
                 return False
         if what == "all" and accelerator.is_main_process:
@@ -103,7 +98,7 @@ def _train_stage(
         return True
     torch.manual_seed(recipe.seed)
     frozen: dict[PartName, torch.nn.Module] = {
-        PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in _NEEDS[name]
+        PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in NEEDS[name]
     }
     stage = Stage(name, recipe, frozen)
     records = Records(run.out / name, run.out / "pool", name, accelerator.is_main_process)
@@ -113,13 +108,29 @@ def _train_stage(
     if state is None:
         _begin_discriminator(loop, run.out)
     else:
-        loop.load_state_dict(state)
+        _resume(loop, state, run.out / name / CHECKPOINT)
     try:
-        loop.run(pool, records, budget)
-    finally:
-        records.end()
+        try:
+            loop.run(pool, records, budget)
+        finally:
+            records.end()
+    except LpnsrError:
+        raise
+    except OSError as error:  # a full disk, whichever file meets it first
+        raise unwritable(run.out / name, error) from None
     log.info("%s: step %d of %d, saved", name, loop.step, steps)
     return loop.step >= steps
+
+
+def _resume(loop: Loop, state: dict[str, Any], path: Path) -> None:
+    try:
+        loop.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{path} was made by another recipe, or is damaged ({reason}): give the recipe that it was made by, or "
+            "choose another --out"
+        ) from None
 
 
 def _begin_discriminator(loop: Loop, out: Path) -> None:
@@ -131,6 +142,15 @@ def _begin_discriminator(loop: Loop, out: Path) -> None:
         log.warning("%s has no discriminator to begin with: this one begins untrained", out / gan.begin_with)
         return
     loop.discriminator.load_state_dict(earlier["discriminator"])
+
+
+def check_networks(recipe: Recipe, stages: Sequence[StageName], where: str) -> None:
+    """Raise what would be wrong with the networks of these stages, before photographs are degraded for them."""
+    names = dict.fromkeys(other for name in stages for other in (*NEEDS[name], name))
+    parts = {PART_OF[name]: build(recipe.networks[PART_OF[name]]) for name in names}
+    if "denoiser" in parts:
+        check_parts(parts, where)
+    make_lpips(recipe)
 
 
 def make_lpips(recipe: Recipe) -> LPIPS:
@@ -173,4 +193,4 @@ def _locked(out: Path, active: bool) -> Iterator[None]:
 
 def frozen_parts(name: StageName, recipe: Recipe) -> dict[PartName, torch.nn.Module]:
     """The untrained networks that a stage keeps around its own, for a look at its cost."""
-    return {PART_OF[other]: build(recipe.networks[PART_OF[other]]) for other in _NEEDS[name]}
+    return {PART_OF[other]: build(recipe.networks[PART_OF[other]]) for other in NEEDS[name]}

@@ -16,12 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from lpnsr.checkpoints import PartName
 from lpnsr.diffusion import Schedule, StepState, optimal_noise, q_sample
-from lpnsr.errors import ConfigError
 from lpnsr.networks import build
 from lpnsr.restoration import Restorer
 from lpnsr.training.draws import Draws
-from lpnsr.training.parts import PART_OF
-from lpnsr.training.recipe import Recipe, StageName, StageRecipe
+from lpnsr.training.recipe import PART_OF, Recipe, StageName, StageRecipe
 
 _TURNS: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT)
 """Mirrorings of a square batch, each its own inverse."""
@@ -62,15 +60,12 @@ class Stage(nn.Module):
         super().__init__()
         self.name = name
         self.recipe: StageRecipe = recipe.stages[name]
-        self.schedule = Schedule.geometric(**recipe.chain)
+        self.schedule = Schedule.geometric(**recipe.chain.model_dump())
         self.trained: Any = build(recipe.networks[PART_OF[name]])
         self.frozen = nn.ModuleDict({part: net.requires_grad_(False).eval() for part, net in frozen.items()})
         self.restorer = self._restorer(self.trained, self.recipe.checkpointing) if frozen else None
         self.average: Callable[[Tensor], Tensor] = lambda x: x
         """Mean over the processes, with the gradient of this one's part; the loop sets it."""
-        gan = self.recipe.gan
-        if gan and gan.on == "latent" and (gan.kind != "patch" or name not in ("denoiser", "noise-predictor")):
-            raise ConfigError(f"stages.{name}.gan: on: latent needs kind: patch, and a denoiser or noise-predictor")
 
     def _restorer(self, net: nn.Module, recomputed: bool = False) -> Restorer:
         parts: dict[str, Any] = {**self.frozen, PART_OF[self.name]: net}
