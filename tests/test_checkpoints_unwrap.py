@@ -147,6 +147,12 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
         read_state_dict(tmp_path / name)
 
 
+def test_a_file_of_another_kind_is_not_called_dangerous(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(CheckpointError, match="damaged or no PyTorch checkpoint"):
+        read_state_dict(tmp_path / "a.png")
+
+
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "no.pth", tmp_path / "no.safetensors"):
         with pytest.raises(CheckpointError, match=path.name):

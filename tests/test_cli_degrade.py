@@ -53,6 +53,13 @@ def lr(photos: Path, tmp_path: Path) -> Path:
     return tmp_path / "LR"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_name_that_is_no_text(photos: Path, tmp_path: Path) -> None:
+    (photos / os.fsdecode(b"\xff.png")).write_bytes((photos / "b.png").read_bytes())
+    assert run(photos, "-o", tmp_path / "LR")[0] == 0
+    assert len(images(tmp_path / "LR")) == 4
+
+
 def test_every_photograph_becomes_a_quarter_at_the_same_place(lr: Path) -> None:
     assert set(images(lr)) == {"a.png", "b.png", "sub/été 夏.png"}
     assert {read(p).pixels.shape for p in lr.rglob("*.png")} == {(16, 12, 3)}

@@ -41,6 +41,10 @@ def test_patterns_are_expanded_here_too(fake, folder):
     assert files("odd") == ["[odd] name ü.png"]
 
 
+def test_an_empty_output_is_not_the_working_directory(fake, folder):
+    assert "where to?" in run("photos/b2.png", "-o", "", code=2).stderr
+
+
 def test_output_folder_inside_the_input_is_not_read_again(fake, folder):
     for _ in range(2):
         run("photos", "-o", "photos/out", "-r", "--overwrite")

@@ -13,10 +13,11 @@ from typer.testing import CliRunner, Result
 
 from http_server import serving
 from lpnsr import networks
-from lpnsr.apps.cli.models import app
+from lpnsr.apps.cli import app
 from lpnsr.checkpoints import ModelSpec, Score, convert, load_folder, read_spec, save_folder
 from lpnsr.checkpoints.locate import official_folder
 from lpnsr.checkpoints.registry import OFFICIAL
+from lpnsr.errors import CheckpointError
 from released import write_released
 from tiny_model import NETWORKS
 
@@ -32,7 +33,7 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: object) -> Result:
     """Run a command; anything but our own errors would come out as an exception."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100", "TERM": "dumb"})
+    result = CliRunner().invoke(app, ["models", *map(str, arguments)], env={"COLUMNS": "100", "TERM": "dumb"})
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -111,26 +112,30 @@ def test_convert_takes_files_before_those_of_the_folder(tmp_path: Path, monkeypa
     }
     assert given["dtype"] == torch.float32
     result = run("convert", "--autoencoder", mine, "--denoiser", mine, "--predictor", "v2", "-o", "out")
-    assert (result.exit_code, "no FOLDER is given" in result.stderr) == (1, True)
+    assert (result.exit_code, "no FOLDER is given" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "code", "says"),
     [
-        (("info", "nothing"), "no model 'nothing'"),
-        (("verify", "official"), "lpnsr models download official"),
-        (("convert", "-o", "out"), "the autoencoder is needed"),
-        (("convert", "nowhere", "-o", "out"), "nowhere is no folder"),
-        (("download", "lite"), "cannot be downloaded"),
-        (("info", "lite", "--revision", "x"), "revision"),
+        (("info", "nothing"), 1, "no model 'nothing'"),
+        (("verify", "official"), 1, "lpnsr models download official"),
+        (("convert", "-o", "out"), 1, "the autoencoder is needed"),
+        (("convert", "nowhere", "-o", "out"), 1, "nowhere is no folder"),
+        (("download", "lite"), 2, "cannot be downloaded"),
+        (("info", "lite", "--revision", "x"), 2, "revision"),
     ],
 )
-def test_errors_are_sentences_with_exit_code_1(arguments: tuple[str, ...], says: str) -> None:
+def test_errors_are_sentences_with_an_exit_code(arguments: tuple[str, ...], code: int, says: str) -> None:
     result = run(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert result.stderr.startswith("error: ")
     assert says in result.stderr
     assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback_of_models_too() -> None:
+    assert isinstance(CliRunner().invoke(app, ["--debug", "models", "info", "nothing"]).exception, CheckpointError)
 
 
 def test_download_asks_for_the_licence_with_exit_code_2(tmp_path: Path) -> None:

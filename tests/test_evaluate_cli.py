@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -292,3 +295,12 @@ def test_nothing_that_pairs_is_told_with_names(data: Path) -> None:
     result = run("--sr", data / "sharp", "--hr", data / "hr", "-o", data / "out")
     assert result.exit_code == 2
     assert "zzCOAST_net_x4.PNG" in result.stderr
+
+
+def test_a_console_without_arrows(data: Path) -> None:
+    words = ["--sr", str(data / "sharp"), "--hr", str(data / "hr"), "--metrics", "psnr", "-o", str(data / "out")]
+    code = f"from lpnsr.apps.cli import main; import sys; sys.argv = ['lpnsr', 'evaluate', *{words}]; main()"
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"PSNR ?" in done.stdout

@@ -59,7 +59,9 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n\n")[0].split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
+        if reason.startswith("Unsupported operand"):  # no pickle at all
+            raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint ({reason})") from None
         raise CheckpointError(
             f"{path} is refused: reading it would take more than tensors ({reason}). "
             "Such a file can run any code; ask its publisher for tensors alone or for safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from lpnsr.apps.cli import degrade, evaluate, models, reproduce, train, upscale
-from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
+from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -29,7 +30,8 @@ class _Guarded(TyperGroup):
         except LpnsrError as error:
             if ctx.params.get("debug"):
                 raise
-            raise _stop(f"error: {error}", USAGE if isinstance(error, ConfigError) else FAILED) from None
+            asked = isinstance(error, ConfigError | LicenceError)  # of the user
+            raise _stop(f"error: {error}", USAGE if asked else FAILED) from None
         except Exception as error:
             from_typer = type(error).__module__.split(".")[0] in ("click", "typer")
             if ctx.params.get("debug") or from_typer or isinstance(error, BrokenPipeError):
@@ -98,4 +100,6 @@ def lpnsr(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
     app()

@@ -180,7 +180,7 @@ def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: in
     if not height or not width:
         raise InputError(f"{photo}: {pixels.shape[1]} x {pixels.shape[0]} px is too small; {recipe.scale} are needed")
     hr = torch.from_numpy(pixels[:height, :width]).permute(2, 0, 1)[None].float() / 255
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
     lr = degrade(hr, recipe, [int.from_bytes(digest[:7])])
     small = Photo((lr[0] * 255).round().byte().permute(1, 2, 0).numpy())
     result = encode(small, format_of(target), str(target))

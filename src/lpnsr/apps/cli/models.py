@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from lpnsr.errors import CheckpointError, ConfigError, LicenceError, LpnsrError
+from lpnsr.errors import CheckpointError, ConfigError
 
 app = typer.Typer(help="See, fetch, convert and verify models.", no_args_is_help=True)
 
@@ -41,16 +41,6 @@ Predictor = Annotated[
 ]
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Print our own errors without a traceback: exit code 2 for a licence to accept, else 1."""
-    try:
-        yield
-    except LpnsrError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        raise typer.Exit(2 if isinstance(error, LicenceError) else 1) from None
-
-
 def _say(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
 
@@ -64,13 +54,12 @@ def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
     """List the models that can be used by name, and where they are."""
     from lpnsr.checkpoints.listing import known_models
 
-    with _reported():
-        models = known_models(cache_dir)
-        if as_json:
-            _print_json([{"name": m.name, "available": m.available, "where": m.where} for m in models])
-            return
-        for model in models:
-            typer.echo(f"{model.name:<14} {'available' if model.available else 'absent':<10} {model.where}")
+    models = known_models(cache_dir)
+    if as_json:
+        _print_json([{"name": m.name, "available": m.available, "where": m.where} for m in models])
+        return
+    for model in models:
+        typer.echo(f"{model.name:<14} {'available' if model.available else 'absent':<10} {model.where}")
 
 
 @app.command()
@@ -79,28 +68,27 @@ def info(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json
     from lpnsr.checkpoints import read_spec, resolve
     from lpnsr.checkpoints.verify import summarise
 
-    with _reported():
-        folder = resolve(name, revision, cache_dir)
-        spec = read_spec(folder)
-        parts = summarise(folder, spec)
-        if as_json:
-            _print_json(
-                {
-                    "path": str(folder),
-                    **spec.model_dump(mode="json"),
-                    "parts": {p.name: vars(p) for p in parts},
-                    "parameters": sum(p.parameters for p in parts),
-                }
-            )
-            return
-        lines = [f"{spec.name}    {folder}", *([spec.description, ""] if spec.description else [])]
-        lines += [f"  {p.name:<16} {p.type:<18} {p.parameters:>12,} parameters {p.bytes / 1e6:>8.1f} MB" for p in parts]
-        lines += [f"  {'together':<35} {sum(p.parameters for p in parts):>12,} parameters"]
-        lines += ["chain    " + ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())]
-        lines += [f"score    {s.metric} {s.value:g} on {s.data} ({s.protocol})" for s in spec.scores]
-        lines += [f"from     {s.file} ({s.licence}) SHA-256 {s.sha256}" for s in spec.sources]
-        lines += [f"licence  {spec.licence}"]
-        Console(soft_wrap=True).print(escape("\n".join(lines)), highlight=False)
+    folder = resolve(name, revision, cache_dir)
+    spec = read_spec(folder)
+    parts = summarise(folder, spec)
+    if as_json:
+        _print_json(
+            {
+                "path": str(folder),
+                **spec.model_dump(mode="json"),
+                "parts": {p.name: vars(p) for p in parts},
+                "parameters": sum(p.parameters for p in parts),
+            }
+        )
+        return
+    lines = [f"{spec.name}    {folder}", *([spec.description, ""] if spec.description else [])]
+    lines += [f"  {p.name:<16} {p.type:<18} {p.parameters:>12,} parameters {p.bytes / 1e6:>8.1f} MB" for p in parts]
+    lines += [f"  {'together':<35} {sum(p.parameters for p in parts):>12,} parameters"]
+    lines += ["chain    " + ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())]
+    lines += [f"score    {s.metric} {s.value:g} on {s.data} ({s.protocol})" for s in spec.scores]
+    lines += [f"from     {s.file} ({s.licence}) SHA-256 {s.sha256}" for s in spec.sources]
+    lines += [f"licence  {spec.licence}"]
+    Console(soft_wrap=True).print(escape("\n".join(lines)), highlight=False)
 
 
 @app.command()
@@ -125,18 +113,17 @@ def download(
     from lpnsr.checkpoints import download_official
     from lpnsr.checkpoints.registry import LICENCE_NOTICE, predictor_of
 
-    with _reported():
-        known = predictor_of(name)
-        if known is None:
-            raise ConfigError(f"{name!r} cannot be downloaded; it can be: official (or official-v2)")
-        chosen = predictor.value if name == "official" else known
-        if accept_licence:
-            _say(LICENCE_NOTICE)
-        with _bars() as progress:
-            folder = download_official(
-                chosen, cache_dir, accept_licence=accept_licence, mirror=base_url, progress=progress, say=_say
-            )
-        _say(f"the model is in {folder}; use it with: lpnsr upscale --model {folder.name} ...")
+    known = predictor_of(name)
+    if known is None:
+        raise ConfigError(f"{name!r} cannot be downloaded; it can be: official (or official-v2)")
+    chosen = predictor.value if name == "official" else known
+    if accept_licence:
+        _say(LICENCE_NOTICE)
+    with _bars() as progress:
+        folder = download_official(
+            chosen, cache_dir, accept_licence=accept_licence, mirror=base_url, progress=progress, say=_say
+        )
+    _say(f"the model is in {folder}; use it with: lpnsr upscale --model {folder.name} ...")
 
 
 @contextmanager
@@ -189,17 +176,16 @@ def convert(
 
     from lpnsr.checkpoints.convert import convert_released, find_released
 
-    with _reported():
-        given = {"autoencoder": autoencoder, "denoiser": denoiser, "noise_predictor": noise_predictor}
-        given["upsampler"] = upsampler
-        files: dict[Any, Path] = {part: path for part, path in given.items() if path is not None}
-        if folder is not None:
-            files = {**find_released(folder, predictor.value if predictor else None, files.keys()), **files}
-        elif predictor is not None:
-            raise ConfigError("--predictor chooses among the files of FOLDER, and no FOLDER is given")
-        dtype = torch.float16 if half else torch.float32
-        convert_released(files, output, name=name, dtype=dtype, overwrite=overwrite, say=_say)
-        _say(f"wrote {output}; see it with: lpnsr models info {output}")
+    given = {"autoencoder": autoencoder, "denoiser": denoiser, "noise_predictor": noise_predictor}
+    given["upsampler"] = upsampler
+    files: dict[Any, Path] = {part: path for part, path in given.items() if path is not None}
+    if folder is not None:
+        files = {**find_released(folder, predictor.value if predictor else None, files.keys()), **files}
+    elif predictor is not None:
+        raise ConfigError("--predictor chooses among the files of FOLDER, and no FOLDER is given")
+    dtype = torch.float16 if half else torch.float32
+    convert_released(files, output, name=name, dtype=dtype, overwrite=overwrite, say=_say)
+    _say(f"wrote {output}; see it with: lpnsr models info {output}")
 
 
 @app.command()
@@ -208,15 +194,14 @@ def verify(name: Name, revision: Revision = None, cache_dir: Cache = None, as_js
     from lpnsr.checkpoints import resolve
     from lpnsr.checkpoints.verify import verify_downloads, verify_folder
 
-    with _reported():
-        checks = [*verify_folder(resolve(name, revision, cache_dir)), *verify_downloads(name, cache_dir)]
-        if as_json:
-            _print_json([vars(check) for check in checks])
-        else:
-            console = Console(soft_wrap=True)
-            for check in checks:
-                mark = "[green]ok    [/green]" if check.ok else "[red]failed[/red]"
-                console.print(f"{mark} {escape(check.what)}: {escape(check.detail)}", highlight=False)
-        failed = sum(not check.ok for check in checks)
-        if failed:
-            raise CheckpointError(f"{failed} of {len(checks)} checks failed for {name}")
+    checks = [*verify_folder(resolve(name, revision, cache_dir)), *verify_downloads(name, cache_dir)]
+    if as_json:
+        _print_json([vars(check) for check in checks])
+    else:
+        console = Console(soft_wrap=True)
+        for check in checks:
+            mark = "[green]ok    [/green]" if check.ok else "[red]failed[/red]"
+            console.print(f"{mark} {escape(check.what)}: {escape(check.detail)}", highlight=False)
+    failed = sum(not check.ok for check in checks)
+    if failed:
+        raise CheckpointError(f"{failed} of {len(checks)} checks failed for {name}")

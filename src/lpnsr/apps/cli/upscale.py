@@ -163,7 +163,7 @@ def upscale(
     names = [*(inputs or []), *(more_inputs or [])]
     if not names:
         raise ConfigError("nothing to do: give images, folders or patterns")
-    if output is None:
+    if not output:
         raise ConfigError("where to? Give a folder (or, for one image, a file) with -o")
     naming = Naming(output, suffix, ext, compare)
     planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
