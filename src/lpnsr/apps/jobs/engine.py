@@ -1,0 +1,196 @@
+"""``Engine``: jobs in a queue, a worker a device, results in a folder; see the package for how it is used."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from lpnsr.apps.jobs.book import Book
+from lpnsr.apps.jobs.errors import GoneError, NotReadyError
+from lpnsr.apps.jobs.inspect import inspect
+from lpnsr.apps.jobs.models import Models
+from lpnsr.apps.jobs.record import Record, State, Status
+from lpnsr.apps.jobs.settings import JobOptions, Limits, clean_name
+from lpnsr.apps.jobs.store import Store
+from lpnsr.apps.jobs.work import Kind, upscale
+from lpnsr.apps.jobs.worker import Worker
+from lpnsr.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+_SWEEP = 1.0  # seconds between two looks for what has expired
+
+
+class Engine:
+    """A queue of jobs. Its methods may be called from any thread.
+
+    models: what is served, the first by default. devices: one worker each; see ``Upscaler.from_pretrained``.
+    state_dir: where jobs outlive the process; one process at a time. kinds: what jobs can be, by name.
+    warm: load the first model at the start instead of with the first job.
+    Raises ConfigError, CheckpointError.
+    """
+
+    def __init__(
+        self,
+        models: Models | None = None,
+        *,
+        devices: Sequence[str] = ("auto",),
+        limits: Limits | None = None,
+        state_dir: str | Path | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        warm: bool = False,
+    ) -> None:
+        self.models = models or Models()
+        self.limits = limits or Limits()
+        self._kinds = {"upscale": upscale, **(kinds or {})}
+        self._store = Store(None if state_dir is None else Path(state_dir))
+        self._book = Book(self._store, self.limits, len(devices))
+        self._workers = [Worker(self._book, self.models, self._kinds, device, warm=warm) for device in devices]
+        self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-sweeper", daemon=True)
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Begin to work, with what an earlier process left in the state folder first."""
+        self._book.recall()
+        for worker in self._workers:
+            worker.start()
+        self._sweeper.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(grace=0 if kind else 30)
+
+    def submit(
+        self,
+        source: bytes | Path | BinaryIO,
+        options: Mapping[str, Any] | JobOptions | None = None,
+        *,
+        owner: str = "",
+        name: str = "image",
+        kind: str = "upscale",
+    ) -> str:
+        """Put a copy of an image into the queue and return the job's id, which nobody can guess.
+
+        owner: whose share of the queue it counts to. name: what the client calls the file; only for messages and for
+        the result's name. Raises ConfigError (options), ImageReadError, InputError, TooLargeError, OutputError (the
+        format cannot hold the result, or the disk is full), BusyError, ClosedError.
+        """
+        chosen = options if isinstance(options, JobOptions) else JobOptions.parse(options or {}, "options")
+        chosen = chosen.model_copy(update={"model": chosen.model or self.models.names[0]})
+        self.models.check(str(chosen.model), chosen.steps)
+        if kind not in self._kinds:
+            raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(self._kinds)}")
+        self.check_room(owner)
+        id_, shown = secrets.token_urlsafe(16), clean_name(name)
+        try:
+            path = self._store.put(id_, source, self.limits.max_upload)
+            size, result = inspect(path, shown, chosen, self.limits)
+            self._book.add(
+                Record(
+                    id=id_,
+                    number=0,
+                    kind=kind,
+                    owner=owner,
+                    name=shown,
+                    options=chosen,
+                    input_height=size[0],
+                    input_width=size[1],
+                    height=result[0],
+                    width=result[1],
+                    created=time.time(),
+                )
+            )
+        except BaseException:
+            self._store.remove(id_)
+            raise
+        return id_
+
+    def check_room(self, owner: str = "") -> None:
+        """Raise BusyError or ClosedError if a job of ``owner`` would not be taken now. Cheap."""
+        self._book.check_room(owner)
+
+    def status(self, id_: str) -> Status:
+        """Raises UnknownJobError."""
+        return self._book.status(id_)
+
+    def watch(self, id_: str, *, every: float = 0.2) -> Iterator[Status]:
+        """The status now and whenever it has changed, at most every so many seconds; the last one has ended."""
+        return self._book.watch(id_, every)
+
+    def jobs(self, owner: str) -> list[Status]:
+        """The jobs of an owner that have not expired, oldest first."""
+        return self._book.of(owner)
+
+    def result(self, id_: str) -> Path:
+        """The file of a job that is done, which stays until it expires.
+
+        Raises UnknownJobError, NotReadyError, and GoneError if there is none any more, or there will be none.
+        """
+        status = self.status(id_)
+        if not status.state.ended:
+            raise NotReadyError(f"the job is {status.state.value}; its result is not there yet")
+        if status.state is not State.DONE:
+            raise GoneError(f"the job has no result: {status.error or status.state.value}")
+        return self._book.result(id_)
+
+    def cancel(self, id_: str) -> Status:
+        """End a job that waits or runs, or delete the result of one that is done. Raises UnknownJobError.
+
+        The state changes at once; a device at work stops at its next step.
+        """
+        return self._book.cancel(id_)
+
+    @property
+    def accepting(self) -> bool:
+        return self._book.accepting
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs are taken and every worker is there, with its first model if ``warm`` was asked for."""
+        return self.accepting and all(worker.ready for worker in self._workers)
+
+    def counts(self) -> Counter[str]:
+        """Since the start: submitted, done, failed, cancelled, rejected, expired jobs; busy_milliseconds of devices;
+        pixels of the inputs done. And at this moment: queued, running, stored_bytes.
+        """
+        return self._book.counts()
+
+    def close(self, grace: float = 30.0) -> None:
+        """Take no more jobs, give those at hand ``grace`` seconds, and end.
+
+        With a state folder only what runs is finished; the rest, and what the time did not suffice for, is done by the
+        next process with this folder. Without one, the queue is worked off as far as the time suffices, and the rest is
+        cancelled. Returns when no worker is at work, which can take a step of the model longer.
+        """
+        self.stop_accepting()
+        until = time.monotonic() + grace
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        self._book.give_up()
+        for worker in self._workers:
+            worker.join()
+        if not self._closed.is_set():
+            self._closed.set()
+            self._store.close()
+
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on; what has begun goes on. ``close`` ends the rest."""
+        self._book.close(keep_queue=self._store.kept)
+
+    def _sweep(self) -> None:
+        while not self._closed.wait(_SWEEP):
+            try:
+                self._book.sweep()
+            except Exception:
+                _log.exception("looking for expired results failed")

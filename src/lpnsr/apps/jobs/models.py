@@ -1,0 +1,41 @@
+"""The models that a queue serves, each loaded once a device, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lpnsr import checkpoints
+from lpnsr.errors import ConfigError
+
+
+class Models:
+    """names: see ``checkpoints.resolve``; the first is the default. dtype, cache_dir: see ``Upscaler.from_pretrained``.
+
+    Raises CheckpointError for a model that is not here, before anything is loaded.
+    """
+
+    def __init__(
+        self, names: Sequence[str] = ("lite",), *, dtype: str = "auto", cache_dir: str | Path | None = None
+    ) -> None:
+        if not names:
+            raise ConfigError("no model to serve: name one at least")
+        self.names = tuple(names)
+        self._dtype, self._cache_dir = dtype, cache_dir
+        self._steps = {
+            name: checkpoints.read_spec(checkpoints.resolve(name, cache_dir=cache_dir)).chain.steps for name in names
+        }
+
+    def check(self, name: str, steps: int | None) -> None:
+        """Raise ConfigError for a model that is not served, or for more steps than it has."""
+        if name not in self.names:
+            raise ConfigError(f"model = {name!r}; allowed: {', '.join(self.names)}")
+        if (steps or 0) > self._steps[name]:
+            raise ConfigError(f"steps = {steps}; allowed: 0 (the pre-upsampler alone) to {self._steps[name]}")
+
+    def load(self, name: str, device: str) -> Any:
+        """An Upscaler. Raises CheckpointError, ConfigError."""
+        from lpnsr.pipeline import Upscaler
+
+        return Upscaler.from_pretrained(name, device=device, dtype=self._dtype, cache_dir=self._cache_dir)

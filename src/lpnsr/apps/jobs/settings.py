@@ -1,0 +1,76 @@
+"""What may be asked of a job, and what a queue allows."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from lpnsr.config import StrictConfig
+from lpnsr.imaging import FORMATS
+from lpnsr.pipeline import Options
+
+FormatName = Literal["png", "jpeg", "webp", "tiff", "avif"]
+_OF_THE_FILE = {"model", "format", "quality", "tile"}
+
+
+class JobOptions(Options):
+    """The options of ``Upscaler.__call__`` and those of the result's file.
+
+    model: one of those that are served, None for the first. format: of the result. quality: of JPEG, WebP and AVIF,
+    None for the format's usual one. Tiles are the model's own, so that nobody can ask for more memory than there is.
+    """
+
+    model: str | None = None
+    tile: Literal["auto"] = "auto"
+    format: FormatName = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+
+    @field_validator("format")
+    @classmethod
+    def _is_here(cls, value: FormatName) -> FormatName:
+        if value.upper() not in FORMATS:
+            raise ValueError("this installation of Pillow cannot write it")
+        return value
+
+    @property
+    def extension(self) -> str:
+        """Of the result's file, with its dot."""
+        return FORMATS[self.format.upper()].extensions[0]
+
+    def for_upscaler(self) -> dict[str, Any]:
+        """The arguments of ``Upscaler.upscale_photo``."""
+        return self.model_dump(exclude=_OF_THE_FILE)
+
+
+class Limits(StrictConfig):
+    """What a queue allows.
+
+    max_upload: bytes of an input. max_pixels: of an input. max_result_pixels: None for 16 times as many.
+    queue: jobs that wait, of all owners; owner_queue: jobs of one owner that wait or run, None for no such limit.
+    timeout: seconds that a job may run. ttl: seconds for which a result is kept. max_stored: bytes of all results;
+    beyond it the oldest are given up early. attempts: how often a job is begun that ends with the death of the process.
+    """
+
+    max_upload: Annotated[int, Field(ge=1)] = 50 * 2**20
+    max_pixels: Annotated[int, Field(ge=1)] = 16_000_000
+    max_result_pixels: Annotated[int, Field(ge=1)] | None = None
+    queue: Annotated[int, Field(ge=1)] = 64
+    owner_queue: Annotated[int, Field(ge=1)] | None = None
+    timeout: Annotated[float, Field(gt=0)] = 3600.0
+    ttl: Annotated[float, Field(gt=0)] = 3600.0
+    max_stored: Annotated[int, Field(ge=1)] = 10 * 2**30
+    attempts: Annotated[int, Field(ge=1)] = 2
+
+    @property
+    def result_pixels(self) -> int:
+        """The most pixels that a result may have."""
+        return self.max_result_pixels or 16 * self.max_pixels
+
+
+def clean_name(name: str, fallback: str = "image") -> str:
+    """A file name out of what somebody says that a file is called: no folders, nothing unprintable, not too long."""
+    last = PurePath(name.replace("\\", "/")).name
+    kept = "".join(c for c in last if c.isprintable() and c not in '<>:"/|?*').strip(". ")
+    return kept[-120:] or fallback

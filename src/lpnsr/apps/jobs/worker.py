@@ -1,0 +1,126 @@
+"""A thread that has a device and does one job after another on it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lpnsr.apps.jobs.book import Book, Job
+from lpnsr.apps.jobs.inspect import renamed
+from lpnsr.apps.jobs.models import Models
+from lpnsr.apps.jobs.work import Kind, Work
+from lpnsr.errors import LpnsrError, LpnsrWarning
+
+_log = logging.getLogger(__name__)
+_heard = threading.local()
+
+
+class _Stopped(BaseException):
+    """Raised through the upscaler, whose own handlers are not to see it."""
+
+
+class Worker:
+    """Takes jobs from ``book`` until there are no more. A model is loaded when a job first needs it, and stays."""
+
+    def __init__(self, book: Book, models: Models, kinds: Mapping[str, Kind], device: str, *, warm: bool) -> None:
+        self.ready = not warm
+        self._book, self._models, self._kinds, self._device = book, models, kinds, device
+        self._loaded: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, name=f"lpnsr-worker-{device}", daemon=True)
+
+    def start(self) -> None:
+        _listen()
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, if it has begun."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        if not self.ready:
+            try:
+                self._upscaler(self._models.names[0])
+                self.ready = True
+            except Exception as error:
+                _log.error("the model cannot be loaded on %s: %s", self._device, error)
+        while job := self._book.take():
+            self._do(job)
+
+    def _do(self, job: Job) -> None:
+        notes: list[str] = []
+        _heard.notes = notes
+        result, error = self._attempt(job)
+        del _heard.notes
+        if result is None:
+            gc.collect()  # what the job held; and only now, for its exception held the frames
+            torch = sys.modules.get("torch")
+            if torch is not None and torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            self._book.fail(job, error, notes)
+        else:
+            self._book.done(job, result, notes)
+
+    def _attempt(self, job: Job) -> tuple[Path | None, str]:
+        """The result's file, or None and why there is none."""
+        try:
+            result = self._result(job)
+            result.stat()
+            return result, ""
+        except _Stopped:
+            return None, "stopped"
+        except LpnsrError as error:
+            return None, renamed(error, self._book.store.input(job.id), job.record.name)
+        except MemoryError:
+            return None, "there is not enough memory for this image; try a smaller one"
+        except Exception:
+            _log.exception("job %s failed", job.id)
+            return None, "an unexpected error, which the server's log tells more about"
+
+    def _result(self, job: Job) -> Path:
+        options, store = job.record.options, self._book.store
+        self._models.check(str(options.model), options.steps)  # a job of an earlier process may ask for what is no more
+        if job.record.kind not in self._kinds:
+            raise LpnsrError(f"this server does no jobs of the kind {job.record.kind!r}")
+        work = Work(
+            source=store.input(job.id),
+            folder=store.folder(job.id),
+            options=options,
+            limits=self._book.limits,
+            callback=partial(self._watch, job),
+        )
+        return self._kinds[job.record.kind](self._upscaler(str(options.model)), work)
+
+    def _watch(self, job: Job, progress: Any) -> None:
+        if not self._book.advance(job, progress):
+            raise _Stopped
+
+    def _upscaler(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = self._models.load(name, self._device)
+        return self._loaded[name]
+
+
+def _listen() -> None:
+    """Have the warnings of workers noted with their jobs; all others are shown as before."""
+    usual = warnings.showwarning
+    if getattr(usual, "notes_jobs", False):
+        return
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        notes = getattr(_heard, "notes", None)
+        if notes is None or not issubclass(category, LpnsrWarning):
+            usual(message, category, *place)
+        elif str(message) not in notes:
+            notes.append(str(message))
+
+    show.notes_jobs = True  # type: ignore[attr-defined]
+    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.simplefilter("always", LpnsrWarning)
