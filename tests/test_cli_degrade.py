@@ -60,6 +60,21 @@ def test_a_name_that_is_no_text(photos: Path, tmp_path: Path) -> None:
     assert len(images(tmp_path / "LR")) == 4
 
 
+def test_hidden_files_are_no_photographs(photos: Path, tmp_path: Path) -> None:
+    (photos / "._b.png").write_bytes(b"what macOS puts beside a file")
+    (photos / ".thumbnails").mkdir()
+    (photos / ".thumbnails" / "b.png").write_bytes((photos / "b.png").read_bytes())
+    assert run(photos, "-o", tmp_path / "LR")[0] == 0
+    assert len(images(tmp_path / "LR")) == 3
+
+
+def test_names_that_are_one_file_on_macos(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "B.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    monkeypatch.setattr("lpnsr.imaging.names.sys.platform", "darwin")
+    code, said = run(photos, "-o", tmp_path / "LR")
+    assert (code, "would both become" in said) == (2, True)
+
+
 def test_every_photograph_becomes_a_quarter_at_the_same_place(lr: Path) -> None:
     assert set(images(lr)) == {"a.png", "b.png", "sub/été 夏.png"}
     assert {read(p).pixels.shape for p in lr.rglob("*.png")} == {(16, 12, 3)}

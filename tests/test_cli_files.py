@@ -232,3 +232,15 @@ def test_results_too_large_are_refused_before_the_work(fake, folder):
     assert "--max-pixels" in result.stderr
     assert "limit of 119" in run("photos/b2.png", "-o", "x.png", "--max-pixels", "119", code=1).stderr
     assert fake.asked == []
+
+
+@pytest.mark.parametrize(("platform", "one_file"), [("darwin", True), ("linux", False)])
+def test_names_that_differ_in_case(platform, one_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lpnsr.imaging.names.sys.platform", platform)
+    make("été.png", "ÉTÉ.jpg")
+    if one_file:
+        with pytest.raises(ConfigError, match="would both be written to"):
+            sources(["."], "out", "", ext="png")
+    else:
+        assert len(sources(["."], "out", "", ext="png")) == 2

@@ -297,6 +297,16 @@ def test_nothing_that_pairs_is_told_with_names(data: Path) -> None:
     assert "zzCOAST_net_x4.PNG" in result.stderr
 
 
+def test_results_of_a_model_replace_nobodys_files(data: Path) -> None:
+    mine = data / "out" / "bicubic" / "coastx4.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes((data / "hr" / "coast.png").read_bytes())
+    words = ("--model", "bicubic", "--lr", data / "lr", "--hr", data / "hr", "--metrics", "psnr", "-o", data / "out")
+    result = CliRunner().invoke(app, ["evaluate", *map(str, words)])
+    assert (result.exit_code, "did not make" in result.stderr) == (2, True)
+    assert mine.read_bytes() == (data / "hr" / "coast.png").read_bytes()
+
+
 def test_a_console_without_arrows(data: Path) -> None:
     words = ["--sr", str(data / "sharp"), "--hr", str(data / "hr"), "--metrics", "psnr", "-o", str(data / "out")]
     code = f"from lpnsr.apps.cli import main; import sys; sys.argv = ['lpnsr', 'evaluate', *{words}]; main()"

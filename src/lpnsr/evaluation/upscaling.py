@@ -20,7 +20,7 @@ from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.files import content_hash
 from lpnsr.evaluation.machine import machine_of
 from lpnsr.evaluation.pairing import Problem
-from lpnsr.imaging import Photo, read, remove_leftovers, resize, write, write_bytes
+from lpnsr.imaging import Photo, name_key, read, remove_leftovers, resize, write, write_bytes
 from lpnsr.pipeline import FACTOR, Upscaler, pick_device
 
 BICUBIC = "bicubic"
@@ -52,12 +52,13 @@ def upscale_folder(
     Returns the results, which may not be all that is in ``out``. Files that cannot be upscaled become problems.
     Raises CheckpointError, ConfigError for the model, OutputError.
     """
-    _check_names(images)
+    _check_names(images, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made: {error.strerror or error}") from None
     remove_leftovers(out)
+    _claim(out)
     maker = _Maker(model, device)
     records = _read_records(out / _RECORDS)
     made, times, problems = [], [], []
@@ -128,6 +129,18 @@ def _has_hash(path: Path, expected: str) -> bool:
     return False
 
 
+def _claim(out: Path) -> None:
+    """Mark the folder as one whose images may be replaced. Raises ConfigError if it holds somebody's files."""
+    if (out / _RECORDS).exists():
+        return
+    if any(path.name[0] != "." for path in out.iterdir()):
+        raise ConfigError(
+            f"{out} has files that lpnsr evaluate did not make, and results would go there: choose another --out, or "
+            "name the model otherwise, as NAME=..."
+        )
+    write_bytes(out / _RECORDS, b"{}")
+
+
 def _read_records(path: Path) -> dict[str, dict[str, Any]]:
     with suppress(OSError, ValueError, AttributeError, TypeError):  # whatever is wrong with it, it is made anew
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -135,9 +148,9 @@ def _read_records(path: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _check_names(images: Sequence[Path]) -> None:
+def _check_names(images: Sequence[Path], out: Path) -> None:
     seen: dict[str, Path] = {}
     for path in images:
-        if path.stem in seen:
-            raise ConfigError(f"{seen[path.stem]} and {path.name} would become one result: rename one")
-        seen[path.stem] = path
+        earlier = seen.setdefault(name_key(out / f"{path.stem}.png"), path)
+        if earlier != path:
+            raise ConfigError(f"{earlier} and {path.name} would become one result: rename one")

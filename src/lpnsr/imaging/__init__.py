@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
 from lpnsr.imaging.memory import available_memory, peak_memory
+from lpnsr.imaging.names import images_below, name_key
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
 from lpnsr.imaging.reading import max_pixels_allowed, read
@@ -36,7 +37,9 @@ __all__ = [
     "format_of",
     "from_pil",
     "from_unit",
+    "images_below",
     "max_pixels_allowed",
+    "name_key",
     "output_size",
     "peak_memory",
     "plan_tiles",

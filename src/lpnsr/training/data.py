@@ -24,7 +24,7 @@ from torch import Tensor
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.degradation import DRAWING_ORDER, degrade
 from lpnsr.errors import ImageReadError, TrainingError
-from lpnsr.imaging import EXTENSIONS, read, rgb8
+from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
 from lpnsr.training.draws import ALONE, Share
 from lpnsr.training.recipe import DataRecipe
 
@@ -39,7 +39,7 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise TrainingError(f"--data {folder}: there is no such folder")
-    found = sorted({p for f in folders for p in f.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()})
+    found = sorted({path for folder in folders for path in images_below(folder)})
     if not found:
         looked = ", ".join(map(str, folders)) or "no folder"
         raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")

@@ -119,23 +119,22 @@ def _from_file(path: Path) -> DegradationRecipe:
 
 def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Every image below ``source`` and where its LR goes: the same place below ``out``, as PNG."""
-    from lpnsr.imaging import EXTENSIONS
+    from lpnsr.imaging import EXTENSIONS, images_below, name_key
 
     if not source.is_dir():
         raise ConfigError(f"{source} is no folder: give one with photographs")
     own = out.resolve()
     if own == source.resolve():
         raise ConfigError(f"--out {out} is the folder of the photographs themselves: choose another")
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    photos = [p for p in found if own not in p.resolve().parents]
+    photos = [p for p in images_below(source) if own not in p.resolve().parents]
     tasks = [(p, (out / p.relative_to(source)).with_suffix(".png")) for p in photos]
     if not tasks:
         raise ConfigError(f"no images below {source}; looked for {', '.join(sorted(EXTENSIONS))}")
-    names: dict[Path, Path] = {}
+    names: dict[str, Path] = {}
     for photo, target in tasks:
-        if target in names:
-            raise ConfigError(f"{names[target]} and {photo} would both become {target}: rename one")
-        names[target] = photo
+        earlier = names.setdefault(name_key(target), photo)
+        if earlier != photo:
+            raise ConfigError(f"{earlier} and {photo} would both become {target}: rename one")
     return tasks
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import EXTENSIONS
+from lpnsr.imaging import EXTENSIONS, name_key
 
 COMPARE = ".compare.png"
 """What the names of before/after pictures end in."""
@@ -218,7 +218,7 @@ def _check_collisions(tasks: list[Task]) -> None:
     writers: dict[str, Path] = {}
     for task in tasks:
         for path in task.written:
-            key = os.path.normcase(os.path.realpath(path))
+            key = name_key(path)
             if key in writers:
                 raise ConfigError(
                     f"{writers[key]} and {task.source} would both be written to {path}; rename one of them, or use "
