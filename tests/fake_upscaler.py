@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lpnsr.apps.cli import app
 from lpnsr.errors import CheckpointError
-from lpnsr.imaging import resize
+from lpnsr.imaging import PhotoRows, resize
 
 
 class FakeUpscaler:
@@ -30,13 +30,14 @@ class FakeUpscaler:
             raise CheckpointError("there is no model 'absent'")
         return cls()
 
-    def upscale_photo(self, photo, *, height, width, callback=None, **options):
+    def upscale_rows(self, rows, *, height, width, callback=None, scratch=None, reserved=0, **options):
         self.asked.append({"height": height, "width": width, **options})
+        photo = rows.whole()
         self.behaviour(photo)
         for done in range(3):
             callback(SimpleNamespace(done=done, total=2, step=None))
         alpha = None if photo.alpha is None else resize(photo.alpha, (height, width))
-        return replace(photo, pixels=resize(photo.pixels, (height, width)), alpha=alpha)
+        return PhotoRows.of(replace(photo, pixels=resize(photo.pixels, (height, width)), alpha=alpha), 16)
 
 
 def fake_module() -> Any:

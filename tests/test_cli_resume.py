@@ -99,6 +99,7 @@ CHILD = """
     from types import ModuleType, SimpleNamespace
     from dataclasses import replace
     import numpy as np
+    from lpnsr.imaging import PhotoRows
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 
@@ -106,9 +107,10 @@ CHILD = """
         @classmethod
         def from_pretrained(cls, *args, **options):
             return cls()
-        def upscale_photo(self, photo, *, height, width, **options):
+        def upscale_rows(self, rows, *, height, width, **options):
             time.sleep(0.02)
-            return replace(photo, pixels=np.repeat(np.repeat(photo.pixels, 4, 0), 4, 1))
+            photo = rows.whole()
+            return PhotoRows.of(replace(photo, pixels=np.repeat(np.repeat(photo.pixels, 4, 0), 4, 1)), 16)
 
     module = ModuleType("lpnsr.pipeline")
     module.Upscaler = Upscaler

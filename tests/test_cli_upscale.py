@@ -21,7 +21,8 @@ from lpnsr.imaging import read
 def test_one_file(fake, folder):
     run("photos/b2.png", "-o", "x.png")
     assert read("x.png").pixels.shape == (40, 48, 3)
-    assert fake.loaded == [{"model": "lite", "device": "auto", "dtype": "auto", "revision": None, "cache_dir": None}]
+    defaults = {"device": "auto", "dtype": "auto", "revision": None, "cache_dir": None, "memory": None}
+    assert fake.loaded == [{"model": "lite", **defaults}]
     assert fake.asked[0] == {
         "height": 40,
         "width": 48,
@@ -36,10 +37,11 @@ def test_one_file(fake, folder):
 
 
 def test_every_option_arrives(fake, folder):
-    machine = "--device cpu --fp32 -t 64 --cache-dir kept"
+    machine = "--device cpu --fp32 -t 64 --cache-dir kept --memory 2G"
     options = f"--steps 1 --noise mode --fidelity 0.5 --start bicubic --seed 7 --color-fix adain {machine}"
     run("-i", "photos/b2.png", "-o", "out", "-n", "official", "--outscale", 3.5, *options.split())
     model = {"model": "official", "device": "cpu", "dtype": "float32", "revision": None, "cache_dir": Path("kept")}
+    model["memory"] = "2G"
     assert fake.loaded == [model]
     expected = {"steps": 1, "noise": "mode", "fidelity": 0.5, "start": "bicubic", "seed": 7, "tile": 64}
     assert fake.asked == [{"height": 35, "width": 42, "colour_fix": "adain", **expected}]

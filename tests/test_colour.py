@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from lpnsr.errors import InputError
-from lpnsr.imaging import adain_colour_fix, wavelet_colour_fix
+from lpnsr.imaging import adain_colour_fix, colour, wavelet_colour_fix
 
 
 def check_golden(path: Path) -> None:
@@ -55,13 +55,27 @@ def test_wavelet_fix_equals_its_definition(size, levels):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 31, 32, 64, 500])
-def test_wavelet_fix_does_not_depend_on_its_strips(rows):
-    sr, reference = torch.rand(2, 1, 3, 131, 20, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("columns", [3, 16, 1000])
+def test_wavelet_fix_does_not_depend_on_its_strips(rows, columns, monkeypatch):
+    sr, reference = torch.rand(2, 1, 3, 131, 70, generator=torch.Generator().manual_seed(0))
     whole = wavelet_colour_fix(sr, reference, rows=1000)
+    monkeypatch.setattr(colour, "_COLUMNS", columns)
     assert torch.equal(wavelet_colour_fix(sr, reference, rows=rows), whole)
-    in_place = sr.clone()
-    assert wavelet_colour_fix(in_place, reference, out=in_place, rows=rows) is in_place
-    assert torch.equal(in_place, whole)
+
+
+@pytest.mark.parametrize("heights", [[131], [1] * 131, [40, 1, 90]])
+def test_strips_may_come_in_any_heights(heights):
+    sr, reference = torch.rand(2, 3, 131, 20, generator=torch.Generator().manual_seed(0))
+    tops = []
+
+    def part(top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+        tops.append(top)
+        return reference[:, top:bottom, left:right]
+
+    strips = list(colour.wavelet_strips(iter(sr.split(heights, 1)), part, (131, 20), rows=25))
+    assert [strip.shape[1] for strip in strips] == [25] * 5 + [6]
+    assert torch.equal(torch.cat(strips, 1), wavelet_colour_fix(sr[None], reference[None])[0])
+    assert tops == sorted(tops)
 
 
 def test_wavelet_fix_takes_over_a_colour_cast():
@@ -77,8 +91,15 @@ def test_adain_matches_mean_and_spread():
     fixed = adain_colour_fix(sr, reference, eps=0.0)
     torch.testing.assert_close(fixed.mean((2, 3)), reference.mean((2, 3)))
     torch.testing.assert_close(fixed.std((2, 3), correction=0), reference.std((2, 3), correction=0))
-    in_place = sr.clone()
-    torch.testing.assert_close(adain_colour_fix(in_place, reference, out=in_place, eps=0.0), fixed)
+
+
+@pytest.mark.parametrize("heights", [[41], [1] * 41, [40, 1]])
+def test_adain_does_not_depend_on_its_strips(heights):
+    sr, reference = torch.rand(2, 3, 41, 57, generator=torch.Generator().manual_seed(0))
+    fix = colour.adain_fix(colour.ChannelSums(sr.split(heights, 1)), colour.ChannelSums(reference.split(heights, 1)))
+    assert torch.equal(
+        torch.cat([fix(strip) for strip in sr.split(heights, 1)], 1), adain_colour_fix(sr[None], reference[None])[0]
+    )
 
 
 def test_adain_of_flat_and_tiny_images_stays_finite():
@@ -92,16 +113,3 @@ def test_shapes_are_checked():
         wavelet_colour_fix(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 5))
     with pytest.raises(InputError, match="channels"):
         adain_colour_fix(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
-
-
-def test_the_reference_may_come_by_rows() -> None:
-    generator = torch.Generator().manual_seed(0)
-    sr, reference = torch.rand(2, 1, 3, 70, 20, generator=generator)
-    asked = []
-
-    def rows(start: int, stop: int) -> torch.Tensor:
-        asked.append(stop - start)
-        return reference[..., start:stop, :]
-
-    assert torch.equal(wavelet_colour_fix(sr, rows, 2, rows=16), wavelet_colour_fix(sr, reference, 2, rows=16))
-    assert max(asked) <= 16 + 2 * 3

@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import fill_transparent, output_size, resize
+from lpnsr.imaging import Photo, fill_transparent, output_size, resize
+from lpnsr.imaging.alpha import fill_strips
+from lpnsr.imaging.resampling import resize_strips
 
 SIDES = st.integers(1, 40)
 
@@ -41,6 +44,27 @@ def test_resize_agrees_with_pillow_in_8_bits():
     for size in ((17, 23), (80, 90), (160, 240)):
         expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
         assert np.abs(resize(pixels, size).astype(int) - expected).max() <= 1
+
+
+RESIZED = [((40, 60), (17, 23)), ((40, 60), (80, 90)), ((37, 5), (9, 40)), ((1, 1), (3, 2)), ((64, 3), (1, 1))]
+
+
+@pytest.mark.parametrize(("size", "new_size"), RESIZED)
+def test_resize_agrees_with_torch(size, new_size):
+    pixels = np.random.default_rng(0).random((*size, 2), dtype=np.float32)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(planes, size=new_size, mode="bicubic", antialias=True)
+    np.testing.assert_allclose(resize(pixels, new_size), expected[0].permute(1, 2, 0), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("size", "new_size"), [*RESIZED, ((30, 20), (30, 20)), ((30, 20), (30, 50))])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_resize_in_strips_is_the_same_bit_for_bit(size, new_size, rows):
+    planes = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+    strips = list(resize_strips(iter(planes.split(3, 1)), size, new_size, rows=rows))
+    assert {strip.shape[1] for strip in strips[:-1]} <= {3 if size == new_size else rows}
+    whole = resize(planes.permute(1, 2, 0).numpy(), new_size)
+    np.testing.assert_array_equal(torch.cat(strips, 1).permute(1, 2, 0), whole)
 
 
 def test_resize_is_16_bit_all_the_way():
@@ -134,6 +158,26 @@ def test_fill_is_smooth_and_leaves_visible_pixels_alone():
     assert np.abs(np.diff(deep, axis=0)).max() < 16
     assert np.abs(np.diff(deep, axis=1)).max() < 16
     assert deep.min() > 40  # between the colours above, not black
+
+
+@pytest.mark.parametrize("heights", [[1] * 40, [7, 33]])
+def test_fill_does_not_depend_on_strips_or_on_what_is_far_away(heights, monkeypatch):
+    pixels, alpha = sprite(np.uint8)
+    whole = fill_transparent(pixels, alpha)
+    monkeypatch.setattr("lpnsr.imaging.alpha._BLOCK", 16)
+    blocks = fill_transparent(pixels, alpha)
+    np.testing.assert_array_equal(blocks, whole)  # every block sees all
+    monkeypatch.setattr("lpnsr.imaging.alpha._CONTEXT", 5)
+    near = fill_transparent(pixels, alpha)
+    parts = [
+        Photo(pixels[stop - size : stop], alpha[stop - size : stop])
+        for size, stop in zip(heights, np.cumsum(heights), strict=True)
+    ]
+    strips = list(fill_strips(iter(parts), *alpha.shape))
+    np.testing.assert_array_equal(np.concatenate([strip.pixels for strip in strips]), near)
+    np.testing.assert_array_equal(np.concatenate([strip.alpha for strip in strips]), alpha)
+    visible = resize(alpha, (160, 192)) > 0
+    assert np.abs(resize(near, (160, 192)).astype(int) - resize(whole, (160, 192)))[visible].max() <= 2
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
+from encoded import encoded, write_png, write_tiff
 from lpnsr.errors import ConfigError, ImageReadError, InputError, LpnsrWarning
 from lpnsr.imaging import EXTENSIONS, Photo, from_unit, read, to_unit
 
@@ -75,13 +76,9 @@ def test_orientation_is_applied_once(tmp_path, orientation, kind):
     if f".{name.suffix[1:]}" not in EXTENSIONS:
         pytest.skip(f"this Pillow has no {name.suffix}")
     if kind == "png16":
-        from lpnsr.imaging.deep import encode_png16
-
-        name.write_bytes(encode_png16(stored.astype(np.uint16) * 257, None, exif.tobytes(), None))
+        name.write_bytes(encoded(write_png, stored.astype(np.uint16) * 257, exif))
     elif kind == "tiff16":
-        from lpnsr.imaging.deep import encode_tiff
-
-        data = bytearray(encode_tiff(stored.astype(np.uint16) * 257, None, exif, None))
+        data = bytearray(encoded(write_tiff, stored.astype(np.uint16) * 257, exif))
         at = data.index(bytes.fromhex("1201 0300 01000000 0100".replace(" ", "")))
         data[at + 8] = orientation
         name.write_bytes(bytes(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import struct
@@ -13,13 +14,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
+from encoded import encoded, photo_of, write_png, write_tiff
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
-from lpnsr.imaging import EXTENSIONS, FORMATS, Photo, check_size, eight_bit, flatten, read, write, write_bytes
-from lpnsr.imaging.deep import encode_png16, encode_tiff
+from lpnsr.imaging import (
+    EXTENSIONS,
+    FORMATS,
+    Photo,
+    PhotoRows,
+    Scratch,
+    check_size,
+    eight_bit,
+    encoders,
+    flatten,
+    read,
+    write,
+    write_bytes,
+    write_rows,
+    writing,
+)
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -171,15 +188,21 @@ def test_flatten_mixes_linearly():
 
 
 @settings(max_examples=40, deadline=None)
-@given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.integers(1, 4), seed=st.integers(0, 9))
-def test_png16_and_tiff_encoders_against_opencv(height, width, channels, seed):
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.integers(1, 4),
+    seed=st.integers(0, 9),
+    rows=st.integers(1, 50),
+)
+def test_png16_and_tiff_encoders_against_opencv(height, width, channels, seed, rows):
     generator = np.random.default_rng(seed)
     samples = generator.integers(0, 65536, (height, width, channels)).astype(np.uint16)
     if seed % 2:
         samples //= 500  # small steps, so that both filters occur
     wide = samples[..., [0, 0, 0, 1]] if channels == 2 else samples
     expected = wide[..., [2, 1, 0, 3][: wide.shape[2]]] if channels > 1 else wide[..., 0]
-    for data in (encode_png16(samples, None, None, None), encode_tiff(samples, None, None, None)):
+    for data in (encoded(write_png, samples, rows=rows), encoded(write_tiff, samples, rows=rows)):
         got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(got, expected)
 
@@ -187,14 +210,14 @@ def test_png16_and_tiff_encoders_against_opencv(height, width, channels, seed):
 def test_the_better_filter_is_taken():
     column = np.random.default_rng(0).integers(0, 65536, (30, 1, 3)).astype(np.uint16)
     for samples, number in ((column.repeat(40, 1), 1), (column.transpose(1, 0, 2).repeat(40, 0), 2)):
-        chunks = encode_png16(samples, None, None, None).split(b"IDAT")[1:]
+        chunks = encoded(write_png, samples).split(b"IDAT")[1:]
         rows = zlib.decompress(b"".join(piece[:-8] for piece in chunks[:-1]) + chunks[-1][:-16])
         assert set(rows[1 + samples[0].nbytes :: 1 + samples[0].nbytes]) == {number}
 
 
 def test_tiff_with_inverted_gray_and_premultiplied_colour(tmp_path):
     def patched(samples: np.ndarray, tag: int, value: int) -> Photo:
-        data = bytearray(encode_tiff(samples, None, None, None))
+        data = bytearray(encoded(write_tiff, samples))
         data[data.index(struct.pack("<HHI", tag, 3, 1)) + 8] = value
         (tmp_path / "x.tif").write_bytes(bytes(data))
         return read(tmp_path / "x.tif")
@@ -214,6 +237,65 @@ def test_many_strips(tmp_path):
     for name in ("x.png", "x.tif"):
         write(Photo(samples), tmp_path / name)
         np.testing.assert_array_equal(read(tmp_path / name).pixels, samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_eight_and_sixteen_bit_files_against_pillow_and_tifffile(tmp_path, channels, dtype, monkeypatch):
+    monkeypatch.setattr(encoders, "_STRIP_BYTES", 500)
+    monkeypatch.setattr(encoders, "_CLASSIC_TIFF_BYTES", 1000)
+    samples = np.random.default_rng(0).integers(0, 256, (70, 33, channels)).astype(dtype)
+    exif = Image.Exif()
+    exif.load(exif_block())
+    data = encoded(write_tiff, samples, exif, rows=11, icc=SRGB, dpi=(300.0, 150.0))
+    assert data[:4] == b"II+\0"
+    expected = samples[..., [0, 0, 0, 1]] if channels == 2 and dtype == np.uint16 else samples
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        assert file.is_bigtiff
+        assert len(page.dataoffsets) > 4
+        np.testing.assert_array_equal(page.asarray().reshape(expected.shape), expected)
+        assert page.tags["XResolution"].value == (300, 1)
+        assert bytes(page.tags["InterColorProfile"].value) == SRGB
+        assert page.tags["ExifTag"].value["DateTimeOriginal"] == "2020:02:02 02:02:02"
+    (tmp_path / "x.tif").write_bytes(data)
+    (tmp_path / "x.png").write_bytes(encoded(write_png, samples, exif, rows=11))
+    for name, values in (("x.tif", photo_of(expected)), ("x.png", photo_of(samples))):
+        back = read(tmp_path / name)
+        np.testing.assert_array_equal(back.pixels, values.pixels)
+        np.testing.assert_array_equal(back.alpha, values.alpha)
+        assert back.exif is not None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_jpeg_files_are_made_from_a_disk_with_the_same_pixels(tmp_path, channels, monkeypatch):
+    made = []
+    monkeypatch.setattr(writing, "Scratch", lambda *arguments: made.append(Scratch(*arguments)) or made[-1])
+    big = Photo(np.random.default_rng(0).integers(0, 256, (300, 200, channels), dtype=np.uint8), exif=exif_block())
+    write(big, tmp_path / "memory.jpg")
+    write_rows(PhotoRows.of(big, 7), tmp_path / "frugal.jpg", frugal=True)
+    monkeypatch.setattr(writing, "_LARGE", 1)
+    write(big, tmp_path / "large.jpg")
+    assert [scratch.array.shape for scratch in made] == [(300, 200, 1 if channels == 1 else 4)] * 2
+    for name in ("frugal.jpg", "large.jpg"):
+        np.testing.assert_array_equal(read(tmp_path / name).pixels, read(tmp_path / "memory.jpg").pixels)
+        check_exif(read(tmp_path / name))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_scratch_file_for_which_there_is_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: failing(errno.ENOSPC)())
+    with pytest.raises(OutputError, match=r"0\.0 GiB cannot be made there: No space left.*make room"):
+        Scratch((4, 4), np.float32, tmp_path)
+
+
+def test_a_scratch_array_keeps_its_values(tmp_path):
+    scratch = Scratch((50, 1000), np.float32, tmp_path)
+    assert not scratch.array.any()
+    assert list(tmp_path.iterdir()) == []
+    scratch.array[:] = np.arange(1000)
+    scratch.release()
+    assert (scratch.array == np.arange(1000)).all()
 
 
 def test_unknown_extension_and_too_large(tmp_path):

@@ -197,22 +197,44 @@ def test_damaged_weights_are_an_error() -> None:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("gpu"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_out_of_memory_halves_the_tile(error: Exception) -> None:
+def test_out_of_memory_halves_the_tile_and_goes_on(error: Exception) -> None:
     up = tiny_upscaler()
     restore = up.restorer.restore
     sizes = []
 
     def limited(lr: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         sizes.append(max(lr.shape[-2:]))
-        if sizes[-1] > 40:
+        if sizes[-1] > 40 and len(sizes) > 2:  # the first rows of tiles fit
             raise error
+        return restore(lr, *args, **kwargs)
+
+    image = picture(150, 60) // 4 + 90
+    whole = up(image).astype(int)
+    up.restorer.restore = limited  # type: ignore[method-assign]
+    seen = []
+    with pytest.warns(LpnsrWarning, match="out of memory: going on with tiles of 32 px"):
+        out = up(image, tile=64, callback=seen.append)
+    assert sizes[:3] == [64] * 3
+    assert sizes.count(64) == 3  # it is not tried again
+    assert np.abs(out - whole).mean() < 1
+    assert [p.done for p in seen if p.step is None] == list(range(1, seen[-1].total + 1))
+
+
+def test_the_tile_is_halved_as_often_as_needed() -> None:
+    up = tiny_upscaler()
+    restore, sizes = up.restorer.restore, []
+
+    def limited(lr: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        sizes.append(max(lr.shape[-2:]))
+        if sizes[-1] > 30:
+            raise torch.OutOfMemoryError("gpu")
         return restore(lr, *args, **kwargs)
 
     up.restorer.restore = limited  # type: ignore[method-assign]
     with pytest.warns(LpnsrWarning, match="out of memory"):
-        assert up(picture(100, 60)).shape == (400, 240, 3)
-    assert sizes[0] == 100
-    assert sizes[-1] <= 40
+        assert up(picture(64, 40)).shape == (256, 160, 3)
+    assert sizes[:3] == [64, 32, 16]
+    assert max(sizes[3:]) <= 16
 
 
 def test_out_of_memory_at_the_smallest_tile_is_an_error() -> None:

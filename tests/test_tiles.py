@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.imaging import Blender, available_memory, memory, plan_tiles
+from lpnsr.imaging import Blender, InMemory, Scratch, TilePlan, available_memory, memory, plan_tiles
 
 plans = {
     "height": st.integers(1, 150),
@@ -65,23 +67,37 @@ def test_seams_lie_in_the_middle_of_the_overlap():
     assert end - begin == 8
 
 
+def blended(plan: TilePlan, tiles: Sequence[torch.Tensor], rows: int = 5, **options) -> torch.Tensor:
+    blender = Blender(plan, channels=len(tiles[0]), **options)
+    strips = []
+    for tile in tiles:
+        blender.add(tile)
+        strips += blender.finished(rows)
+    assert max(strip.shape[1] for strip in strips) <= rows
+    return torch.cat(strips, 1)
+
+
+class OnDisk(Scratch):
+    """A canvas that forgets nothing but what was not written."""
+
+    def __init__(self, shape):
+        super().__init__(shape, np.float32)
+        self.array.fill(np.nan)
+
+
 @settings(max_examples=100, deadline=None)
-@given(**plans, scale=st.sampled_from([1, 4]), batch=st.integers(1, 4))
-def test_pieces_of_one_image_are_put_together_exactly(height, width, tile, overlap, multiple, scale, batch):
+@given(**plans, scale=st.sampled_from([1, 4]), rows=st.integers(1, 40), canvas=st.sampled_from([InMemory, OnDisk]))
+def test_pieces_of_one_image_are_put_together_exactly(height, width, tile, overlap, multiple, scale, rows, canvas):
     assume(possible(tile, overlap, multiple))
     plan = plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
     assume(len(plan) <= 400)
     generator = torch.Generator().manual_seed(height * 200 + width)
     whole = torch.randn(2, height * scale, width * scale, generator=generator)
-    blender = Blender(plan, scale=scale, channels=2)
-    blender.out.fill_(float("nan"))
     pieces = []
     for box in plan:
-        rows = slice(box.top * scale, (box.top + box.height) * scale)
-        pieces.append(whole[:, rows, box.left * scale : (box.left + box.width) * scale])
-    for start in range(0, len(pieces), batch):
-        blender.add(torch.stack(pieces[start : start + batch]))
-    assert torch.equal(blender.out, whole)
+        part = slice(box.top * scale, (box.top + box.height) * scale)
+        pieces.append(whole[:, part, box.left * scale : (box.left + box.width) * scale])
+    assert torch.equal(blended(plan, pieces, rows, scale=scale, canvas=canvas), whole)
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,24 +107,25 @@ def test_weights_sum_to_one(height, width, tile, overlap, multiple):
     assume(possible(tile, overlap, multiple))
     plan = plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
     assume(len(plan) <= 30)
-    total = torch.zeros(1, height, width, dtype=torch.float64)
+    total = torch.zeros(1, height, width)
     for chosen in range(len(plan)):
-        blender = Blender(plan, scale=1, channels=1, dtype=torch.float64)
-        for index, box in enumerate(plan):
-            blender.add(torch.full((1, 1, box.height, box.width), float(index == chosen)))
-        assert blender.out.min() >= 0
-        assert blender.out.max() <= 1
-        total += blender.out
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
+        tiles = [
+            torch.full((1, plan.rows.size, plan.columns.size), float(index == chosen)) for index in range(len(plan))
+        ]
+        weights = blended(plan, tiles, scale=1)
+        assert weights.min() >= 0
+        assert weights.max() <= 1
+        total += weights
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-6)
 
 
-def test_fade_is_linear_and_context_is_thrown_away():
-    plan = plan_tiles(1, 24, tile=16, overlap=8)
-    blender = Blender(plan, scale=1, channels=1)
-    blender.add(torch.zeros(1, 1, 1, 16))
-    blender.add(torch.ones(1, 1, 1, 16))
-    assert plan.columns.starts == (0, 8)
-    assert blender.out.flatten().tolist() == [0.0] * 10 + [0.125, 0.375, 0.625, 0.875] + [1.0] * 10
+@pytest.mark.parametrize("turned", [False, True])
+def test_fade_is_linear_and_context_is_thrown_away(turned):
+    plan = plan_tiles(24, 1, tile=16, overlap=8) if turned else plan_tiles(1, 24, tile=16, overlap=8)
+    shape = (1, plan.rows.size, plan.columns.size)
+    out = blended(plan, [torch.zeros(shape), torch.ones(shape)], scale=1)
+    assert (plan.rows if turned else plan.columns).starts == (0, 8)
+    assert out.flatten().tolist() == [0.0] * 10 + [0.125, 0.375, 0.625, 0.875] + [1.0] * 10
 
 
 def test_blender_refuses_wrong_pieces():
@@ -116,9 +133,11 @@ def test_blender_refuses_wrong_pieces():
     blender = Blender(plan, scale=1, channels=1)
     size = plan.rows.size
     with pytest.raises(InputError, match="is next"):
-        blender.add(torch.zeros(1, 1, size, size + 1))
+        blender.add(torch.zeros(1, size, size + 1))
+    for _ in plan:
+        blender.add(torch.zeros(1, size, size))
     with pytest.raises(InputError, match="is next"):
-        blender.add(torch.zeros(len(plan) + 1, 1, size, size))
+        blender.add(torch.zeros(1, size, size))
 
 
 @pytest.mark.parametrize(

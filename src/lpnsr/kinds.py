@@ -62,10 +62,15 @@ def photo_planes(photo: Photo) -> Planes:
 
 def pack_photo(planes: Planes, like: Photo) -> Photo:
     """A photo with the depth, kind and metadata of ``like``."""
-    rgb = planes.rgb.mean(0, keepdim=True) if planes.gray else planes.rgb
-    pixels = _from_unit(rgb.permute(1, 2, 0), like.pixels.dtype)
-    alpha = None if planes.alpha is None else _from_unit(planes.alpha[0], like.pixels.dtype)
+    pixels, alpha = pack_pixels(planes, like.pixels.dtype)
     return replace(like, pixels=pixels, alpha=alpha)
+
+
+def pack_pixels(planes: Planes, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels (H, W, 1 | 3) and alpha (H, W) of type ``dtype``, as in ``Photo``."""
+    rgb = planes.rgb.mean(0, keepdim=True) if planes.gray else planes.rgb
+    alpha = None if planes.alpha is None else _from_unit(planes.alpha[0], dtype)
+    return _from_unit(rgb.permute(1, 2, 0), dtype), alpha
 
 
 def _array_planes(array: np.ndarray) -> Planes:

@@ -1,84 +1,71 @@
 """``Upscaler``: an image of any kind in, the same kind at any scale out.
 
-    tiles -> restorer (upsample -> encode -> chain -> decode) -> blend -> colour fix -> resample
+    LR rows -> tiles -> restorer (upsample -> encode -> chain -> decode) -> blend -> colour fix -> resample -> SR rows
 
-The model works at 4x; other scales are resampled from that, antialiased. Randomness comes from a noise field that is
-tied to absolute positions, so a result does not depend on tiles, batches or the order of files.
+The model works at 4x; other scales are resampled from that, antialiased. All of it works on a few rows at a time: what
+is whole in memory is only what a caller asks to be. Randomness comes from a noise field that is tied to absolute
+positions, so a result does not depend on batches or the order of files.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from lpnsr import checkpoints, imaging
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.checkpoints.fitting import FACTOR as FACTOR
-from lpnsr.config import StrictConfig
 from lpnsr.devices import pick_device as pick_device
 from lpnsr.devices import pick_dtype as pick_dtype
-from lpnsr.diffusion import NoiseField, Schedule, StepState
-from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, LpnsrWarning
-from lpnsr.imaging import Photo, TilePlan
-from lpnsr.kinds import Pack, Planes, pack_photo, photo_planes, unpack
-from lpnsr.memory import SMALLEST_TILE, affordable_tile, bytes_per_pixel, is_out_of_memory, usual_tile
-from lpnsr.networks import BicubicUpsampler
-from lpnsr.restoration import NoiseKind, Restorer, StartKind
+from lpnsr.diffusion import Schedule
+from lpnsr.errors import ConfigError
+from lpnsr.imaging import InMemory, Photo, PhotoRows, Scratch, TilePlan, Window
+from lpnsr.kinds import Pack, Planes, pack_pixels, unpack
+from lpnsr.lr_rows import LrRows
+from lpnsr.memory import Work
+from lpnsr.options import Callback as Callback
+from lpnsr.options import Options as Options
+from lpnsr.options import Progress as Progress
+from lpnsr.options import fidelity_controls as fidelity_controls
+from lpnsr.planning import Planner, plan_tiles
+from lpnsr.restoration import NoiseKind, Restorer
+from lpnsr.tiling import TileRestorer
 
-
-class Options(StrictConfig):
-    """What a caller can choose for one image; see ``Upscaler.__call__``."""
-
-    scale: Annotated[float, Field(gt=0)] | None = None
-    width: Annotated[int, Field(ge=1)] | None = None
-    height: Annotated[int, Field(ge=1)] | None = None
-    max_side: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=0)] | None = None
-    noise: NoiseKind = "predicted"
-    fidelity: Annotated[float, Field(ge=0, le=1)] | None = None
-    start: StartKind = "upsampler"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    tile: Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
-    colour_fix: Literal["wavelet", "adain", "none"] = "wavelet"
-
-    def output_size(self, size: Sequence[int]) -> tuple[int, int]:
-        """(height, width) of the result for an input of ``size``; 4x unless something else was chosen."""
-        sides = {"width": self.width, "height": self.height, "max_side": self.max_side}
-        scale = float(FACTOR) if self.scale is None and not any(sides.values()) else self.scale
-        return imaging.output_size((size[0], size[1]), scale=scale, **sides)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State handed to a callback: ``done`` of ``total`` tiles, and the chain's step when one has just ended."""
-
-    done: int
-    total: int
-    step: StepState | None = None
-
-
-Callback = Callable[[Progress], None]
+Folder = str | os.PathLike[str] | None
 
 
 class Upscaler:
-    """A model on a device. Not to be shared between threads while it runs."""
+    """A model on a device. Not to be shared between threads while it runs.
 
-    def __init__(self, spec: ModelSpec, restorer: Restorer, device: str = "auto", dtype: str = "auto") -> None:
+    memory: bytes, or a text such as "2G", that the process may hold in all (resident: Python, torch, the weights and
+        the work); None is what is free on the machine. Where it is short, tiles are smaller and large images lie on the
+        disk meanwhile. Raises ConfigError for what is no size.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        restorer: Restorer,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        memory: int | str | None = None,
+    ) -> None:
         self.spec = spec
+        self.memory = None if memory is None else imaging.parse_memory(memory)
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.restorer = restorer.eval().requires_grad_(False)
         self.restorer.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._pixel_bytes: int | None = None
+        self._planner = Planner(self.restorer, spec.inference, self.device, self.memory)
 
     @classmethod
     def from_pretrained(
@@ -89,11 +76,12 @@ class Upscaler:
         dtype: str = "auto",
         revision: str | None = None,
         cache_dir: str | Path | None = None,
+        memory: int | str | None = None,
     ) -> Self:
         """Load ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a model folder or a hub id.
 
         device: auto (cuda, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
-        else float32), float32, bfloat16 or float16. Raises CheckpointError, ConfigError.
+        else float32), float32, bfloat16 or float16. memory: see the class. Raises CheckpointError, ConfigError.
         """
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
         loaded = checkpoints.load_folder(folder)
@@ -106,7 +94,7 @@ class Upscaler:
             parts.get("upsampler"),
             parts.get("noise_predictor"),
         )
-        return cls(loaded.spec, restorer, device, dtype)
+        return cls(loaded.spec, restorer, device, dtype, memory=memory)
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as a folder that ``from_pretrained`` reads."""
@@ -152,162 +140,138 @@ class Upscaler:
         }
         chosen = Options.parse(given | options, "upscale")
         images, pack = unpack(image)
-        results = [self._upscale(planes, chosen, callback) for planes in images]
+        results = [self._whole(planes, chosen, callback) for planes in images]
         return _pack_all(results, pack, image)
 
     def upscale_photo(self, photo: Photo, *, callback: Callback | None = None, **options: Any) -> Photo:
         """``__call__`` for a photo: depth, alpha and metadata are kept."""
+        return self.upscale_rows(PhotoRows.of(photo), callback=callback, whole=True, **options).whole()
+
+    def upscale_file(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        quality: int | None = None,
+        max_pixels: int | None = None,
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> None:
+        """``__call__`` from file to file, row by row: images of any size, in the memory that was allowed.
+
+        quality: as in ``imaging.write``; max_pixels: as in ``imaging.open_rows``. What does not fit into memory lies in
+        the folder of ``target`` meanwhile. Raises InputError, OutputError; ``target`` is written whole or not at all.
+        """
+        folder, frugal = Path(target).parent, self.memory is not None
+        rows = imaging.open_rows(source, max_pixels=max_pixels, scratch=folder)
+        size = Options.parse(options, "upscale").output_size((rows.height, rows.width))
+        imaging.check_size(target, *size)
+        encoding = imaging.encoding_bytes(replace(rows, height=size[0], width=size[1]), target, frugal=frugal)
+        result = self.upscale_rows(rows, callback=callback, scratch=folder, reserved=encoding, **options)
+        imaging.write_rows(result, target, quality=quality, frugal=frugal)
+
+    def upscale_rows(
+        self,
+        rows: PhotoRows,
+        *,
+        callback: Callback | None = None,
+        scratch: Folder = None,
+        reserved: int = 0,
+        whole: bool = False,
+        **options: Any,
+    ) -> PhotoRows:
+        """``upscale_photo`` row by row: the work is done as the strips of the result are drawn.
+
+        scratch: a folder for what does not fit into memory, by default the system's for temporary files. reserved:
+        bytes of the memory that others take meanwhile. whole: the caller keeps the whole result.
+        Raises InputError if the memory that was allowed, or is free, is too small.
+        """
         chosen = Options.parse(options, "upscale")
-        return pack_photo(self._upscale(photo_planes(photo), chosen, callback), photo)
+        size = self._checked_size(rows.height, rows.width, chosen)
+        self._planner.check_files(max(reserved, rows.decoding))
+        result = replace(rows, height=size[0], width=size[1], decoding=0)
+        held = reserved + (result.row_bytes * size[0] if whole else 0)
+        lr = LrRows.of_photo(rows)
+        work = self._planner.work(lr, chosen, held=held, sample_bytes=rows.dtype.itemsize, decoding=rows.decoding)
+        strips = self._strips(lr, chosen, work, callback, scratch)
+        return replace(result, strips=(Photo(*pack_pixels(strip, rows.dtype)) for strip in strips))
+
+    def _whole(self, planes: Planes, options: Options, callback: Callback | None) -> Planes:
+        """Planes in memory to planes in memory."""
+        lr = LrRows.of_planes(planes)
+        size = self._checked_size(lr.height, lr.width, options)
+        channels = 3 if planes.alpha is None else 4
+        work = self._planner.work(lr, options, held=2 * 4 * channels * size[0] * size[1], sample_bytes=4)
+        out = torch.empty(channels, *size)
+        top = 0
+        for strip in self._strips(lr, options, work, callback, None):
+            rows = slice(top, top + strip.rgb.shape[1])
+            out[:3, rows] = strip.rgb
+            if strip.alpha is not None:
+                out[3:, rows] = strip.alpha
+            top = rows.stop
+        return Planes(out[:3], None if planes.alpha is None else out[3:], planes.gray)
+
+    def _checked_size(self, height: int, width: int, options: Options) -> tuple[int, int]:
+        """The size of the result. Raises ConfigError for steps that the model does not have."""
+        most = self.restorer.schedule.steps
+        if (options.steps or 0) > most:
+            raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
+        return options.output_size((height, width))
 
     @torch.inference_mode()
-    def _upscale(self, planes: Planes, options: Options, callback: Callback | None) -> Planes:
-        size = options.output_size(planes.rgb.shape[-2:])
-        if (options.steps or 0) > self.restorer.schedule.steps:
-            most = self.restorer.schedule.steps
-            raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
-        sr = self._fix_colours(self._restore(planes.rgb, options, callback), planes.rgb, options)
-        alpha = None if planes.alpha is None else _resize(planes.alpha, size)
-        return Planes(_resize(sr, size).clamp_(0, 1), alpha, planes.gray)
-
-    def _fix_colours(self, sr: Tensor, lr: Tensor, options: Options) -> Tensor:
-        if options.colour_fix == "none":
-            return sr
-        if options.colour_fix == "adain":
-            return imaging.adain_colour_fix(sr[None], BicubicUpsampler()(lr[None]), out=sr[None])[0]
-        return imaging.wavelet_colour_fix(sr[None], partial(_bicubic_rows, lr), out=sr[None])[0]
-
-    def _restore(self, lr: Tensor, options: Options, callback: Callback | None) -> Tensor:
-        """(3, h, w) -> (3, 4h, 4w) tile by tile; tiles that do not fit into memory are halved."""
-        tile = self._tile_size(lr, options)
-        while True:
-            try:
-                return self._restore_tiles(lr, tile, options, callback)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = (tile or max(lr.shape[-2:])) // 2
-                if smaller < SMALLEST_TILE:
-                    raise LpnsrError(
-                        f"out of memory with tiles of {tile} px; close other programs or choose a smaller model"
-                    ) from None
-                tile = smaller
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            warnings.warn(f"out of memory: going on with tiles of {tile} px", LpnsrWarning, stacklevel=4)
+    def _strips(
+        self, lr: LrRows, options: Options, work: Work, callback: Callback | None, scratch: Folder
+    ) -> Iterator[Planes]:
+        """The result from top to bottom."""
+        size = options.output_size((lr.height, lr.width))
+        canvas = partial(Scratch, dtype=np.float32, folder=scratch) if work.on_disk else InMemory
+        tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype)
+        sr = tiles.strips(lr, self.plan(lr.height, lr.width, work.tile), work.rows, callback, canvas)
+        fixed = _colours_fixed(sr, lr, options.colour_fix, work.rows, canvas)
+        large = (FACTOR * lr.height, FACTOR * lr.width)
+        alpha = None
+        if lr.transparent:
+            lr_alpha = lr.alpha_strips(work.rows)
+            alpha = Window(imaging.resize_strips(lr_alpha, (lr.height, lr.width), size, rows=work.rows))
+        top = 0
+        for strip in imaging.resize_strips(fixed, large, size, rows=work.rows):
+            bottom = top + strip.shape[1]
+            opacity = None if alpha is None else alpha.crop(top, bottom).clamp(0, 1)
+            yield Planes(strip.clamp_(0, 1), opacity, lr.gray)
+            top = bottom
+            if alpha is not None:
+                alpha.forget(top)
 
     def plan(self, height: int, width: int, tile: int) -> TilePlan:
         """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
-        rules = self.spec.inference
-        overlap = min(rules.tile_overlap, tile // 2)
-        multiple = rules.tile_multiple
-        while tile and tile // multiple * multiple - overlap < multiple:
-            multiple //= 2  # ends at 1: the overlap is at most half
-        return imaging.plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
-
-    def _tile_size(self, lr: Tensor, options: Options) -> int:
-        """The tile that was asked for; for ``auto`` the model's usual one, smaller only where memory is short."""
-        if options.tile != "auto":
-            return options.tile
-        height, width = lr.shape[-2:]
-        cost = self._pixel_bytes = self._pixel_bytes or bytes_per_pixel(self.restorer)
-        free = imaging.available_memory(self.device)
-        if self.device.type != "cuda":  # else what is assembled lies elsewhere
-            free = max(0, free - 4 * FACTOR**2 * lr.numel())
-
-        def needed(tile: int) -> int:
-            plan = self.plan(height, width, tile)
-            return plan.rows.size * plan.columns.size * cost
-
-        usual = usual_tile(cost)
-        tile = affordable_tile(usual, needed, free)
-        if tile < usual:
-            warnings.warn(
-                f"tiles of {usual} px, usual for this model, need {needed(usual) / 2**20:,.0f} MiB and "
-                f"{free / 2**20:,.0f} MiB are left: going on with tiles of {tile} px, which may change the result a "
-                f"little; -t {tile} or tile={tile} gives this result anywhere",
-                LpnsrWarning,
-                stacklevel=5,
-            )
-        return tile
-
-    def _restore_tiles(self, lr: Tensor, tile: int, options: Options, callback: Callback | None) -> Tensor:
-        height, width = lr.shape[-2:]
-        plan = self.plan(height, width, tile)
-        field = NoiseField(options.seed)
-        blender = imaging.Blender(plan, scale=FACTOR)
-        for done, box in enumerate(plan):
-
-            def watch(state: StepState, done: int = done) -> None:
-                if callback:
-                    callback(Progress(done, len(plan), state))
-
-            blender.add(self._restore_patch(box.crop(lr)[None], field, (box.top, box.left), options, watch))
-            if callback:
-                callback(Progress(done + 1, len(plan)))
-        return blender.out
-
-    def _restore_patch(
-        self,
-        patch: Tensor,
-        field: NoiseField,
-        offset: tuple[int, int],
-        options: Options,
-        watch: Callable[[StepState], None],
-    ) -> Tensor:
-        """(1, 3, h, w) -> (1, 3, 4h, 4w), both float32 on the CPU; computed again in float32 if not finite."""
-        fidelity = self.spec.inference.fidelity if options.fidelity is None else options.fidelity
-        temperature, mean_share, bicubic_share = fidelity_controls(fidelity)
-        for dtype in (self.dtype, torch.float32):
-            with self._precision(dtype):
-                sr = self.restorer.restore(
-                    patch.to(self.device).contiguous(memory_format=torch.channels_last),
-                    field.draw([offset]),
-                    steps=options.steps,
-                    noise=options.noise,
-                    temperature=temperature,
-                    mean_share=mean_share,
-                    bicubic_share=bicubic_share,
-                    start=options.start,
-                    callback=watch,
-                )
-            sr = sr.float().cpu()
-            if bool(torch.isfinite(sr).all()):
-                return sr
-            if dtype == torch.float32:
-                break
-            warnings.warn(f"a tile was not finite in {dtype}: computed again in float32", LpnsrWarning, stacklevel=6)
-        raise CheckpointError(
-            "the model's output is not finite even in float32: its weights are damaged; run lpnsr models verify"
-        )
-
-    def _precision(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
+        return plan_tiles(height, width, tile, self.spec.inference)
 
 
-def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
-    """(noise temperature, share of the conditional mean, share of bicubic) of a fidelity in [0, 1].
-
-    0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 blends the result into the chain's first
-    prediction of x_0, the closest to the conditional mean, and up to one half into the bicubic upsampling.
-    """
-    upper = max(0.0, 2 * fidelity - 1)
-    return max(0.0, 1 - 2 * fidelity), upper, upper / 2
-
-
-def _bicubic_rows(lr: Tensor, start: int, stop: int) -> Tensor:
-    """Rows [start, stop) of the bicubic enlargement (1, 3, 4h, 4w) of ``lr`` (3, h, w), which is never there whole."""
-    reach = 2  # LR rows that bicubic interpolation sees beyond its own
-    first, last = max(0, start // FACTOR - reach), min(lr.shape[1], -(-stop // FACTOR) + reach)
-    return BicubicUpsampler()(lr[None, :, first:last])[..., start - first * FACTOR : stop - first * FACTOR, :]
-
-
-def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) to another size, antialiased and then in [0, 1] (bicubic overshoots); of the same size, itself."""
-    if tuple(planes.shape[1:]) == size:
-        return planes
-    pixels = planes.permute(1, 2, 0).numpy()
-    return torch.from_numpy(imaging.resize(pixels, size)).permute(2, 0, 1).clamp_(0, 1)
+def _colours_fixed(
+    sr: Iterator[Tensor], lr: LrRows, fix: Literal["wavelet", "adain", "none"], rows: int, canvas: Callable[..., Any]
+) -> Iterator[Tensor]:
+    """The strips (3, n, W) of ``sr`` with the colours of ``lr``, once on the whole image."""
+    if fix == "none":
+        yield from sr
+        return
+    reader = lr.reader()
+    height, width = FACTOR * lr.height, FACTOR * lr.width
+    if fix == "wavelet":
+        yield from imaging.wavelet_strips(sr, reader.bicubic, (height, width), rows=rows)
+        return
+    whole, sums, like, top = canvas((3, height, width)), imaging.ChannelSums(), imaging.ChannelSums(), 0
+    for strip in sr:
+        bottom = top + strip.shape[1]
+        sums.add(strip)
+        like.add(reader.bicubic(top, bottom, 0, width))
+        whole.array[:, top:bottom] = strip.numpy()
+        whole.release()
+        top = bottom
+    change = imaging.adain_fix(sums, like)
+    for top in range(0, height, rows):
+        yield change(torch.from_numpy(whole.array[:, top : top + rows]))
+        whole.release()
 
 
 def _pack_all(results: list[Planes], pack: Pack, image: Any) -> Any:

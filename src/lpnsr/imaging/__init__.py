@@ -6,32 +6,48 @@ Knows no network and no model. Reading and writing do without torch; what needs 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lpnsr.imaging.atomic import check_writable, remove_leftovers, write_bytes
 from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
-from lpnsr.imaging.memory import available_memory, peak_memory
+from lpnsr.imaging.memory import available_memory, parse_memory, peak_memory, resident_memory
 from lpnsr.imaging.names import images_below, name_key
+from lpnsr.imaging.opening import open_rows
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
-from lpnsr.imaging.reading import max_pixels_allowed, read
-from lpnsr.imaging.writing import check_writable, eight_bit, flatten, remove_leftovers, rgb8, write, write_bytes
+from lpnsr.imaging.reading import DEFAULT_MAX_PIXELS_OF_ROWS, max_pixels_allowed, read
+from lpnsr.imaging.row_writer import RowWriter
+from lpnsr.imaging.rows import PhotoRows, rows_at_once
+from lpnsr.imaging.scratch import Scratch
+from lpnsr.imaging.writing import eight_bit, encoding_bytes, flatten, rgb8, write, write_rows
 
 if TYPE_CHECKING:
-    from lpnsr.imaging.alpha import fill_transparent
-    from lpnsr.imaging.colour import adain_colour_fix, wavelet_colour_fix
-    from lpnsr.imaging.resampling import output_size, resize
-    from lpnsr.imaging.tiles import Blender, Tile, TilePlan, plan_tiles
+    from lpnsr.imaging.alpha import fill_strips, fill_transparent
+    from lpnsr.imaging.colour import ChannelSums, adain_colour_fix, adain_fix, wavelet_colour_fix, wavelet_strips
+    from lpnsr.imaging.resampling import output_size, resize, resize_strips
+    from lpnsr.imaging.tiles import Blender, InMemory, Tile, TilePlan, plan_tiles
+    from lpnsr.imaging.window import Window
 
 __all__ = [
+    "DEFAULT_MAX_PIXELS_OF_ROWS",
     "EXTENSIONS",
     "FORMATS",
     "Blender",
+    "ChannelSums",
+    "InMemory",
     "Photo",
+    "PhotoRows",
+    "RowWriter",
+    "Scratch",
     "Tile",
     "TilePlan",
+    "Window",
     "adain_colour_fix",
+    "adain_fix",
     "available_memory",
     "check_size",
     "check_writable",
     "eight_bit",
+    "encoding_bytes",
+    "fill_strips",
     "fill_transparent",
     "flatten",
     "format_of",
@@ -40,25 +56,33 @@ __all__ = [
     "images_below",
     "max_pixels_allowed",
     "name_key",
+    "open_rows",
     "output_size",
+    "parse_memory",
     "peak_memory",
     "plan_tiles",
     "read",
     "remove_leftovers",
+    "resident_memory",
     "resize",
+    "resize_strips",
     "rgb8",
+    "rows_at_once",
     "to_pil",
     "to_unit",
     "wavelet_colour_fix",
+    "wavelet_strips",
     "write",
     "write_bytes",
+    "write_rows",
 ]
 
 _NEED_TORCH = {
-    "alpha": ("fill_transparent",),
-    "colour": ("adain_colour_fix", "wavelet_colour_fix"),
-    "resampling": ("output_size", "resize"),
-    "tiles": ("Blender", "Tile", "TilePlan", "plan_tiles"),
+    "alpha": ("fill_strips", "fill_transparent"),
+    "colour": ("ChannelSums", "adain_colour_fix", "adain_fix", "wavelet_colour_fix", "wavelet_strips"),
+    "resampling": ("output_size", "resize", "resize_strips"),
+    "tiles": ("Blender", "InMemory", "Tile", "TilePlan", "plan_tiles"),
+    "window": ("Window",),
 }
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lpnsr.imaging.photo import Array
+from lpnsr.imaging.photo import Array, Photo
+from lpnsr.imaging.rows import samples
+from lpnsr.imaging.window import Window
+
+_BLOCK, _CONTEXT = 256, 128  # pixels: the colours of a block follow from those this near to it
 
 
 def fill_transparent(pixels: Array, alpha: Array) -> Array:
@@ -15,15 +21,44 @@ def fill_transparent(pixels: Array, alpha: Array) -> Array:
 
     Whatever a file stores there (mostly black) would leave a dark fringe once the image is resampled or
     restored. pixels (H, W, C) and alpha (H, W), uint8 or uint16, straight. Visible pixels come back
-    unchanged, and so does an image without any. Push-pull: averages of the visible pixels are formed on ever
-    coarser levels, and each level's gaps are filled from the one above it.
+    unchanged, and so do those with no visible one far and wide. Push-pull, block by block: averages of the visible
+    pixels are formed on ever coarser levels, and each level's gaps are filled from the one above it.
     """
     if not (alpha == 0).any() or not alpha.any():
         return pixels
+    strips = fill_strips([Photo(pixels, alpha)], *alpha.shape)
+    return np.concatenate([strip.pixels for strip in strips])
+
+
+def fill_strips(strips: Iterable[Photo], height: int, width: int) -> Iterator[Photo]:
+    """``fill_transparent`` of a photo with alpha that comes in strips of any heights."""
+    window = Window(torch.from_numpy(samples(strip)).permute(2, 0, 1) for strip in strips)
+    for top, bottom, start, stop in _blocks(height):
+        window.forget(start)
+        band = window.crop(start, stop).permute(1, 2, 0).numpy()
+        pixels, alpha = band[..., :-1], band[..., -1]
+        out = pixels[top - start : bottom - start].copy()
+        for left, right, first, last in _blocks(width):
+            inner = np.s_[top - start : bottom - start, left - first : right - first]
+            out[:, left:right] = _filled(pixels[:, first:last], alpha[:, first:last], inner)
+        yield Photo(out, np.ascontiguousarray(alpha[top - start : bottom - start]))
+
+
+def _blocks(length: int) -> Iterator[tuple[int, int, int, int]]:
+    """Begin and end of every block, and of the context around it."""
+    for begin in range(0, length, _BLOCK):
+        end = min(length, begin + _BLOCK)
+        yield begin, end, max(0, begin - _CONTEXT), min(length, end + _CONTEXT)
+
+
+def _filled(pixels: Array, alpha: Array, inner: tuple[slice, slice]) -> Array:
+    """The ``inner`` part of ``pixels``, filled."""
+    if alpha[inner].all() or not alpha.any():
+        return pixels[inner]
     weight = torch.from_numpy(alpha.astype(np.float32))[None, None] / float(np.iinfo(alpha.dtype).max)
     colour = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
-    filled = _push_pull(colour, weight)[0].permute(1, 2, 0).numpy()
-    return np.where(alpha[..., None] > 0, pixels, np.rint(filled).astype(pixels.dtype))
+    filled = _push_pull(colour, weight)[0].permute(1, 2, 0).numpy()[inner]
+    return np.where(alpha[inner][..., None] > 0, pixels[inner], np.rint(filled).astype(pixels.dtype))
 
 
 def _push_pull(colour: Tensor, weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ FORMATS = {
 EXTENSIONS = {extension: f.name for f in FORMATS.values() for extension in f.extensions}
 
 
-def format_of(path: str | Path) -> Format:
+def format_of(path: str | os.PathLike[str]) -> Format:
     """The format that the extension of ``path`` names. Raises OutputError for an unknown one."""
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
@@ -47,7 +48,7 @@ def format_of(path: str | Path) -> Format:
     return FORMATS[EXTENSIONS[suffix]]
 
 
-def check_size(path: str | Path, height: int, width: int) -> None:
+def check_size(path: str | os.PathLike[str], height: int, width: int) -> None:
     """Raise OutputError if the format of ``path`` cannot hold an image this large. Ask before the work."""
     form = format_of(path)
     if max(height, width) > form.max_side:

@@ -38,7 +38,7 @@ def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:
     bits = depth * _SAMPLES[colour]
     missing = sum(rows * (1 + (columns * bits + 7) // 8) for rows, columns in _passes(*size, interlaced) if columns > 0)
     inflate = zlib.decompressobj()
-    for piece in _image_data(file, name):
+    for piece in png_image_data(file, name):
         while piece and missing > 0:
             missing -= len(inflate.decompress(piece, _CHUNK))
             piece = inflate.unconsumed_tail
@@ -55,7 +55,7 @@ def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
     return [(max(0, -(-(height - y) // dy)), max(0, -(-(width - x) // dx))) for x, y, dx, dy in _ADAM7]
 
 
-def _image_data(file: BinaryIO, name: str) -> Iterator[bytes]:
+def png_image_data(file: BinaryIO, name: str) -> Iterator[bytes]:
     """The contents of the IDAT chunks, in pieces."""
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from lpnsr.errors import ConfigError
+
 _FALLBACK = 2 << 30
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def parse_memory(value: int | str) -> int:
+    """Bytes of a number or of a text such as 1500M or 2G (1024 MiB, 2 GiB). Raises ConfigError."""
+    if isinstance(value, int) and value > 0:
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?\s*", str(value), re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** (" KMGT".index(match[2].upper()))) if match else 0
+    if size < 1:
+        raise ConfigError(f"memory = {value!r}: a size such as 1500M or 2G is needed")
+    return size
 
 
 def available_memory(device: Any = "cpu") -> int:
@@ -43,6 +57,12 @@ def peak_memory(device: Any = "cpu") -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory() -> int | None:
+    """Bytes of memory that this process holds now; where the system tells only the most so far, that."""
+    pages = (_text(Path("/proc/self/statm")) or "").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else peak_memory()
 
 
 def _system() -> int | None:

@@ -60,6 +60,11 @@ def sized_exif(block: bytes, height: int, width: int) -> Image.Exif:
 
 def upright(array: Array, orientation: int) -> Array:
     """Apply the EXIF ``orientation`` (1..8; anything else counts as 1) to (H, W, ...)."""
+    return np.ascontiguousarray(turned(array, orientation))
+
+
+def turned(array: Array, orientation: int) -> Array:
+    """``upright`` as a view of ``array``."""
     if orientation in (5, 7):
         array = np.swapaxes(array, 0, 1)
     quarter_turns = {3: 2, 6: -1, 7: 2, 8: 1}.get(orientation, 0)
@@ -67,7 +72,7 @@ def upright(array: Array, orientation: int) -> Array:
         array = array[:, ::-1]
     elif orientation == 4:
         array = array[::-1]
-    return np.ascontiguousarray(np.rot90(array, quarter_turns))
+    return np.rot90(array, quarter_turns)
 
 
 def fitting_icc(icc: object, channels: int) -> bytes | None:

@@ -10,13 +10,15 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lpnsr.errors import ConfigError, ImageReadError, LpnsrWarning
+from lpnsr.errors import ConfigError, ImageReadError, LpnsrError, LpnsrWarning
 from lpnsr.imaging.formats import FORMATS
 from lpnsr.imaging.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
@@ -24,12 +26,14 @@ from lpnsr.imaging.photo import Array, Photo
 from lpnsr.imaging.wide import is_wide, read_wide
 
 MAX_PIXELS_VARIABLE = "LPNSR_MAX_PIXELS"
-DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own limit
-_TRANSPOSED = (5, 6, 7, 8)
+DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own limit, for images that are read into memory
+DEFAULT_MAX_PIXELS_OF_ROWS = 400_000_000  # 20,000 x 20,000
+TRANSPOSED = (5, 6, 7, 8)
+GRAY_MODES = ("1", "L", "LA", "La")
 
 
-def max_pixels_allowed(value: int | None = None) -> int:
-    """The largest input in pixels: ``value``, else the environment's LPNSR_MAX_PIXELS, else 89 million."""
+def max_pixels_allowed(value: int | None = None, default: int = DEFAULT_MAX_PIXELS) -> int:
+    """The largest input in pixels: ``value``, else the environment's LPNSR_MAX_PIXELS, else ``default``."""
     text = os.environ.get(MAX_PIXELS_VARIABLE, "").strip()
     if value is None and text:
         try:
@@ -38,26 +42,39 @@ def max_pixels_allowed(value: int | None = None) -> int:
             raise ConfigError(f"{MAX_PIXELS_VARIABLE}={text!r}: a whole number of pixels is needed") from None
     if value is not None and value < 1:
         raise ConfigError(f"a limit of {value} pixels leaves nothing to read; at least 1 is needed")
-    return DEFAULT_MAX_PIXELS if value is None else value
+    return default if value is None else value
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Photo:
     """Read an image file, upright, in 8 or 16 bits; of several frames or pages the first, with an LpnsrWarning.
 
     PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF. Palettes, 1-bit, CMYK, Lab and the like become gray or RGB.
-    max_pixels: see ``max_pixels_allowed``; it is checked before anything is decoded.
+    max_pixels: see ``max_pixels_allowed``, 89 million by default; it is checked before anything is decoded.
     Raises ImageReadError, which says what is wrong with the file.
     """
     name = os.fspath(path)
     limit = max_pixels_allowed(max_pixels)
+    with told(name), open_file(Path(name)) as file:
+        return decode(open_image(file, name, limit), file, name)
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """What decoders raise at damaged data (anything) becomes an ImageReadError."""
     try:
-        with _open_file(Path(name)) as file:
-            return _read(file, name, limit)
+        yield
+    except LpnsrError:
+        raise
     except MemoryError:
         raise ImageReadError(f"{name}: not enough memory to decode it") from None
+    except Exception as error:
+        raise ImageReadError(
+            f"{name}: the image data is damaged or cut short: {_reason(error)}. Get the file again"
+        ) from None
 
 
-def _open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """A file that may be an image. Raises ImageReadError."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -77,7 +94,8 @@ def _open_file(path: Path) -> BinaryIO:
         raise ImageReadError(f"{path}: cannot be opened: {error}") from None
 
 
-def _read(file: BinaryIO, name: str, limit: int) -> Photo:
+def open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
+    """What Pillow makes of the header; nothing is decoded. Raises ImageReadError, also above ``limit`` pixels."""
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # the caller asked for more than Pillow's guard lets through
     try:
@@ -92,17 +110,11 @@ def _read(file: BinaryIO, name: str, limit: int) -> Photo:
     width, height = image.size
     if width * height > limit:
         raise _too_large(name, f"it declares {width} x {height} = {width * height:,} pixels", limit)
-    try:
-        return _decode(image, file, name)
-    except (ImageReadError, MemoryError):
-        raise
-    except Exception as error:  # likewise for damaged data
-        raise ImageReadError(
-            f"{name}: the image data is damaged or cut short: {_reason(error)}. Get the file again"
-        ) from None
+    return image
 
 
-def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
+def decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
+    """The photo of an image that was opened. Raises whatever the decoders do."""
     wide = is_wide(image, file, name)
     depth = png_bit_depth(file) if image.format == "PNG" else 8
     if image.format == "PNG":
@@ -112,26 +124,33 @@ def _decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
     image.load()  # Pillow also judges the files that OpenCV decodes: OpenCV lets some damage pass in silence
     pixels, alpha = read_wide(image, file, name) if wide else arrays(image, depth, name)
     photo = upright_photo(image, pixels, alpha, name)
-    _tell_of_others(image, name)  # last: looking for them moves the file
+    tell_of_others(image, name)  # last: looking for them moves the file
     return photo
 
 
 def upright_photo(image: Image.Image, pixels: Array, alpha: Array | None, name: str) -> Photo:
     """The photo of a loaded image with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
     # Both decoders turn a TIFF themselves, and Pillow then forgets its tag.
-    turn = _orientation(image)
-    dpi = clean_dpi(image.info.get("dpi"))
+    turn = orientation(image)
     return Photo(
         pixels=upright(pixels, turn),
         alpha=None if alpha is None else upright(alpha, turn),
-        icc=fitting_icc(image.info.get("icc_profile"), pixels.shape[2]),
-        exif=carried_exif(image.getexif(), name),
-        dpi=(dpi[1], dpi[0]) if dpi and turn in _TRANSPOSED else dpi,
-        format={"MPO": "JPEG"}.get(image.format or "", image.format or "PNG"),
+        **carried(image, pixels.shape[2], name),
     )
 
 
-def _tell_of_others(image: Image.Image, name: str) -> None:
+def carried(image: Image.Image, channels: int, name: str) -> dict[str, Any]:
+    """The fields of a photo that are no pixels."""
+    dpi = clean_dpi(image.info.get("dpi"))
+    return {
+        "icc": fitting_icc(image.info.get("icc_profile"), channels),
+        "exif": carried_exif(image.getexif(), name),
+        "dpi": (dpi[1], dpi[0]) if dpi and orientation(image) in TRANSPOSED else dpi,
+        "format": {"MPO": "JPEG"}.get(image.format or "", image.format or "PNG"),
+    }
+
+
+def tell_of_others(image: Image.Image, name: str) -> None:
     """Warn of frames or pages that are left out. Not of MPO: beside a camera's JPEG lie previews and gain maps."""
     if image.format == "MPO":
         return
@@ -144,7 +163,7 @@ def _tell_of_others(image: Image.Image, name: str) -> None:
         warnings.warn(f"{name} has {count} {what}: only the first is used", LpnsrWarning, stacklevel=2)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or it is no number."""
     try:
         return int(image.getexif().get(ORIENTATION, 1) or 1)
@@ -157,7 +176,7 @@ def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | No
     key = image.info.get("transparency")
     if image.mode == "L" and depth in (2, 4) and isinstance(key, int):
         image.info["transparency"] = key * (255 // (2**depth - 1))  # Pillow scales the pixels, but not the key
-    gray = image.mode in ("1", "L", "LA", "La")
+    gray = image.mode in GRAY_MODES
     if image.mode == "CMYK":
         image = cmyk_to_rgb(image, image.info.get("icc_profile"), name)
     elif image.mode in ("La", "RGBa"):
@@ -165,7 +184,8 @@ def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | No
     if image.has_transparency_data:
         array = np.asarray(image.convert("LA" if gray else "RGBA"))
         return np.ascontiguousarray(array[..., :-1]), np.ascontiguousarray(array[..., -1])
-    array = np.array(image.convert("L" if gray else "RGB"))
+    mode = "L" if gray else "RGB"
+    array = np.array(image if image.mode == mode else image.convert(mode))
     return array[..., None] if gray else array, None
 
 

@@ -6,14 +6,17 @@ in a band in the middle one tile fades linearly into the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lpnsr.errors import ConfigError, InputError
+from lpnsr.imaging.photo import Array
 
 
 @dataclass(frozen=True)
@@ -104,49 +107,103 @@ def _count(length: int, size: int, overlap: int, multiple: int) -> int:
     return -(-steps // stride) + 1
 
 
-class Blender:
-    """Takes the tiles' results in the plan's order and fills ``out``.
+class Canvas(Protocol):
+    """A float32 array (C, h, w) to paint on; after ``release`` it may lie on a disk."""
 
-    out: (C, scale * height, scale * width) of ``dtype`` on the CPU, complete once all tiles were added.
-    Where neighbours agree, the result is exactly what they agree on.
+    @property
+    def array(self) -> Array: ...
+
+    def release(self) -> None: ...
+
+
+class InMemory:
+    """A canvas in memory."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.array: Array = np.empty(shape, np.float32)
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+class Blender:
+    """Takes the tiles' results in the plan's order and gives the finished rows of the whole, from top to bottom.
+
+    In work is one row of tiles: float32 (C, scale * tile height, scale * width) and the band where the next one fades
+    in, on what ``canvas`` makes of a shape. Where neighbours agree, the result is exactly what they agree on.
     """
 
     def __init__(
-        self, plan: TilePlan, *, scale: int = 4, channels: int = 3, dtype: torch.dtype = torch.float32
+        self,
+        plan: TilePlan,
+        *,
+        scale: int = 4,
+        channels: int = 3,
+        canvas: Callable[[tuple[int, ...]], Canvas] = InMemory,
     ) -> None:
         self.plan = plan
         self.scale = scale
         width = plan.columns.length * scale
-        self.out = torch.empty(channels, plan.rows.length * scale, width, dtype=dtype)
-        self._row = torch.empty(channels, plan.rows.size * scale, width, dtype=dtype)  # one row of tiles
+        self._row = canvas((channels, plan.rows.size * scale, width))
+        self._band = canvas((channels, plan.rows.band * scale, width))
         self.added = 0
 
-    def add(self, tiles: Tensor) -> None:
-        """Blend in the next tiles, (B, C, scale * h, scale * w). Raises InputError for another size or too
-        many.
+    def add(self, tile: Tensor) -> None:
+        """Blend in the next tile, (C, scale * h, scale * w). Raises InputError for another size or one too many.
+
+        After the last tile of a row, ``finished`` has to be run through before the next is added.
         """
-        expected = (self.out.shape[0], self.plan.rows.size * self.scale, self.plan.columns.size * self.scale)
-        if tuple(tiles.shape[1:]) != expected or self.added + len(tiles) > len(self.plan):
+        row = torch.from_numpy(self._row.array)
+        columns = self.plan.columns
+        expected = (row.shape[0], row.shape[1], columns.size * self.scale)
+        if tuple(tile.shape) != expected or self.added == len(self.plan):
             raise InputError(
-                f"tiles of shape {tuple(tiles.shape)} after {self.added} of {len(self.plan)}: (B, *{expected}) is next"
+                f"a tile of shape {tuple(tile.shape)} after {self.added} of {len(self.plan)}: {expected} is next"
             )
-        for tile in tiles.to("cpu", self.out.dtype):
-            row, column = divmod(self.added, len(self.plan.columns.starts))
-            _join(self._row, tile, self.plan.columns, column, self.scale, -1)
-            self.added += 1
-            if column == len(self.plan.columns.starts) - 1:
-                _join(self.out, self._row, self.plan.rows, row, self.scale, -2)
+        index = self.added % len(columns.starts)
+        begin, end = (edge * self.scale for edge in columns.seam(index))
+        origin = columns.starts[index] * self.scale
+        fading = row[..., begin:end]
+        fading += (tile[..., begin - origin : end - origin] - fading) * _ramp(end - begin)
+        row[..., end : origin + tile.shape[2]] = tile[..., end - origin :]
+        self._row.release()
+        self.added += 1
+
+    def finished(self, rows: int) -> Iterator[Tensor]:
+        """The rows that no later tile changes and that did not come before, ``rows`` at a time: (C, n, scale * width).
+
+        None but after the last tile of a row.
+        """
+        index, beyond = divmod(self.added, len(self.plan.columns.starts))
+        if beyond or not index:
+            return
+        axis, row, band = self.plan.rows, torch.from_numpy(self._row.array), torch.from_numpy(self._band.array)
+        origin = axis.starts[index - 1] * self.scale
+        begin, end = (edge * self.scale for edge in axis.seam(index - 1))
+        last = index == len(axis.starts)
+        stop, stop_band = (edge * self.scale for edge in ((axis.length,) * 2 if last else axis.seam(index)))
+        ramp = _ramp(end - begin)[:, None]
+        for top, bottom in _pieces(begin, end, rows):
+            strip = band[:, top - begin : bottom - begin].clone()
+            strip += (row[:, top - origin : bottom - origin] - strip) * ramp[top - begin : bottom - begin]
+            yield self._released(strip)
+        for top, bottom in _pieces(end, stop, rows):
+            yield self._released(row[:, top - origin : bottom - origin].clone())
+        if not last:
+            for top, bottom in _pieces(stop, stop_band, rows):
+                band[:, top - stop : bottom - stop] = row[:, top - origin : bottom - origin]
+                self._released(band)
+
+    def _released(self, strip: Tensor) -> Tensor:
+        self._band.release()
+        self._row.release()
+        return strip
 
 
-def _join(canvas: Tensor, piece: Tensor, axis: Axis, index: int, scale: int, dim: int) -> None:
-    """Lay ``piece``, number ``index`` along ``dim``, over ``canvas``: fade in at its seam, then replace."""
-    begin, end = (edge * scale for edge in axis.seam(index))
-    origin = axis.starts[index] * scale
-    stop = origin + axis.size * scale
-    band = canvas.narrow(dim, begin, end - begin)
-    ramp = (torch.arange(end - begin, dtype=canvas.dtype) + 0.5) / max(1, end - begin)
-    ramp = ramp if dim == -1 else ramp[:, None]
-    offset = begin - origin if index else 0
-    band += (piece.narrow(dim, offset, end - begin) - band) * ramp
-    end = end if index else origin
-    canvas.narrow(dim, end, stop - end).copy_(piece.narrow(dim, end - origin, stop - end))
+def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((at, min(stop, at + size)) for at in range(start, stop, size))
+
+
+def _ramp(count: int) -> Tensor:
+    """``count`` values that rise linearly between 0 and 1, float32."""
+    return (torch.arange(count, dtype=torch.float32) + 0.5) / max(1, count)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import secrets
 import warnings
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that somebody writes cannot be deleted
-    fcntl = None  # type: ignore[assignment]
-
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
-from lpnsr.imaging.deep import encode_png16, encode_tiff
+from lpnsr.imaging.atomic import AtomicFile
+from lpnsr.imaging.encoders import write_png, write_tiff
 from lpnsr.imaging.formats import Format, check_size, format_of
 from lpnsr.imaging.metadata import fitting_icc, sized_exif
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
+from lpnsr.imaging.rows import PhotoRows, mapped, samples
+from lpnsr.imaging.scratch import Scratch
 
-_TEMPORARY = ".lpnsr-*.tmp"
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"subsampling": 0, "optimize": True},
+    "JPEG": {"subsampling": 0},  # "optimize" holds the whole in memory, and fails where it compresses badly
     "WEBP": {"method": 4},
     "AVIF": {"subsampling": "4:4:4"},
 }
+_LARGE = 1 << 26  # pixels: JPEG files from here on are made from a disk
 
 
 def write(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
@@ -41,130 +36,133 @@ def write(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = N
     AVIF; JPEG and BMP get transparent parts flattened on white, with a warning. quality: 1..100, for JPEG
     (default 95, no chroma subsampling), WebP (92) and AVIF (85). Raises OutputError.
     """
+    write_rows(PhotoRows.of(photo), path, quality=quality)
+
+
+def write_rows(
+    rows: PhotoRows, path: str | os.PathLike[str], *, quality: int | None = None, frugal: bool = False
+) -> None:
+    """``write`` for a photo that comes row by row.
+
+    PNG and TIFF take the rows as they come; JPEG lays large images, and all that are ``frugal``, on the disk of
+    ``path`` first; the other formats need the whole in memory.
+    """
     name = os.fspath(path)
-    check_size(name, photo.height, photo.width)
+    check_size(name, rows.height, rows.width)
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality = {quality}: a whole number from 1 to 100 is needed")
-    write_bytes(name, encode(photo, format_of(name), name, quality))
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put ``data`` into the file ``path`` by an atomic rename. Raises OutputError."""
-    target = Path(path)
-    temporary = target.parent / _TEMPORARY.replace("*", secrets.token_hex(6))
-    try:
-        if target.is_dir():
-            raise OutputError(f"{target}: there is a folder of this name")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                with suppress(OSError):  # some network disks have no locks
-                    _lock(descriptor)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                if fcntl is not None:  # while the lock is held: an unlocked one is taken for a leftover
-                    os.replace(temporary, target)  # noqa: PTH105 (the name that says atomic)
-            if fcntl is None:
-                os.replace(temporary, target)  # noqa: PTH105
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-    except OutputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{target}: {_what_failed(error, target)}") from None
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise OutputError if ``path``, or a folder above it, plainly cannot be written. Ask before the work."""
-    target = Path(path)
-    try:
-        target.lstat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{target}: {_what_failed(error, target)}") from None
-    if target.is_dir():
-        raise OutputError(f"{target}: there is a folder of this name")
-    folder = next(folder for folder in target.absolute().parents if folder.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{target}: no permission to write into {folder}; write elsewhere")
-
-
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Delete the temporary files of writers that were killed in ``folder``; those still at work hold a lock."""
-    found: list[Path] = []
-    with suppress(OSError):  # what is wrong with the folder is told by writing into it
-        found.extend(Path(folder).glob(_TEMPORARY))
-    for path in found:
-        with suppress(OSError), path.open("rb") as file:
-            _lock(file.fileno())
-            path.unlink()
-
-
-def _lock(descriptor: int) -> None:
-    """Lock an open file until it is closed, by whatever death. Raises OSError if somebody else has."""
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _what_failed(error: OSError | ValueError, target: Path) -> str:
-    known = {
-        errno.ENOSPC: "the disk is full; make room or write elsewhere",
-        errno.EDQUOT: "the disk quota is used up; make room or write elsewhere",
-        errno.EROFS: "the disk is read-only; write elsewhere",
-        errno.EACCES: f"no permission to write into {target.parent}",
-        errno.EPERM: f"no permission to write into {target.parent}",
-        errno.ENOENT: f"there is no folder {target.parent}, or nothing can be made in it; write elsewhere",
-        errno.ENOTDIR: f"{target.parent} is not a folder",
-        errno.ENAMETOOLONG: "the file name is too long",
-    }
-    return known.get(getattr(error, "errno", 0) or 0, f"cannot be written: {error}")
+    with AtomicFile(name) as atomic:
+        encode_rows(rows, atomic.file, format_of(name), name, quality, frugal=frugal)
+        atomic.commit()
 
 
 def encode(photo: Photo, form: Format, name: str, quality: int | None = None) -> bytes:
     """The bytes of a file of format ``form``; ``name`` is for messages. Raises OutputError."""
-    if photo.alpha is not None and not form.alpha:
-        message = f"{name}: {form.name} has no transparency, so transparent parts become white"
-        warnings.warn(message, LpnsrWarning, stacklevel=3)
-        photo = flatten(photo)
-    if photo.gray and not form.gray:
-        photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
-    if not form.sixteen_bit:
-        photo = eight_bit(photo)
-    photo = replace(photo, icc=fitting_icc(photo.icc, photo.pixels.shape[2]))
-    try:
-        return _encode(photo, form, name, form.quality if quality is None else quality)
-    except Exception as error:  # Pillow's encoders raise many kinds
-        raise OutputError(f"{name}: the {form.name} encoder failed: {error}") from None
-
-
-def _encode(photo: Photo, form: Format, name: str, quality: int | None) -> bytes:
-    exif = sized_exif(photo.exif, photo.height, photo.width) if photo.exif else None
-    samples = photo.pixels
-    if photo.alpha is not None:
-        samples = np.concatenate([samples, photo.alpha[..., None]], 2)
-    if form.name == "TIFF":
-        return encode_tiff(samples, photo.icc, exif, photo.dpi)
-    block = exif.tobytes() if exif is not None else None
-    if photo.pixels.dtype == np.uint16:
-        return encode_png16(samples, photo.icc, block, photo.dpi)
-    if form.name == "JPEG" and block is not None and len(block) > 65533:
-        warnings.warn(f"{name}: the EXIF block is too long for JPEG and is left out", LpnsrWarning, stacklevel=4)
-        block = None
-    options = dict(_OPTIONS.get(form.name, {}))
-    given = {"quality": quality, "icc_profile": photo.icc, "exif": block, "dpi": photo.dpi}
-    options |= {key: value for key, value in given.items() if value is not None}
     out = io.BytesIO()
-    image = _gif_image(photo) if form.name == "GIF" else _image(samples)
-    image.save(out, form.name, **options)
+    encode_rows(PhotoRows.of(photo), out, form, name, quality)
     return out.getvalue()
 
 
-def _image(samples: Array) -> Image.Image:
-    return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+def encode_rows(
+    rows: PhotoRows, file: BinaryIO, form: Format, name: str, quality: int | None = None, *, frugal: bool = False
+) -> None:
+    """Write a file of format ``form`` at the beginning of ``file``; ``name`` is its path. See ``write_rows``."""
+    rows = _fitting(rows, form, name)
+    exif = sized_exif(rows.exif, rows.height, rows.width) if rows.exif else None
+    if form.name == "PNG":
+        return write_png(rows, exif, file)
+    if form.name == "TIFF":
+        return write_tiff(rows, exif, file)
+    options = _pillow_options(rows, exif, form, name, quality)
+    if form.name == "JPEG" and _lies_on_disk(rows, frugal):
+        image, target = _on_disk(rows, file, Path(name).parent)
+    else:
+        image, target = _in_memory(rows, form), file
+    try:
+        image.save(target, form.name, **options)
+    except Exception as error:  # Pillow's encoders raise many kinds
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise
+        raise OutputError(f"{name}: the {form.name} encoder failed: {error}") from None
+    return None
+
+
+_ENCODING = {"JPEG": 8, "WEBP": 16, "AVIF": 40, "GIF": 12, "BMP": 8}  # bytes a pixel
+
+
+def encoding_bytes(rows: PhotoRows, path: str | os.PathLike[str], *, frugal: bool = False) -> int:
+    """Memory that ``write_rows`` takes, beside the strips."""
+    form = format_of(path).name
+    if form in ("PNG", "TIFF") or (form == "JPEG" and _lies_on_disk(rows, frugal)):
+        return 1 << 24
+    return rows.height * rows.width * _ENCODING[form]
+
+
+def _lies_on_disk(rows: PhotoRows, frugal: bool) -> bool:
+    return frugal or rows.height * rows.width >= _LARGE
+
+
+def _fitting(rows: PhotoRows, form: Format, name: str) -> PhotoRows:
+    """``rows`` as a file of this format can hold them."""
+    if rows.transparent and not form.alpha:
+        message = f"{name}: {form.name} has no transparency, so transparent parts become white"
+        warnings.warn(message, LpnsrWarning, stacklevel=4)
+        rows = mapped(rows, flatten, transparent=False)
+    if rows.gray and not form.gray:
+        rows = mapped(rows, lambda strip: replace(strip, pixels=np.repeat(strip.pixels, 3, axis=2)), gray=False)
+    if not form.sixteen_bit:
+        rows = mapped(rows, eight_bit, dtype=np.dtype(np.uint8))
+    return replace(rows, icc=fitting_icc(rows.icc, 1 if rows.gray else 3))
+
+
+def _pillow_options(
+    rows: PhotoRows, exif: Image.Exif | None, form: Format, name: str, quality: int | None
+) -> dict[str, Any]:
+    block = exif.tobytes() if exif is not None else None
+    if form.name == "JPEG" and block is not None and len(block) > 65533:
+        warnings.warn(f"{name}: the EXIF block is too long for JPEG and is left out", LpnsrWarning, stacklevel=5)
+        block = None
+    given = {
+        "quality": form.quality if quality is None else quality,
+        "icc_profile": rows.icc,
+        "exif": block,
+        "dpi": rows.dpi,
+    }
+    return _OPTIONS.get(form.name, {}) | {key: value for key, value in given.items() if value is not None}
+
+
+def _in_memory(rows: PhotoRows, form: Format) -> Image.Image:
+    photo = rows.whole()
+    return _gif_image(photo) if form.name == "GIF" else _image(samples(photo))
+
+
+def _on_disk(rows: PhotoRows, file: BinaryIO, folder: Path) -> tuple[Image.Image, BinaryIO]:
+    """An image whose pixels lie in a scratch file, and ``file`` such that writing to it frees the memory they took."""
+    scratch = Scratch((rows.height, rows.width, 1 if rows.gray else 4), np.uint8, folder)
+    top = 0
+    for strip in rows.strips:
+        scratch.array[top : top + strip.height, :, : strip.pixels.shape[2]] = strip.pixels
+        top += strip.height
+        scratch.release()
+    mode = "L" if rows.gray else "RGBX"
+    image = Image.frombuffer(mode, (rows.width, rows.height), scratch.array, "raw", mode, 0, 1)
+    return image, cast(BinaryIO, _Releasing(file, scratch))
+
+
+class _Releasing:
+    """A file that lets go of a scratch file's memory whenever it is written to."""
+
+    def __init__(self, file: BinaryIO, scratch: Scratch) -> None:
+        self._file = file
+        self._scratch = scratch
+
+    def write(self, data: bytes) -> int:
+        self._scratch.release()
+        return self._file.write(data)
+
+
+def _image(values: Array) -> Image.Image:
+    return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
 
 
 def _gif_image(photo: Photo) -> Image.Image:

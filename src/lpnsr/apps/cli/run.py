@@ -6,16 +6,30 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lpnsr.apps.cli.plan import Plan, Task
 from lpnsr.apps.cli.report import Outcome, Report
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
-from lpnsr.imaging import Photo, check_size, check_writable, max_pixels_allowed, read, remove_leftovers, write
+from lpnsr.imaging import (
+    DEFAULT_MAX_PIXELS_OF_ROWS,
+    PhotoRows,
+    RowWriter,
+    check_size,
+    check_writable,
+    encoding_bytes,
+    max_pixels_allowed,
+    open_rows,
+    parse_memory,
+    remove_leftovers,
+    write_rows,
+)
+from lpnsr.imaging.opening import HELD
 
 _GROWTH = 16  # how many times the input's limit of pixels a result may have
 
@@ -24,7 +38,7 @@ _GROWTH = 16  # how many times the input's limit of pixels a result may have
 class Request:
     """What to do with each task. model: arguments of ``Upscaler.from_pretrained``. size: of ``output_size``.
 
-    options: the others of ``Upscaler.upscale_photo``.
+    options: the others of ``Upscaler.upscale_rows``.
     """
 
     model: dict[str, Any]
@@ -58,10 +72,27 @@ class _Uncompared(Exception):  # noqa: N818 (not an error)
     """The result is there already, but its before/after picture is not."""
 
 
+@dataclass(frozen=True)
+class _Shares:
+    """Bytes for what waits around the model. held: pixels up to which an image is decoded before its turn. ahead:
+    strips of a result that wait for the encoder. frugal: whether memory is to be saved.
+    """
+
+    held: int = HELD
+    ahead: int = 1 << 26
+    frugal: bool = False
+
+    @classmethod
+    def of(cls, memory: int | str | None) -> _Shares:
+        return cls() if memory is None else cls(parse_memory(memory) // 128, parse_memory(memory) // 64, True)
+
+
 class _Worker:
     def __init__(self, request: Request, report: Report) -> None:
         self.request = request
         self.report = report
+        self.readers = 0  # that read ahead
+        self.shares = _Shares.of(request.model.get("memory"))
 
     @cached_property
     def upscaler(self) -> Any:
@@ -76,7 +107,8 @@ class _Worker:
     def outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
         """One outcome a task, in order; at most ``jobs`` images wait on either side of the model."""
         jobs = self.request.jobs
-        reads: deque[Future[Photo]] = deque()
+        self.readers = min(jobs, len(tasks) - 1)
+        reads: deque[Future[PhotoRows]] = deque()
         writes: deque[tuple[Outcome, Future[None] | None]] = deque()
         readers, writers = ThreadPoolExecutor(jobs), ThreadPoolExecutor(jobs)
         try:
@@ -93,38 +125,39 @@ class _Worker:
             readers.shutdown(cancel_futures=True)
             writers.shutdown()  # what is computed is also written
 
-    def _read(self, task: Task) -> Photo:
+    def _read(self, task: Task) -> PhotoRows:
         if os.path.lexists(task.target) and not self.request.overwrite:
             if self.request.skip_existing:
                 raise _Skipped if task.compare is None or os.path.lexists(task.compare) else _Uncompared
             raise OutputError(f"{task.target} exists already; use --overwrite or --skip-existing")
         check_writable(task.target)
-        return read(task.source, max_pixels=self.request.max_pixels)
+        return self._opened(task.source, task, self.request.max_pixels)
+
+    def _opened(self, path: Path | str, task: Task, max_pixels: int | None) -> PhotoRows:
+        return open_rows(path, max_pixels=max_pixels, held=self.shares.held, scratch=_existing(task.target.parent))
 
     def _process(
-        self, task: Task, reading: Future[Photo], writers: ThreadPoolExecutor
+        self, task: Task, reading: Future[PhotoRows], writers: ThreadPoolExecutor
     ) -> tuple[Outcome, Future[None] | None]:
         """Upscale one image and start writing it; outcomes that are settled here come without a future."""
         started = time.monotonic()
         outcome = Outcome(task)
         try:
-            photo = reading.result()
-            height, width = self._result_size(task, photo)
+            rows = reading.result()
+            height, width = self._result_size(task, rows)
         except _Skipped:
             outcome.status = "skipped"
             return outcome, None
         except _Uncompared:
             outcome.status, outcome.compared = "skipped", True
-            return outcome, writers.submit(self._compare_existing, task)
+            return outcome, writers.submit(self._compare, task, task.target)
         except Exception as error:
             self._failed(outcome, error)
             return outcome, None
         upscaler = self.upscaler  # what goes wrong here concerns every task
         self.report.started(task)
         try:
-            result = upscaler.upscale_photo(
-                photo, height=height, width=width, callback=self.report.tiles, **self.request.options
-            )
+            writer = self._made(upscaler, task, rows, (height, width))
         except ConfigError:
             raise
         except Exception as error:
@@ -133,13 +166,50 @@ class _Worker:
         outcome.height, outcome.width = height, width
         outcome.compared = task.compare is not None
         outcome.seconds = time.monotonic() - started
-        return outcome, writers.submit(self._write, task, photo, result)
+        writing = writers.submit(self._finish, task, writer)
+        if self.shares.frugal:
+            wait([writing])  # what the next image takes was not counted in
+        return outcome, writing
 
-    def _result_size(self, task: Task, photo: Photo) -> tuple[int, int]:
+    def _made(self, upscaler: Any, task: Task, rows: PhotoRows, size: tuple[int, int]) -> RowWriter:
+        """The result, put into a writer while it is made."""
+        frugal = self.shares.frugal
+        like = replace(rows, height=size[0], width=size[1])
+        waiting = self.shares.ahead + 3 * self.shares.held * self.readers  # decoding takes more than what is decoded
+        result = upscaler.upscale_rows(
+            rows,
+            height=size[0],
+            width=size[1],
+            callback=self.report.tiles,
+            scratch=_existing(task.target.parent),
+            reserved=waiting + encoding_bytes(like, task.target, frugal=frugal),
+            **self.request.options,
+        )
+        writer: RowWriter | None = None
+        try:
+            for strip in result.strips:
+                if writer is None:
+                    with suppress(OSError):  # writing into it says what is wrong
+                        task.target.parent.mkdir(parents=True, exist_ok=True)
+                    quality, ahead = self.request.quality, self.shares.ahead
+                    writer = RowWriter(result, task.target, quality=quality, frugal=frugal, ahead=ahead)
+                writer.put(strip)
+            assert writer is not None
+            writer.finish()
+        except BaseException:
+            if writer is not None:
+                writer.abandon()
+            raise
+        return writer
+
+    def _most_pixels(self) -> int:
+        return max_pixels_allowed(self.request.max_pixels, DEFAULT_MAX_PIXELS_OF_ROWS)
+
+    def _result_size(self, task: Task, rows: PhotoRows) -> tuple[int, int]:
         from lpnsr.imaging import output_size  # imports torch, which refused arguments should not wait for
 
-        height, width = output_size((photo.height, photo.width), **self.request.size)
-        limit = _GROWTH * max_pixels_allowed(self.request.max_pixels)
+        height, width = output_size((rows.height, rows.width), **self.request.size)
+        limit = _GROWTH * self._most_pixels()
         if height * width > limit:
             raise InputError(
                 f"{task.source}: the result would have {width} x {height} pixels, and {limit:,} is the limit; choose a "
@@ -170,22 +240,28 @@ class _Worker:
             message = f"{outcome.task.source}: unexpected {type(error).__name__}: {text} (lpnsr --debug shows where)"
         outcome.status, outcome.error = "failed", message
 
-    def _write(self, task: Task, photo: Photo, result: Photo) -> None:
-        with suppress(OSError):  # writing into it says what is wrong
-            task.target.parent.mkdir(parents=True, exist_ok=True)
-        self._write_compare(task, photo, result)
-        write(result, task.target, quality=self.request.quality)  # last: its presence says that all is done
+    def _finish(self, task: Task, writer: RowWriter) -> None:
+        try:
+            writer.wait()
+            self._compare(task, writer.path)
+            writer.commit()  # last: its presence says that all is done
+        except BaseException:
+            writer.abandon()
+            raise
 
-    def _write_compare(self, task: Task, photo: Photo, result: Photo) -> None:
+    def _compare(self, task: Task, result: Path | str) -> None:
+        """Write the before/after picture of a result that is in the file ``result``."""
         if task.compare is not None:
             from lpnsr.apps.cli.compare import before_after
 
-            write(before_after(photo, result), task.compare)
+            limit = self._most_pixels()
+            before = self._opened(task.source, task, limit)
+            write_rows(before_after(before, self._opened(result, task, _GROWTH * limit)), task.compare)
 
-    def _compare_existing(self, task: Task) -> None:
-        limit = max_pixels_allowed(self.request.max_pixels)
-        photo = read(task.source, max_pixels=limit)
-        self._write_compare(task, photo, read(task.target, max_pixels=_GROWTH * limit))
+
+def _existing(folder: Path) -> Path:
+    """``folder``, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def _is_done(writing: Future[None] | None) -> bool:

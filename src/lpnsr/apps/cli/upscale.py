@@ -138,11 +138,16 @@ def upscale(
             "-t", "--tile", help="Pixels of the input, 0 for none, or auto: the model's own.", rich_help_panel=MACHINE
         ),
     ] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What the process may hold, such as 2G. Default: what is free.", rich_help_panel=MACHINE),
+    ] = None,
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=1, help="Files read and written ahead.", rich_help_panel=MACHINE)
     ] = 2,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Refuse inputs larger than this.", rich_help_panel=MACHINE)
+        int | None,
+        typer.Option(min=1, help="Refuse inputs larger than this; default 400 million.", rich_help_panel=MACHINE),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="A JSON object a file on standard output.", rich_help_panel=MACHINE)
@@ -174,6 +179,7 @@ def upscale(
             "dtype": "float32" if fp32 else dtype.value,
             "revision": revision,
             "cache_dir": cache_dir,
+            "memory": memory,
         },
         size=_size(scale, width, height, max_side),
         options={

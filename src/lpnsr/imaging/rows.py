@@ -1,0 +1,107 @@
+"""Photos that come row by row, from top to bottom, and so are never in memory whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from lpnsr.imaging.photo import Array, Photo
+
+_STRIP_BYTES = 1 << 24
+_FEWEST, _MOST = 16, 256
+
+
+def rows_at_once(row_bytes: int) -> int:
+    """How many rows of ``row_bytes`` to have in work at a time: 16 MiB of them, but 16 to 256."""
+    return min(_MOST, max(_FEWEST, _STRIP_BYTES // max(1, row_bytes)))
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoRows:
+    """A photo as an iterator of strips, each a Photo of some rows without metadata; it can be run through once.
+
+    gray, dtype and transparent tell the kind of ``Photo.pixels`` and whether there is alpha; the rest is as in Photo.
+    """
+
+    height: int
+    width: int
+    gray: bool
+    dtype: np.dtype[Any]
+    transparent: bool
+    strips: Iterator[Photo]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    format: str = "PNG"
+    decoding: int = 0
+    """Bytes that drawing the first strip takes for a while, beside the strip."""
+
+    @classmethod
+    def of(cls, photo: Photo, rows: int | None = None) -> Self:
+        """``photo`` in strips of ``rows``."""
+        count = rows or rows_at_once(photo.pixels[0].nbytes)
+        return cls(
+            height=photo.height,
+            width=photo.width,
+            gray=photo.gray,
+            dtype=photo.pixels.dtype,
+            transparent=photo.alpha is not None,
+            strips=(_part(photo, top, top + count) for top in range(0, photo.height, count)),
+            icc=photo.icc,
+            exif=photo.exif,
+            dpi=photo.dpi,
+            format=photo.format,
+        )
+
+    @property
+    def channels(self) -> int:
+        """1 or 3, and one more with alpha."""
+        return (1 if self.gray else 3) + self.transparent
+
+    @property
+    def row_bytes(self) -> int:
+        return self.width * self.channels * self.dtype.itemsize
+
+    def whole(self) -> Photo:
+        """The photo in memory."""
+        pixels = np.empty((self.height, self.width, 1 if self.gray else 3), self.dtype)
+        alpha = np.empty((self.height, self.width), self.dtype) if self.transparent else None
+        top = 0
+        for strip in self.strips:
+            pixels[top : top + strip.height] = strip.pixels
+            if alpha is not None:
+                alpha[top : top + strip.height] = strip.alpha
+            top += strip.height
+        return Photo(pixels, alpha, self.icc, self.exif, self.dpi, self.format)
+
+
+def _part(photo: Photo, start: int, stop: int) -> Photo:
+    alpha = None if photo.alpha is None else photo.alpha[start:stop]
+    return Photo(photo.pixels[start:stop], alpha)
+
+
+def samples(photo: Photo) -> Array:
+    """(H, W, 1..4): pixels, and alpha behind them."""
+    return photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
+
+
+def mapped(rows: PhotoRows, change: Any, **fields: Any) -> PhotoRows:
+    """``rows`` with every strip changed by the function ``change``, and other ``fields``."""
+    return replace(rows, strips=map(change, rows.strips), **fields)
+
+
+def recut(strips: Iterable[Array], rows: int) -> Iterator[Array]:
+    """Strips (n, ...) of any heights as strips of ``rows``; the last may be lower."""
+    held: list[Array] = []
+    for strip in strips:
+        while len(strip):
+            held.append(strip[: rows - sum(map(len, held))])
+            strip = strip[len(held[-1]) :]
+            if sum(map(len, held)) == rows:
+                yield held[0] if len(held) == 1 else np.concatenate(held)
+                held = []
+    if held:
+        yield held[0] if len(held) == 1 else np.concatenate(held)

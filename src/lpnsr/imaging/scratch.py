@@ -1,0 +1,49 @@
+"""Arrays that lie on a disk instead of in memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from lpnsr.errors import OutputError
+from lpnsr.imaging.photo import Array
+
+
+class Scratch:
+    """An array in a file without a name, which is gone with the process, however that ends.
+
+    What was read or written stays in memory until ``release``: then the system's file cache has it, which gives way
+    to programs. The values at first are 0. Raises OutputError where the disk has no room.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
+        size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+        where = tempfile.gettempdir() if folder is None else os.fspath(folder) or "."
+        try:
+            with tempfile.TemporaryFile(prefix=".lpnsr-", dir=where) as file:
+                _reserve(file.fileno(), size)
+                self._map = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            raise OutputError(
+                f"{where}: a temporary file of {size / 2**30:,.1f} GiB cannot be made there: "
+                f"{error.strerror or error}; make room, or write the result elsewhere"
+            ) from None
+        self.array: Array = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+    def release(self) -> None:
+        """Let go of the memory; the values stay."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Make the file ``size`` bytes long, and its blocks sure: a mapped file on a full disk would kill the process."""
+    os.truncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        with suppress(NotImplementedError):
+            os.posix_fallocate(descriptor, 0, size)
