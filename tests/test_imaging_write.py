@@ -283,6 +283,14 @@ def test_large_jpeg_files_are_made_from_a_disk_with_the_same_pixels(tmp_path, ch
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_scratch_files_are_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("LPNSR_SCRATCH", str(tmp_path / "absent"))
+    with pytest.raises(OutputError, match=r"absent: a temporary file .* LPNSR_SCRATCH"):
+        Scratch((4, 4), np.float32, tmp_path)
+    (tmp_path / "absent").mkdir()
+    Scratch((4, 4), np.float32, "/nowhere").array[:] = 1
+
+
 def test_a_scratch_file_for_which_there_is_no_room(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", lambda *_: failing(errno.ENOSPC)())
     with pytest.raises(OutputError, match=r"0\.0 GiB cannot be made there: No space left.*make room"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,21 @@ import numpy as np
 from lpnsr.errors import OutputError
 from lpnsr.imaging.photo import Array
 
+SCRATCH_VARIABLE = "LPNSR_SCRATCH"
+
 
 class Scratch:
     """An array in a file without a name, which is gone with the process, however that ends.
 
     What was read or written stays in memory until ``release``: then the system's file cache has it, which gives way
-    to programs. The values at first are 0. Raises OutputError where the disk has no room.
+    to programs. The values at first are 0. The file is in the folder that LPNSR_SCRATCH in the environment names, else
+    in ``folder``, else in the system's for temporary files. Raises OutputError where the disk has no room.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
         size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
-        where = tempfile.gettempdir() if folder is None else os.fspath(folder) or "."
+        asked = tempfile.gettempdir() if folder is None else os.fspath(folder) or "."
+        where = os.environ.get(SCRATCH_VARIABLE) or asked
         try:
             with tempfile.TemporaryFile(prefix=".lpnsr-", dir=where) as file:
                 _reserve(file.fileno(), size)
@@ -31,7 +35,7 @@ class Scratch:
         except OSError as error:
             raise OutputError(
                 f"{where}: a temporary file of {size / 2**30:,.1f} GiB cannot be made there: "
-                f"{error.strerror or error}; make room, or write the result elsewhere"
+                f"{error.strerror or error}; make room, or name another folder in the environment's {SCRATCH_VARIABLE}"
             ) from None
         self.array: Array = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
@@ -45,5 +49,8 @@ def _reserve(descriptor: int, size: int) -> None:
     """Make the file ``size`` bytes long, and its blocks sure: a mapped file on a full disk would kill the process."""
     os.truncate(descriptor, size)
     if hasattr(os, "posix_fallocate"):
-        with suppress(NotImplementedError):
+        try:
             os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot
+                raise
