@@ -16,7 +16,7 @@ $(VENV)/base.stamp: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/base.stamp
-	$(PIP) -e '.[train,upsamplers,dev]'
+	$(PIP) -e '.[train,upsamplers,serve,dev]'
 	touch $@
 
 demo: $(VENV)/base.stamp

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import degrade, evaluate, models, reproduce, train, upscale
+from lpnsr.apps.cli import degrade, evaluate, models, reproduce, serve, train, upscale
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -85,6 +85,7 @@ app.command()(train.train)
 app.command()(degrade.degrade)
 app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 
 

@@ -25,6 +25,7 @@ from lpnsr.apps.jobs.errors import (
     GoneError,
     JobError,
     NotReadyError,
+    StorageError,
     TooLargeError,
     UnknownJobError,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "NotReadyError",
     "State",
     "Status",
+    "StorageError",
     "TooLargeError",
     "UnknownJobError",
     "Work",

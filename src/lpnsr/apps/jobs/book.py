@@ -109,6 +109,10 @@ class Book:
                 else:
                     self._enqueue(record.model_copy(update={"state": State.QUEUED}))
 
+    def unfinished(self) -> list[str]:
+        with self._changed:
+            return [id_ for id_, job in self._jobs.items() if not job.state.ended]
+
     def status(self, id_: str) -> Status:
         with self._changed:
             return self._status(self._job(id_))

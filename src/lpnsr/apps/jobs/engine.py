@@ -54,6 +54,7 @@ class Engine:
         self._workers = [Worker(self._book, self.models, self._kinds, device, warm=warm) for device in devices]
         self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-sweeper", daemon=True)
         self._closed = threading.Event()
+        self.finished = False
 
     def start(self) -> None:
         """Begin to work, with what an earlier process left in the state folder first."""
@@ -166,12 +167,26 @@ class Engine:
         """
         return self._book.counts()
 
-    def close(self, grace: float = 30.0) -> None:
-        """Take no more jobs, give those at hand ``grace`` seconds, and end.
+    @property
+    def keeps(self) -> bool:
+        """Whether jobs outlive the process, in a state folder."""
+        return self._store.kept
+
+    def unfinished(self) -> list[str]:
+        """The ids of the jobs that wait or run."""
+        return self._book.unfinished()
+
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on; what has begun goes on."""
+        self._book.close(keep_queue=self._store.kept)
+
+    def finish(self, grace: float = 30.0) -> None:
+        """Take no more jobs, give those at hand ``grace`` seconds, and stop the workers; results can still be had.
 
         With a state folder only what runs is finished; the rest, and what the time did not suffice for, is done by the
         next process with this folder. Without one, the queue is worked off as far as the time suffices, and the rest is
-        cancelled. Returns when no worker is at work, which can take a step of the model longer.
+        cancelled. Returns when no worker is at work, which can take a step of the model longer. Called again meanwhile
+        with less time, both calls return sooner.
         """
         self.stop_accepting()
         until = time.monotonic() + grace
@@ -180,13 +195,14 @@ class Engine:
         self._book.give_up()
         for worker in self._workers:
             worker.join()
+        self.finished = True
+
+    def close(self, grace: float = 30.0) -> None:
+        """``finish``, and let go of the state folder; without one, results are deleted."""
+        self.finish(grace)
         if not self._closed.is_set():
             self._closed.set()
             self._store.close()
-
-    def stop_accepting(self) -> None:
-        """Refuse new jobs from now on; what has begun goes on. ``close`` ends the rest."""
-        self._book.close(keep_queue=self._store.kept)
 
     def _sweep(self) -> None:
         while not self._closed.wait(_SWEEP):

@@ -33,5 +33,9 @@ class GoneError(JobError):
     """There is no result any more, or there will be none: the job failed, was cancelled, or has expired."""
 
 
+class StorageError(JobError):
+    """An upload cannot be stored: the disk is full, or the folder is gone."""
+
+
 class TooLargeError(JobError, InputError):
     """An upload, its pixels or those of its result are more than the limits allow."""

@@ -12,9 +12,9 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from lpnsr.apps.jobs.errors import TooLargeError
+from lpnsr.apps.jobs.errors import StorageError, TooLargeError
 from lpnsr.apps.jobs.record import Record
-from lpnsr.errors import ConfigError, InputError, OutputError
+from lpnsr.errors import ConfigError, InputError
 from lpnsr.imaging import remove_leftovers, write_bytes
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Store:
         return self.folder(id_) / _INPUT
 
     def put(self, id_: str, source: bytes | Path | BinaryIO, limit: int) -> Path:
-        """Copy what was uploaded into the folder of a new job. Raises InputError, TooLargeError, OutputError."""
+        """Copy what was uploaded into the folder of a new job. Raises InputError, TooLargeError, StorageError."""
         try:
             self.folder(id_).mkdir(mode=0o700)
             with self.input(id_).open("wb") as target:
@@ -65,7 +65,7 @@ class Store:
                 else:
                     _copy(source, target, limit)
         except OSError as error:
-            raise OutputError(f"the upload cannot be stored: {error.strerror or error}") from None
+            raise StorageError(f"the upload cannot be stored: {error.strerror or error}") from None
         if self.input(id_).stat().st_size == 0:
             raise InputError("the file is empty (0 bytes)")
         return self.input(id_)
