@@ -59,7 +59,7 @@ def create_app(engine: Engine, *, token: str | None = None, upload_seconds: floa
     app.state.engine, app.state.upload_seconds = engine, upload_seconds
     app.state.metrics, app.state.fetched = Metrics(engine), set()
     guarded = [] if token is None else [Depends(_guard(token))]
-    app.include_router(jobs_router(bool(guarded)), dependencies=guarded)
+    app.include_router(jobs_router(bool(guarded), engine.models.names), dependencies=guarded)
     app.include_router(state_router(guarded))
     app.add_exception_handler(LpnsrError, _refused)  # type: ignore[arg-type]
     app.middleware("http")(_counted)

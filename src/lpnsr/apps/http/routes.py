@@ -21,12 +21,12 @@ from lpnsr.apps.jobs.settings import FormatName
 
 _EVERY = 0.2  # seconds between two looks at a job that somebody follows
 _MOST_QUIET = 5.0  # seconds without an event
-
-
-class Problem(BaseModel):
-    """An answer that is none: one sentence, for people."""
-
-    detail: str
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["detail"],
+    "properties": {"detail": {"type": "string", "description": "One sentence, for people."}},
+}
 
 
 class Health(BaseModel):
@@ -42,7 +42,8 @@ class Health(BaseModel):
 def _says(guarded: bool = False, **why: str) -> dict[int | str, dict[str, Any]]:
     if guarded:
         why["_401"] = "The token is missing or wrong."
-    return {int(code[1:]): {"model": Problem, "description": text} for code, text in why.items()}
+    content = {"application/json": {"schema": _PROBLEM}}
+    return {int(code[1:]): {"description": text, "content": content} for code, text in why.items()}
 
 
 def _engine(request: Request) -> Engine:
@@ -58,8 +59,8 @@ EngineHere = Annotated[Engine, Depends(_engine)]
 StatusNow = Annotated[Status, Depends(_status)]
 
 
-def jobs_router(guarded: bool) -> APIRouter:
-    """The paths below /v1/jobs. ``guarded``: whether they answer 401 without a token."""
+def jobs_router(guarded: bool, models: Sequence[str]) -> APIRouter:
+    """The paths below /v1/jobs. guarded: whether they answer 401 without a token. models: that are served."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     unknown = _says(guarded, _404="There is no such job.", _422="The request is malformed.")
 
@@ -67,7 +68,7 @@ def jobs_router(guarded: bool) -> APIRouter:
         "",
         status_code=202,
         summary="Upscale an image",
-        openapi_extra={"requestBody": form_schema()},
+        openapi_extra={"requestBody": form_schema(models)},
         responses=_says(
             guarded,
             _400="The form is damaged.",

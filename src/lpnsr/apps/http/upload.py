@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO
 
@@ -74,10 +74,11 @@ def _options(form: FormData) -> JobOptions:
     return JobOptions.parse(values, "options")
 
 
-def form_schema() -> dict[str, Any]:
+def form_schema(models: Sequence[str]) -> dict[str, Any]:
     """The form as OpenAPI describes it."""
     schema = JobOptions.model_json_schema()
     fields = {name: _not_null(field) for name, field in schema["properties"].items() if name != "tile"}
+    fields["model"] |= {"enum": list(models), "default": models[0]}
     image = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"}
     return {
         "required": True,
