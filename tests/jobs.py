@@ -16,7 +16,7 @@ from PIL import Image
 
 from lpnsr.apps.jobs import Engine, Limits, Models, State, Status
 from lpnsr.errors import LpnsrWarning
-from lpnsr.imaging import resize
+from lpnsr.imaging import PhotoRows, resize
 from lpnsr.pipeline import Options
 
 TILES = 3
@@ -40,9 +40,10 @@ class FakeModels(Models):
     def load(self, name: str, device: str) -> Any:
         self.loaded.append((name, device))
         spec = SimpleNamespace(chain=SimpleNamespace(steps=4), inference=SimpleNamespace(fidelity=0.25))
-        return SimpleNamespace(spec=spec, upscale_photo=self._upscale)
+        return SimpleNamespace(spec=spec, upscale_rows=self._upscale)
 
-    def _upscale(self, photo: Any, *, callback: Any, **options: Any) -> Any:
+    def _upscale(self, rows: PhotoRows, *, callback: Any, scratch: Any, reserved: int, **options: Any) -> PhotoRows:
+        photo = rows.whole()
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
         try:
@@ -54,7 +55,7 @@ class FakeModels(Models):
         finally:
             self.at_work -= 1
         size = Options.parse(options, "fake").output_size((photo.height, photo.width))
-        return replace(photo, pixels=resize(photo.pixels, size), alpha=None)
+        return PhotoRows.of(replace(photo, pixels=resize(photo.pixels, size), alpha=None))
 
 
 def engine(models: Models | None = None, **settings: Any) -> Engine:

@@ -175,7 +175,7 @@ def test_a_stopped_job_frees_what_it_held(models: FakeModels, monkeypatch: Any) 
     class Big:
         pass
 
-    def upscale_photo(photo: Any, *, callback: Any, **_options: Any) -> Any:
+    def upscale_rows(rows: Any, *, callback: Any, **_options: Any) -> Any:
         big = Big()
         big.itself = big  # type: ignore[attr-defined]  # freed by the collector alone
         held.append(weakref.ref(big))
@@ -183,7 +183,7 @@ def test_a_stopped_job_frees_what_it_held(models: FakeModels, monkeypatch: Any) 
             callback(type("P", (), {"done": 0, "total": 1, "step": None}))
 
     upscaler = models.load("lite", "cpu")
-    upscaler.upscale_photo = upscale_photo
+    upscaler.upscale_rows = upscale_rows
     monkeypatch.setattr(models, "load", lambda name, device: upscaler)
     with engine(models) as queue:
         job = queue.submit(picture())

@@ -11,18 +11,24 @@ from lpnsr.errors import ConfigError
 
 
 class Models:
-    """names: see ``checkpoints.resolve``; the first is the default. dtype, cache_dir: see ``Upscaler.from_pretrained``.
+    """names: see ``checkpoints.resolve``; the first is the default. The others: see
+    ``Upscaler.from_pretrained``.
 
     Raises CheckpointError for a model that is not here, before anything is loaded.
     """
 
     def __init__(
-        self, names: Sequence[str] = ("lite",), *, dtype: str = "auto", cache_dir: str | Path | None = None
+        self,
+        names: Sequence[str] = ("lite",),
+        *,
+        dtype: str = "auto",
+        cache_dir: str | Path | None = None,
+        memory: int | str | None = None,
     ) -> None:
         if not names:
             raise ConfigError("no model to serve: name one at least")
         self.names = tuple(names)
-        self._dtype, self._cache_dir = dtype, cache_dir
+        self._options: dict[str, Any] = {"dtype": dtype, "cache_dir": cache_dir, "memory": memory}
         self._steps = {
             name: checkpoints.read_spec(checkpoints.resolve(name, cache_dir=cache_dir)).chain.steps for name in names
         }
@@ -38,4 +44,4 @@ class Models:
         """An Upscaler. Raises CheckpointError, ConfigError."""
         from lpnsr.pipeline import Upscaler
 
-        return Upscaler.from_pretrained(name, device=device, dtype=self._dtype, cache_dir=self._cache_dir)
+        return Upscaler.from_pretrained(name, device=device, **self._options)

@@ -40,7 +40,7 @@ class JobOptions(Options):
         return FORMATS[self.format.upper()].extensions[0]
 
     def for_upscaler(self) -> dict[str, Any]:
-        """The arguments of ``Upscaler.upscale_photo``."""
+        """The arguments of ``Upscaler.upscale_rows``."""
         return self.model_dump(exclude=_OF_THE_FILE)
 
 

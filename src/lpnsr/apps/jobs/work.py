@@ -9,7 +9,7 @@ from typing import Any
 
 from lpnsr.apps.jobs.provenance import stamped
 from lpnsr.apps.jobs.settings import JobOptions, Limits
-from lpnsr.imaging import read, write
+from lpnsr.imaging import encoding_bytes, open_rows, write_rows
 from lpnsr.pipeline import Callback
 
 
@@ -32,12 +32,19 @@ Kind = Callable[[Any, Work], Path]
 
 
 def upscale(upscaler: Any, work: Work) -> Path:
-    """The ordinary kind: the input upscaled, with its metadata and the settings."""
-    photo = read(work.source, max_pixels=work.limits.max_pixels)
-    result = upscaler.upscale_photo(photo, callback=work.callback, **work.options.for_upscaler())
+    """The ordinary kind: the input upscaled, with its metadata and the settings. Nothing large is in memory whole."""
     target = work.folder / f"result{work.options.extension}"
+    rows = open_rows(work.source, max_pixels=work.limits.max_pixels, scratch=work.folder)
+    size = work.options.output_size((rows.height, rows.width))
+    result = upscaler.upscale_rows(
+        rows,
+        callback=work.callback,
+        scratch=work.folder,
+        reserved=encoding_bytes(replace(rows, height=size[0], width=size[1]), target),
+        **work.options.for_upscaler(),
+    )
     exif = stamped(result.exif, settings_of(upscaler, work.options))
-    write(replace(result, exif=exif), target, quality=work.options.quality)
+    write_rows(replace(result, exif=exif), target, quality=work.options.quality)
     return target
 
 
