@@ -1,5 +1,6 @@
 # make demo   a virtual environment, the package, and the example photographs upscaled into demo-output/
-# make test   lint, types and the whole test suite but for what is marked slow
+# make test   lint, types, documentation and the whole test suite but for what is marked slow
+# make docs   the documentation, as a site in site/; broken links end it
 # make slow   the slow tests too (paper-size parity, long runs)
 
 PYTHON ?= python3
@@ -8,7 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test slow lint clean
+export NO_MKDOCS_2_WARNING = 1
+
+.PHONY: demo test docs slow lint clean
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,21 +22,29 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp
 	$(PIP) -e '.[train,upsamplers,serve,dev]'
 	touch $@
 
+$(VENV)/docs.stamp: $(VENV)/base.stamp
+	$(PIP) -e '.[docs]'
+	touch $@
+
 demo: $(VENV)/base.stamp
 	$(BIN)/lpnsr upscale examples -o demo-output --compare --overwrite
 	@echo
 	@echo "Results and before/after pictures (*.compare.png) are in $(CURDIR)/demo-output"
 
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs/hooks
+	$(BIN)/ruff format --check src tests benchmarks docs/hooks
 	$(BIN)/mypy
 
-test: lint
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation is in $(CURDIR)/site/index.html; $(BIN)/mkdocs serve shows it with search"
+
+test: lint docs
 	$(BIN)/python -m pytest -m "not slow"
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf $(VENV) demo-output build dist
+	rm -rf $(VENV) demo-output site build dist

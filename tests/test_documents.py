@@ -1,0 +1,122 @@
+"""What README.md and docs/ tell people to type works: Python blocks run, each by itself; commands exist as written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer import Context
+from typer.main import get_command
+
+from conftest import REPOSITORY
+from lpnsr.apps.cli import app
+from lpnsr.imaging import Photo, read, write
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+TEXTS = {str(page.relative_to(REPOSITORY)): page.read_text(encoding="utf-8") for page in PAGES}
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?:^    \S.*\n)+", re.MULTILINE)
+INPUTS = {"photo.jpg", "scan.tif"}
+PYTHON = [
+    pytest.param(block, id=f"{page}-{number}")
+    for page, text in TEXTS.items()
+    for number, block in enumerate([code for kind, code in FENCE.findall(text) if kind == "python"], start=1)
+]
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    write(Photo(pixels.astype(np.uint16) * 257), tmp_path / "scan.tif")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block, "a block of Python", "exec"), names)
+    for made in {path.name for path in tmp_path.iterdir()} - INPUTS:
+        assert min(read(made).pixels.shape[:2]) >= 16
+    if "x0" in names:
+        assert names["sr"].shape == (1, 3, 128, 128)
+
+
+def test_there_are_python_blocks_and_the_files_that_they_name_are_prepared() -> None:
+    assert len(PYTHON) >= 8
+    named = re.findall(r'(?:up|read|open|upscale_file)\("(\w+\.\w+)"', "".join(str(block.values[0]) for block in PYTHON))
+    assert set(named) == INPUTS
+
+
+def shell_lines(text: str) -> list[str]:
+    """The lines of shell blocks and of indented blocks, without comments: what a # or a wide gap sets apart."""
+    fenced = "".join(code for kind, code in FENCE.findall(text) if kind == "sh")
+    rest = re.sub(r"^:::.*\n(?:    .*\n)*", "", FENCE.sub("", text), flags=re.MULTILINE)
+    lines = (fenced.replace("\\\n", " ") + "".join(INDENTED.findall(rest))).splitlines()
+    return [line for line in (re.split(r"(?:^|\s+)#\s|\s{4,}", each.strip())[0] for each in lines) if line]
+
+
+COMMANDS = sorted(
+    {(page, line) for page, text in TEXTS.items() for line in shell_lines(text) if not page.startswith("docs/results")}
+)
+
+
+def check_lpnsr(arguments: list[str]) -> None:
+    """Raise what typer raises for a command, option or value that the program does not know."""
+    command: Any = get_command(app)
+    context = Context(command, info_name="lpnsr")
+    while hasattr(command, "resolve_command"):
+        name, command, arguments = command.resolve_command(context, arguments)
+        context = Context(command, parent=context, info_name=name)
+    command.make_context(context.info_name, arguments, parent=context.parent)
+
+
+def check(line: str) -> None:
+    """Raise for a line that would not work; AssertionError for a program that no page should name."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for part in line.split(" && "):
+        words = shlex.split(part)
+        if words[0] == "lpnsr" and "|" in words:  # lpnsr models list | info: one of several
+            for name in (word for word in words[2:] if word != "|"):
+                assert name in get_command(app).commands[words[1]].commands  # type: ignore[attr-defined]
+        elif words[0] == "lpnsr":
+            check_lpnsr(words[1:])
+        elif words[:3] == ["accelerate", "launch", "-m"]:
+            assert words[3] == "lpnsr.training"
+            check_lpnsr(["train", *words[4:]])
+        elif words[:2] == ["pip", "install"]:
+            assert words[2].startswith("."), line
+            assert set(re.findall(r"\w+", words[2])) <= extras.keys(), line
+        elif words[0] == "make":
+            assert set(words[1:]) <= set(targets), line
+        else:
+            assert words[0] in {"git", "cd", "python"}, f"is this a command? {line}"
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_command(page: str, line: str) -> None:
+    check(line)
+
+
+def test_there_are_commands_and_wrong_ones_are_found() -> None:
+    assert len(COMMANDS) >= 15
+    for wrong in (
+        "lpnsr upscale a -o b --no-such-option",
+        "lpnsr upscale a -o b --fidelity 2",
+        "lpnsr models nothing",
+        "lpnsr train nothing --dry-run",
+        "lpnsr models list | nothing",
+        "pip install '.[nothing]'",
+        "make nothing",
+    ):
+        with pytest.raises(Exception, match=r"\w"):
+            check(wrong)
+
+
+def test_every_command_of_the_program_is_somewhere() -> None:
+    everything = "\n".join(TEXTS.values())
+    for name in get_command(app).commands:  # type: ignore[attr-defined]
+        assert f"lpnsr {name}" in everything
