@@ -17,6 +17,7 @@ from typer.main import get_command
 from conftest import REPOSITORY
 from lpnsr.apps.cli import app
 from lpnsr.imaging import Photo, read, write
+from lpnsr.training.recipe import load_recipe
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(REPOSITORY)): page.read_text(encoding="utf-8") for page in PAGES}
@@ -46,8 +47,17 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_there_are_python_blocks_and_the_files_that_they_name_are_prepared() -> None:
     assert len(PYTHON) >= 8
-    named = re.findall(r'(?:up|read|open|upscale_file)\("(\w+\.\w+)"', "".join(str(block.values[0]) for block in PYTHON))
+    code = "".join(str(block.values[0]) for block in PYTHON)
+    named = re.findall(r'(?:up|read|open|upscale_file)\("(\w+\.\w+)"', code)
     assert set(named) == INPUTS
+
+
+def test_recipes(tmp_path: Path) -> None:
+    blocks = [code for text in TEXTS.values() for kind, code in FENCE.findall(text) if kind == "yaml"]
+    assert blocks
+    for block in blocks:
+        (tmp_path / "mine.yaml").write_text(block, encoding="utf-8")
+        load_recipe(str(tmp_path / "mine.yaml"))
 
 
 def shell_lines(text: str) -> list[str]:
@@ -93,7 +103,7 @@ def check(line: str) -> None:
         elif words[0] == "make":
             assert set(words[1:]) <= set(targets), line
         else:
-            assert words[0] in {"git", "cd", "python"}, f"is this a command? {line}"
+            assert words[0] in {"git", "cd", "python", "curl"}, f"is this a command? {line}"
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
