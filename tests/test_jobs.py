@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import weakref
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +280,17 @@ def test_what_cannot_be_done_takes_no_place(
             queue.submit(data, options, name="x.png")
         assert [*queue._store.root.glob("jobs/*")] == []
         assert queue.counts()["submitted"] == 0
+
+
+def test_an_orientation_behind_the_pixels_does_not_pass_the_limit(models: FakeModels) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    data = picture(size=(100, 4))
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with engine(models, max_pixels=1000) as queue:
+        job = queue.submit(data[:-12] + chunk + data[-12:], {"width": 500}, name="tall.png")
+        assert "500 x 12500 pixels" in str(ended(queue, job).error)
 
 
 def test_unknown_jobs_and_models(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
     ├── ConfigError          a configuration, recipe or argument is wrong
     ├── InputError           an image, array or tensor cannot be processed as given
     │   └── ImageReadError   a file cannot be read as an image
+    │       └── ImageTooLargeError   it has more pixels than are allowed
     ├── OutputError          a result cannot be written
     ├── CheckpointError      a model folder or checkpoint is missing, damaged or of another layout
     │   └── DownloadError    a file could not be fetched
@@ -32,6 +33,10 @@ class InputError(LpnsrError, ValueError):
 
 class ImageReadError(InputError):
     """A file cannot be read as an image."""
+
+
+class ImageTooLargeError(ImageReadError):
+    """A file declares more pixels than are allowed."""
 
 
 class OutputError(LpnsrError, OSError):

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lpnsr.errors import ConfigError, ImageReadError, LpnsrError, LpnsrWarning
+from lpnsr.errors import ConfigError, ImageReadError, ImageTooLargeError, LpnsrError, LpnsrWarning
 from lpnsr.imaging.formats import FORMATS
 from lpnsr.imaging.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
@@ -189,8 +189,8 @@ def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | No
     return array[..., None] if gray else array, None
 
 
-def _too_large(name: str, what: str, limit: int) -> ImageReadError:
-    return ImageReadError(
+def _too_large(name: str, what: str, limit: int) -> ImageTooLargeError:
+    return ImageTooLargeError(
         f"{name}: {what}, more than the limit of {limit:,}. If you trust the file, raise the limit with "
         f"--max-pixels or the environment variable {MAX_PIXELS_VARIABLE}"
     )

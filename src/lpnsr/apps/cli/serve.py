@@ -34,6 +34,10 @@ def serve(
         typer.Option(help="auto, cpu, cuda, cuda:1, mps; again for another worker.", rich_help_panel=MODEL),
     ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.", rich_help_panel=MODEL)] = Dtype.AUTO,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What the process may hold, such as 4G. Default: what is free.", rich_help_panel=MODEL),
+    ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of downloaded models.", rich_help_panel=MODEL)] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="MiB of an image file.", rich_help_panel=LIMITS)] = 50,
     max_pixels: Annotated[
@@ -65,12 +69,15 @@ def serve(
         raise MissingExtraError("serve", str(error.name)) from None
     from lpnsr.apps.jobs import Engine, Limits, Models
     from lpnsr.devices import pick_device, pick_dtype
+    from lpnsr.imaging import parse_memory
 
+    if memory is not None:
+        parse_memory(memory)
     devices = device or ["auto"]
     for name in devices:
         pick_dtype(dtype.value, pick_device(name))
     engine = Engine(
-        Models(model or ["lite"], dtype=dtype.value, cache_dir=cache_dir),
+        Models(model or ["lite"], dtype=dtype.value, cache_dir=cache_dir, memory=memory),
         devices=devices,
         limits=Limits(
             max_upload=max_upload * 2**20,

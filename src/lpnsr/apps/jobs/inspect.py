@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
 from lpnsr.apps.jobs.errors import TooLargeError
 from lpnsr.apps.jobs.settings import JobOptions, Limits
-from lpnsr.errors import ImageReadError, LpnsrError
-from lpnsr.imaging import FORMATS, check_size, read
-
-_TURNED = (5, 6, 7, 8)
+from lpnsr.errors import ImageTooLargeError, LpnsrError
+from lpnsr.imaging import check_size
+from lpnsr.imaging.reading import TRANSPOSED, open_file, open_image, orientation, told
 
 
 def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -21,38 +18,33 @@ def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple
     ConfigError for a size that cannot be made, OutputError for one that the format cannot hold.
     """
     size = _header_size(path, name, limits.max_pixels)
-    if size[0] * size[1] > limits.max_pixels:
-        raise _too_large(name, f"{size[1]} x {size[0]} = {size[0] * size[1]:,} pixels", limits.max_pixels)
-    result = options.output_size(size)
-    if result[0] * result[1] > limits.result_pixels:
+    return size, result_size(size, name, options, limits)
+
+
+def result_size(size: tuple[int, int], name: str, options: JobOptions, limits: Limits) -> tuple[int, int]:
+    """(height, width) of the result of an input of ``size``. Raises as ``inspect`` does."""
+    height, width = options.output_size(size)
+    if height * width > limits.result_pixels:
         raise TooLargeError(
-            f"{name}: the result would have {result[1]} x {result[0]} pixels, and {limits.result_pixels:,} is the "
-            "limit; ask for a smaller size"
+            f"{name}: the result would have {width} x {height} pixels, and {limits.result_pixels:,} is the limit; ask "
+            "for a smaller size"
         )
-    check_size(f"result{options.extension}", *result)
-    return size, result
+    check_size(f"result{options.extension}", height, width)
+    return height, width
 
 
 def _header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
     try:
-        with Image.open(path, formats=list(FORMATS)) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-    except Image.DecompressionBombError:
-        raise _too_large(name, "a huge number of pixels", limit) from None
-    except Exception:  # decoders of damaged headers raise anything; the reader has words for it
-        try:
-            read(path, max_pixels=limit)
-        except LpnsrError as error:
-            raise ImageReadError(renamed(error, path, name)) from None
-        raise ImageReadError(f"{name}: the image header is damaged") from None
-    return (width, height) if turned else (height, width)
+        with told(name), open_file(path) as file:
+            image = open_image(file, name, limit)
+            seen = image.format != "PNG" or "exif" in image.info  # else Pillow decodes all to look behind the pixels
+            turned = seen and orientation(image) in TRANSPOSED
+    except ImageTooLargeError as error:
+        what = str(error).partition(", more than")[0]
+        raise TooLargeError(f"{what}, and {limit:,} is the limit; send a smaller image") from None
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def renamed(error: LpnsrError, path: Path, name: str) -> str:
     """The sentence of ``error`` with the client's name of the file instead of where it lies here."""
     return str(error).replace(str(path), name)
-
-
-def _too_large(name: str, what: str, limit: int) -> TooLargeError:
-    return TooLargeError(f"{name}: its header declares {what}, and {limit:,} is the limit; send a smaller image")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lpnsr.apps.jobs.inspect import result_size
 from lpnsr.apps.jobs.provenance import stamped
 from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.imaging import encoding_bytes, open_rows, write_rows
@@ -17,10 +18,12 @@ from lpnsr.pipeline import Callback
 class Work:
     """A job for its kind.
 
-    source: the input's file. folder: the job's own, where the result goes. callback: to be handed to the upscaler, or
-    called with a ``pipeline.Progress`` now and then; it raises if the job is to stop, and that is to be let through.
+    name: what messages call the image. source: the input's file. folder: the job's own, where the result goes.
+    callback: to be handed to the upscaler, or called with a ``pipeline.Progress`` now and then; it raises if the job is
+    to stop, and that is to be let through.
     """
 
+    name: str
     source: Path
     folder: Path
     options: JobOptions
@@ -35,7 +38,7 @@ def upscale(upscaler: Any, work: Work) -> Path:
     """The ordinary kind: the input upscaled, with its metadata and the settings. Nothing large is in memory whole."""
     target = work.folder / f"result{work.options.extension}"
     rows = open_rows(work.source, max_pixels=work.limits.max_pixels, scratch=work.folder)
-    size = work.options.output_size((rows.height, rows.width))
+    size = result_size((rows.height, rows.width), work.name, work.options, work.limits)  # now the orientation is sure
     result = upscaler.upscale_rows(
         rows,
         callback=work.callback,

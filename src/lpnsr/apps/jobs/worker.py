@@ -90,6 +90,7 @@ class Worker:
         if job.record.kind not in self._kinds:
             raise LpnsrError(f"this server does no jobs of the kind {job.record.kind!r}")
         work = Work(
+            name=job.record.name,
             source=store.input(job.id),
             folder=store.folder(job.id),
             options=options,
