@@ -171,6 +171,12 @@ def test_help_is_there_for_every_command(command: list[str]) -> None:
     assert "Usage" in result.stdout
 
 
+def test_help_fills_the_lines_of_the_terminal() -> None:
+    shown = run("convert", "--help").stdout
+    paragraph = shown[shown.index("Give FOLDER") : shown.index("bicubic interpolation.")]
+    assert all(len(line.strip()) > 60 for line in paragraph.splitlines()[:-1])
+
+
 def test_the_command_is_imported_without_torch() -> None:
     code = "import sys, lpnsr.apps.cli.models; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)

@@ -123,7 +123,10 @@ def test_a_killed_run_goes_on(place: Path, tmp_path: Path, counted: list[int], m
 
 
 def test_experiments_share_results(place: Path, tmp_path: Path, counted: list[int]) -> None:
-    reproduce(place, tmp_path, "grid", "--quick")
+    shown = reproduce(place, tmp_path, "grid", "--quick").stderr
+    counts = [tuple(map(int, pair)) for pair in re.findall(r"^grid: (\d+) of (\d+)$", shown, re.MULTILINE)]
+    assert len(counts) == 10
+    assert counts[-1][0] == counts[-1][1]
     made = len(counted)
     reproduce(place, tmp_path, "table6", "--quick")
     assert len(counted) == made

@@ -23,9 +23,9 @@ from lpnsr import networks
 from lpnsr.errors import CheckpointError, ConfigError, TrainingError
 from lpnsr.pipeline import Upscaler
 from lpnsr.training import runs
-from lpnsr.training.data import prepare_pool
+from lpnsr.training.data import prepare_pool, validation_pairs
 from lpnsr.training.loop import Budget
-from lpnsr.training.recipe import STAGES, load_recipe
+from lpnsr.training.recipe import STAGES, DataRecipe, load_recipe
 from tiny_model import CHAIN, NETWORKS
 
 BATCH = 4
@@ -109,6 +109,33 @@ def finished(recipe: Path, photos: Path, tmp_path_factory: pytest.TempPathFactor
 def test_all_stages_make_a_model(finished: Path) -> None:
     up = Upscaler.from_pretrained(finished / "model", device="cpu")
     assert up(np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
+
+
+def test_the_model_tells_what_it_was_trained_on(finished: Path) -> None:
+    told = json.loads((finished / "model" / "model.json").read_text())
+    manifest = json.loads((finished / "pool" / "manifest.json").read_text())
+    crops = [image["crops"] for image in manifest["images"] if image.get("use") == "training"]
+    assert told["training"] == f"{sum(crops)} crops of {len(crops)} photographs; degradations: real 100%."
+    assert told["licence"] == "unknown"
+
+
+def test_no_recipe_speaks_of_photographs_and_licences_that_are_not_the_users() -> None:
+    for name in ("lite", "lite-gpu", "paper"):
+        assert load_recipe(name).model.training == ""
+        assert load_recipe(name).model.licence == "unknown"
+
+
+@pytest.mark.parametrize(("photographs", "wanted", "held"), [(9, 8, 0), (10, 8, 1), (35, 8, 3), (35, 2, 2), (35, 0, 0)])
+def test_of_ten_photographs_one_is_kept_for_scores(
+    photographs: int, wanted: int, held: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [tmp_path / f"{index}.png" for index in range(photographs)]
+    for index, path in enumerate(images):
+        Image.new("RGB", (64, 64), (index, 0, 0)).save(path)
+    with caplog.at_level("INFO"):
+        prepare_pool(images, DataRecipe(crop=64, pool=40, validation=wanted), 0, tmp_path / "pool", workers=1)
+    assert len(validation_pairs(tmp_path / "pool")[0]) == held
+    assert f"40 crops of {photographs - held} photographs; {f'{held} more are' if held else 'none are'}" in caplog.text
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -220,6 +247,22 @@ def test_fine_tuning_begins_with_a_model(finished: Path, recipe: Path, photos: P
     assert all(torch.allclose(tuned[name], model[name].float(), atol=1e-6) for name in model)
 
 
+def test_a_fine_tuned_model_tells_its_origin(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    for name in ("pool", *STAGES):
+        (tmp_path / name).symlink_to(finished / name)
+    words = [sys.executable, "-m", "lpnsr.training", "export", "--recipe", str(recipe), "--out", str(tmp_path)]
+    subprocess.run([*words, "--begin-with", "lite"], check=True)
+    told = json.loads((tmp_path / "model" / "model.json").read_text())["training"]
+    before = json.loads((finished / "model" / "model.json").read_text())["training"]
+    assert told == f"{before} Begun with the weights of lite."
+
+
+def test_a_stage_that_lacks_another_says_so_before_any_work(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    done = train("denoiser", recipe, photos, tmp_path / "run")
+    assert "train the stage autoencoder first" in done.stderr
+    assert "degrading" not in done.stderr
+
+
 def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -261,6 +304,7 @@ def test_folders_without_photographs(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no photographs" in train("upsampler", recipe, tmp_path / "empty", tmp_path / "run").stderr
     assert "no such folder" in train("upsampler", recipe, tmp_path / "nowhere", tmp_path / "run").stderr
+    assert "it is a file" in train("upsampler", recipe, recipe, tmp_path / "run").stderr
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"")
     done = train("upsampler", recipe, tmp_path / "bad", tmp_path / "run")

@@ -73,9 +73,9 @@ def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str
     folder = Path(text).expanduser()
     if not folder.exists():
         near = difflib.get_close_matches(text, NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise CheckpointError(
-            f"no model {text!r}: {hint}It can be {', '.join(NAMES)}, a model folder, or a Hugging Face id owner/name"
+            f"no model {text!r}: {hint} can be {', '.join(NAMES)}, a model folder, or a Hugging Face id owner/name"
         )
     if not (folder / "model.json").is_file():
         raise CheckpointError(

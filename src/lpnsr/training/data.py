@@ -38,7 +38,8 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     """Every image file below ``folders``, sorted. Raises TrainingError if there is none."""
     for folder in folders:
         if not folder.is_dir():
-            raise TrainingError(f"--data {folder}: there is no such folder")
+            what = "it is a file: give the folder it is in" if folder.exists() else "there is no such folder"
+            raise TrainingError(f"--data {folder}: {what}")
     found = sorted({path for folder in folders for path in images_below(folder)})
     if not found:
         looked = ", ".join(map(str, folders)) or "no folder"
@@ -94,6 +95,18 @@ def validation_pairs(folder: Path) -> tuple[Tensor, Tensor]:
     return hr, lr
 
 
+def describe_pool(folder: Path) -> str:
+    """What the pool in ``folder`` was made of, in a sentence; "" if no pool is there."""
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        return ""
+    made_of, images = _manifest(manifest)
+    crops = [image["crops"] for image in images if image.get("use") == "training"]
+    odds = made_of["data"]["degradations"]
+    shares = ", ".join(f"{name} {value / sum(odds.values()):.0%}" for name, value in odds.items())
+    return f"{sum(crops)} crops of {len(crops)} photographs; degradations: {shares}."
+
+
 def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: Path, workers: int = 2) -> None:
     """Make the pool in ``folder``, or see that the one there was made of the same files by the same degradation.
 
@@ -105,15 +118,19 @@ def prepare_pool(images: Sequence[Path], recipe: DataRecipe, seed: int, folder: 
         digests = list(executor.map(_digest, images, chunksize=16))
         made_of = _made_of(recipe, seed, digests)
         if manifest.exists():
-            if _made_of_before(manifest) != made_of:
+            if _manifest(manifest)[0] != made_of:
                 raise TrainingError(
                     f"{folder} was made of other photographs, by another recipe or by another version of the "
                     "degradation: choose another --out, or delete it"
                 )
             return
-        log.info("degrading %d crops of %d photographs", recipe.pool, len(images))
-        held = sorted(range(len(images)), key=lambda i: digests[i])[: recipe.validation]
-        held = held if len(images) >= 10 * recipe.validation else []
+        held = sorted(range(len(images)), key=lambda i: digests[i])[: min(recipe.validation, len(images) // 10)]
+        log.info(
+            "degrading %d crops of %d photographs; %s kept from training for scores and sample grids",
+            recipe.pool,
+            len(images) - len(held),
+            f"{len(held)} more are" if held else "none are",
+        )
         counts = _shares(recipe.pool, [i for i in range(len(images)) if i not in held]) | dict.fromkeys(held, 1)
         jobs = [(images[i], n, recipe, (seed, i)) for i, n in sorted(counts.items())]
         taken = dict(zip(sorted(counts), executor.map(_crops_of, *zip(*jobs, strict=True), chunksize=2), strict=True))
@@ -142,9 +159,11 @@ def _digest(path: Path) -> str:
         return "unreadable"  # whoever reads it for its crops says why
 
 
-def _made_of_before(manifest: Path) -> Any:
+def _manifest(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a pool was made of, and its images."""
     try:
-        return json.loads(manifest.read_text(encoding="utf-8"))["made_of"]
+        told = json.loads(manifest.read_text(encoding="utf-8"))
+        return told["made_of"], told["images"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{manifest} is damaged ({error}): delete {manifest.parent}, and the pool is made anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from lpnsr.checkpoints import ModelSpec, load_folder, resolve, save_folder
 from lpnsr.checkpoints.tensors import load_strict
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
+from lpnsr.training.data import describe_pool
 from lpnsr.training.recipe import PART_OF, STAGES, Recipe, StageName
 
 CHECKPOINT = "checkpoint.pt"
+POOL = "pool"
 
 
 def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None = None) -> nn.Module:
@@ -29,11 +32,22 @@ def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None
     elif begin_with is not None:
         load_weights(part, begin_with, name)
     else:
-        raise TrainingError(
-            f"{run / name / CHECKPOINT} is missing: train the stage {name} first, with the same --out, or take it from "
-            "a model with --begin-with"
-        )
+        raise _untrained(run, name)
     return part
+
+
+def require_trained(run: Path, names: Sequence[StageName]) -> None:
+    """Raises TrainingError if a stage of ``names`` has no checkpoint."""
+    for name in names:
+        if not (run / name / CHECKPOINT).exists():
+            raise _untrained(run, name)
+
+
+def _untrained(run: Path, name: StageName) -> TrainingError:
+    return TrainingError(
+        f"{run / name / CHECKPOINT} is missing: train the stage {name} first, with the same --out, or take it from "
+        "a model with --begin-with"
+    )
 
 
 def load_weights(part: nn.Module, model: str, name: StageName) -> None:
@@ -57,13 +71,18 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def export(recipe: Recipe, run: Path, folder: Path) -> None:
-    """Write the four parts of a run as a model folder in half precision, in the place of an older one."""
+def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = None) -> None:
+    """Write the four parts of a run as a model folder in half precision, in the place of an older one.
+
+    What the recipe does not tell of the training, the card takes from the pool and from ``begun_with``, a model.
+    """
+    begun = f"Begun with the weights of {begun_with}." if begun_with else ""
+    told = recipe.model.training or describe_pool(run / POOL)
     spec = ModelSpec(
         name=folder.name,
         licence=recipe.model.licence,
         description=recipe.model.description,
-        training=recipe.model.training,
+        training=" ".join(filter(None, (told, begun))),
         parts={PART_OF[name]: PART_OF[name] for name in STAGES},
         chain=recipe.chain,
         inference=recipe.model.inference,

@@ -39,8 +39,8 @@ class DataRecipe(StrictConfig):
     training.
 
     ``degradations`` gives the odds of the presets of lpnsr.degradation and of your own under ``presets``, whose keys
-    are those of ``DegradationRecipe``. ``validation`` photographs are kept from training for scores and sample grids,
-    where there are at least ten times as many.
+    are those of ``DegradationRecipe``. Up to ``validation`` photographs, of ten one, are kept from training for
+    scores and sample grids.
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=4)] = 256
@@ -137,7 +137,10 @@ class StageRecipe(StrictConfig):
 
 
 class ModelRecipe(StrictConfig):
-    """What the exported model folder says of itself; ``inference`` as in its model.json."""
+    """What the exported model folder says of itself; ``inference`` as in its model.json.
+
+    ``training`` tells what it was trained on; empty, the export counts the photographs and names their degradations.
+    """
 
     licence: str = "unknown"
     description: str = ""

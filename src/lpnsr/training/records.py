@@ -50,6 +50,7 @@ class Records:
 
     def begin(self, step: int, total: int) -> None:
         """Ready the logs: lines of steps after ``step``, which a killed run left, go."""
+        self._total = total
         if not self.active:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ class Records:
         if self._shown:
             self._bar.update(self._task, losses=text)
         else:
-            log.info("%s  step %d  %s", self.title, step, text)
+            log.info("%s  step %d of %d  %s", self.title, step, self._total, text)
         assert self.board is not None
         for name, value in losses.items():
             self.board.add_scalar(f"loss/{name}", value, step)

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 from lpnsr.training.data import PairPool, find_images, prepare_pool
 from lpnsr.training.lpips import LPIPS
-from lpnsr.training.parts import CHECKPOINT, export, load_checkpoint, load_part, load_weights
+from lpnsr.training.parts import CHECKPOINT, POOL, export, load_checkpoint, load_part, load_weights, require_trained
 from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
 from lpnsr.training.stages import Stage
 
@@ -63,27 +63,29 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
     """
     recipe = load_recipe(run.recipe)
     if what == "export":
-        export(recipe, run.out, run.out / "model")
+        export(recipe, run.out, run.out / "model", run.begin_with)
         return True
     stages: tuple[StageName, ...] = STAGES if what == "all" else (what,)
     for name in stages:
         if name not in recipe.stages:
             raise ConfigError(f"the recipe {run.recipe} has no stage {name!r}; it has {', '.join(recipe.stages)}")
     check_networks(recipe, stages, run.recipe)
+    if what != "all" and run.begin_with is None:
+        require_trained(run.out, NEEDS[what])
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
     deadline = None if run.minutes is None else time.monotonic() + run.minutes * 60
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
-            prepare_pool(images, recipe.data, recipe.seed, run.out / "pool", run.workers)
+            prepare_pool(images, recipe.data, recipe.seed, run.out / POOL, run.workers)
         accelerator.wait_for_everyone()
-        pool = PairPool(run.out / "pool", accelerator.device)
+        pool = PairPool(run.out / POOL, accelerator.device)
         for name in stages:
             left = None if deadline is None else max(0.0, (deadline - time.monotonic()) / 60)
             if not _train_stage(name, recipe, run, pool, accelerator, replace(run.budget, minutes=left)):
                 return False
         if what == "all" and accelerator.is_main_process:
-            export(recipe, run.out, run.out / "model")
+            export(recipe, run.out, run.out / "model", run.begin_with)
             log.info("the model is in %s", run.out / "model")
     return True
 
@@ -101,7 +103,7 @@ def _train_stage(
         PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in NEEDS[name]
     }
     stage = Stage(name, recipe, frozen)
-    records = Records(run.out / name, run.out / "pool", name, accelerator.is_main_process)
+    records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
     if state is None and run.begin_with:
         load_weights(stage.trained, run.begin_with, name)
     loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,7 +21,14 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class _Guarded(TyperGroup):
-    """Turns what a command raises into one line and an exit code."""
+    """Turns what a command raises into one line and an exit code; wraps the paragraphs of help to the terminal."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if each is not None and each.help:
+                each.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(each.help))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         try:

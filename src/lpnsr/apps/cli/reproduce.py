@@ -131,7 +131,7 @@ def _named(texts: list[str] | None, option: str) -> dict[str, Path]:
 
 
 class _Bars:
-    """Progress on a terminal, a line an experiment elsewhere; on standard error."""
+    """Progress on a terminal, a line for every tenth of an experiment elsewhere; on standard error."""
 
     def __enter__(self) -> _Bars:
         from rich.console import Console
@@ -153,6 +153,8 @@ class _Bars:
         if done == 1:
             self._bars.reset(self._task, total=total)
         self._bars.update(self._task, description=f"{experiment}, {what}", completed=done, total=total)
+        if self._bars.disable and done * 10 // total > (done - 1) * 10 // total:
+            self.say(f"{experiment}: {done} of {total}")
 
     def say(self, text: str) -> None:
         self._bars.console.print(text)

@@ -40,7 +40,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="RUN", help="The run's folder; going on is automatic.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="lite, paper, or a .yaml file.")] = "lite",
+    recipe: Annotated[str, typer.Option(help="lite, lite-gpu, paper, or a .yaml file.")] = "lite",
     begin_with: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Fine-tune: begin with the weights of a model.")
     ] = None,

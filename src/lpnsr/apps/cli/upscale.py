@@ -93,9 +93,14 @@ def upscale(
         typer.Option("-s", "--scale", "--outscale", help="Any factor; 4 by default.", rich_help_panel=SIZE),
     ] = None,
     width: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the result instead.", rich_help_panel=SIZE)
+        int | None, typer.Option(min=1, help="Of the result, in pixels, instead.", rich_help_panel=SIZE)
     ] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Likewise.", rich_help_panel=SIZE)] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Likewise; one of the two keeps the proportions, both need not.", rich_help_panel=SIZE
+        ),
+    ] = None,
     max_side: Annotated[
         int | None, typer.Option(min=1, help="Pixels of the result's longer side instead.", rich_help_panel=SIZE)
     ] = None,
