@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -176,36 +176,41 @@ def test_forms_that_are_none(client: TestClient) -> None:
     assert client.post("/v1/jobs", files=[("image", picture()), ("image", picture())]).status_code == 400
 
 
-def test_uploads_are_counted_whatever_they_say_of_themselves(client: TestClient) -> None:
-    sent = 0
-
-    def body() -> Iterator[bytes]:
-        nonlocal sent
-        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-        while sent < 10_000_000:
-            sent += 10_000
-            yield b"x" * 10_000
-
-    answer = client.post("/v1/jobs", content=body(), headers={"content-type": "multipart/form-data; boundary=x"})
-    assert answer.status_code == 413
-
-
-def test_an_upload_that_never_ends_is_given_up(models: FakeModels) -> None:
-    app = create_app(engine(models), upload_seconds=0.2)
+def _raw_post(app: Any, piece: Callable[[], bytes], **headers: str) -> int:
+    """The status that a body gets of which there is always one more piece."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
-        return {"type": "http.request", "body": b"", "more_body": True}
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": piece(), "more_body": True}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "raw_path": b"/v1/jobs", "headers": headers}
-    scope |= {"query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1", "client": ("::1", 1)}
+    given = {"content-type": "multipart/form-data; boundary=x", **headers}
+    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "raw_path": b"/v1/jobs", "client": ("::1", 1)}
+    scope |= {"query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1"}
+    scope |= {"headers": [(name.encode(), value.encode()) for name, value in given.items()]}
     asyncio.run(app(scope, receive, send))
-    assert sent[0]["status"] == 408
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "500"}, {"content-length": "1000000"}])
+def test_uploads_are_counted_whatever_they_say_of_themselves(client: TestClient, headers: dict[str, str]) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    pieces: list[bytes] = []
+
+    def piece() -> bytes:
+        pieces.append(b"x" * 10_000 if pieces else head)
+        return pieces[-1]
+
+    assert _raw_post(client.app, piece, **headers) == 413
+    assert sum(map(len, pieces)) < 200_000
+
+
+def test_an_upload_that_never_ends_is_given_up(models: FakeModels) -> None:
+    app = create_app(engine(models), upload_seconds=0.2)
+    assert _raw_post(app, lambda: b"") == 408
     app.state.engine.close(0)
 
 
