@@ -394,6 +394,19 @@ def test_a_job_that_kills_the_process_is_not_tried_for_ever(models: FakeModels, 
         queue.close(grace=0)
 
 
+def test_temporary_folders_of_killed_processes_are_deleted(
+    models: FakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("lpnsr.apps.jobs.store._YOUNG", -1)
+    (tmp_path / "lpnsr-jobs-killed" / "jobs").mkdir(parents=True)
+    (tmp_path / "lpnsr-jobs-killed" / "lock").touch()
+    with engine(models) as alive, engine(models) as other:
+        assert sorted(tmp_path.iterdir()) == sorted([alive._store.root, other._store.root])
+        assert ended(alive, alive.submit(picture())).state is State.DONE
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_damaged_state_is_dropped(models: FakeModels, tmp_path: Path) -> None:
     for name, text in (("a", "{"), ("b", '{"id": "c"}'), ("c", None)):
         (tmp_path / "jobs" / name).mkdir(parents=True)

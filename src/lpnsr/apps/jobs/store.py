@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,9 @@ from lpnsr.errors import ConfigError, InputError
 from lpnsr.imaging import remove_leftovers, write_bytes
 
 _log = logging.getLogger(__name__)
-_RECORD, _INPUT = "job.json", "input"
+_RECORD, _INPUT, _LOCK = "job.json", "input", "lock"
+_TEMPORARY = "lpnsr-jobs-"
+_YOUNG = 60.0  # seconds in which a process that is just starting has locked its folder
 _PIECE = 1 << 20
 
 
@@ -31,13 +34,11 @@ class Store:
     def __init__(self, folder: Path | None = None) -> None:
         self.kept = folder is not None
         try:
-            self.root = (
-                Path(tempfile.mkdtemp(prefix="lpnsr-jobs-")) if folder is None else folder.expanduser().absolute()
-            )
+            self.root = _temporary() if folder is None else folder.expanduser().absolute()
             self._jobs = self.root / "jobs"
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._jobs.mkdir(mode=0o700, exist_ok=True)
-            self._lock = FileLock(self.root / "lock", timeout=0)
+            self._lock = FileLock(self.root / _LOCK, timeout=0)
             self._lock.acquire()
         except Timeout:
             raise ConfigError(
@@ -109,6 +110,16 @@ class Store:
         self._lock.release()
         if not self.kept:
             shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    """A new temporary folder; those of processes that were killed, and so hold their locks no more, are deleted."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*/{_LOCK}"):
+        with suppress(OSError, Timeout):
+            if time.time() - lock.stat().st_mtime > _YOUNG:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_TEMPORARY))
 
 
 def _copy(source: BinaryIO | memoryview, target: BinaryIO, limit: int) -> None:
