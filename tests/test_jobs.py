@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import threading
+import time
 import weakref
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -205,18 +207,30 @@ def test_a_job_that_takes_too_long_is_stopped(models: FakeModels) -> None:
 
 
 def test_results_expire_and_are_forgotten(models: FakeModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpnsr.apps.jobs.book._LINGER", 0.5)
-    with engine(models, ttl=1.5) as queue:
+    later = 0.0
+    clock = SimpleNamespace(time=lambda: time.time() + later)
+    with engine(models, ttl=1000) as queue:
         job = queue.submit(picture())
         assert ended(queue, job).expires is not None
         path = queue.result(job)
-        until(lambda: queue.status(job).state is State.EXPIRED)
-        until(lambda: not path.exists())
-        with pytest.raises(GoneError):
-            queue.result(job)
+        monkeypatch.setattr("lpnsr.apps.jobs.book.time", clock)
+        later = 999
+        queue._book.sweep()
+        assert queue.status(job).state is State.DONE
+        later = 1001
+        queue._book.sweep()
+        assert queue.status(job).state is State.EXPIRED
         assert queue.jobs("") == []
         assert queue.counts()["expired"] == 1
-        until(lambda: job not in queue._book._jobs)
+        later = 1010
+        queue._book.sweep()
+        assert not path.exists()
+        with pytest.raises(GoneError):
+            queue.result(job)
+        later = 2001
+        queue._book.sweep()
+        with pytest.raises(UnknownJobError):
+            queue.status(job)
 
 
 def test_the_oldest_results_go_when_there_are_too_many_bytes(models: FakeModels) -> None:
