@@ -324,6 +324,17 @@ def test_a_full_disk_keeps_the_checkpoint(finished: Path, recipe: Path, photos: 
     assert (tmp_path / "upsampler" / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--device=cpu"])
+@pytest.mark.parametrize("module", ["accelerate", "tensorboard"])
+def test_without_the_extra_its_name_is_told(module: str, option: str, photos: Path, tmp_path: Path) -> None:
+    words = ["lpnsr", "train", "all", "--data", str(photos), "-o", str(tmp_path), option]
+    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = {words}; from lpnsr.apps.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'lpnsr[train]'" in done.stderr
+    assert "bug" not in done.stderr
+
+
 def test_the_bundled_recipes_build() -> None:
     lite = [networks.build(config) for config in load_recipe("lite").networks.values()]
     assert sum(p.numel() for part in lite for p in part.parameters()) * 2 < 30e6  # half precision, bytes

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lpnsr.errors import TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
 from lpnsr.training.data import PairPool
 from lpnsr.training.draws import Draws, Share
+from lpnsr.training.extras import Accelerator
 from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.recipe import GanRecipe

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from lpnsr.errors import TrainingError
 from lpnsr.imaging import Photo, from_unit, write
 from lpnsr.training.data import validation_pairs
+from lpnsr.training.extras import SummaryWriter
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.parts import CHECKPOINT
 from lpnsr.training.stages import Stage

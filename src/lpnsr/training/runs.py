@@ -19,21 +19,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from lpnsr.checkpoints import PartName, check_parts
-from lpnsr.errors import ConfigError, LpnsrError, MissingExtraError, TrainingError
+from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks import build
-
-try:
-    from accelerate import Accelerator
-
-    from lpnsr.training.loop import Budget, Loop
-    from lpnsr.training.records import Records, unwritable
-except ModuleNotFoundError as error:
-    raise MissingExtraError("train", error.name or "accelerate") from None
-
 from lpnsr.training.data import PairPool, find_images, prepare_pool
+from lpnsr.training.extras import Accelerator
+from lpnsr.training.loop import Budget, Loop
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.parts import CHECKPOINT, POOL, export, load_checkpoint, load_part, load_weights, require_trained
 from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
+from lpnsr.training.records import Records, unwritable
 from lpnsr.training.stages import Stage
 
 log = logging.getLogger(__name__)
