@@ -32,8 +32,8 @@ demo: $(VENV)/base.stamp
 	@echo "Results and before/after pictures (*.compare.png) are in $(CURDIR)/demo-output"
 
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff check src tests benchmarks docs/hooks
-	$(BIN)/ruff format --check src tests benchmarks docs/hooks
+	$(BIN)/ruff check src tests benchmarks docs/hooks examples
+	$(BIN)/ruff format --check src tests benchmarks docs/hooks examples
 	$(BIN)/mypy
 
 docs: $(VENV)/docs.stamp

@@ -100,10 +100,12 @@ def check(line: str) -> None:
         elif words[:2] == ["pip", "install"]:
             assert words[2].startswith("."), line
             assert set(re.findall(r"\w+", words[2])) <= extras.keys(), line
+        elif words[0] == "python":
+            assert (REPOSITORY / words[1]).is_file(), line
         elif words[0] == "make":
             assert set(words[1:]) <= set(targets), line
         else:
-            assert words[0] in {"git", "cd", "python", "curl"}, f"is this a command? {line}"
+            assert words[0] in {"git", "cd", "curl"}, f"is this a command? {line}"
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
@@ -121,6 +123,7 @@ def test_there_are_commands_and_wrong_ones_are_found() -> None:
         "lpnsr models list | nothing",
         "pip install '.[nothing]'",
         "make nothing",
+        "python nothing.py",
     ):
         with pytest.raises(Exception, match=r"\w"):
             check(wrong)

@@ -330,7 +330,7 @@ def test_a_claim_over_several_numbers(images: ImageSet) -> None:
     assert claim(HIGHER).verdict("tiny") == "fails"
     lines = claim_lines(claim(LOWER))
     assert lines[0] == "- It is so. (Paper: by far.)"
-    assert lines[1].startswith("  - tiny: **holds**. distance -0.97 (-48%, -1.00 to -0.90), holds")
+    assert lines[1].startswith("    - tiny: **holds**. distance -0.97 (-48%, -1.00 to -0.90), holds")
 
 
 def test_tables_show_the_papers_figures_beside(images: ImageSet) -> None:

@@ -71,7 +71,11 @@ def _check(client: httpx.Client, job: str, colour: tuple[int, int, int]) -> None
 
 
 def _example(client: httpx.Client, source: str | Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "examples" / "http_client.py"), str(client.base_url).rstrip("/")]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "examples" / "scripts" / "http_client.py"),
+        str(client.base_url).rstrip("/"),
+    ]
     return subprocess.run([*command, str(source), str(target)], capture_output=True, text=True)
 
 

@@ -74,7 +74,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = None) -> None:
     """Write the four parts of a run as a model folder in half precision, in the place of an older one.
 
-    What the recipe does not tell of the training, the card takes from the pool and from ``begun_with``, a model.
+    Parts that the run has not trained are those of ``begun_with``, a model. What the recipe does not tell of the
+    training, the card takes from the pool and from ``begun_with``.
     """
     begun = f"Begun with the weights of {begun_with}." if begun_with else ""
     told = recipe.model.training or describe_pool(run / POOL)
@@ -87,5 +88,5 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
         chain=recipe.chain,
         inference=recipe.model.inference,
     )
-    parts = {PART_OF[name]: load_part(recipe, name, run) for name in STAGES}
+    parts = {PART_OF[name]: load_part(recipe, name, run, begun_with) for name in STAGES}
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

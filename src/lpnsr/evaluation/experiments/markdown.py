@@ -77,7 +77,7 @@ def claim_lines(claim: Claim) -> list[str]:
     lines = [f"- {claim.text}" + (f" (Paper: {claim.paper}.)" if claim.paper else "")]
     for place in claim.places:
         found = [difference_text(d) for d in claim.differences if d.where == place]
-        lines.append(f"  - {place}: **{claim.verdict(place)}**. {'; '.join(found)}")
+        lines.append(f"    - {place}: **{claim.verdict(place)}**. {'; '.join(found)}")
     return lines
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import requests
 
 server, source, target = sys.argv[1:]
-answer = requests.post(f"{server}/v1/jobs", files={"image": Path(source).open("rb")}, data={"scale": 4, "seed": 1})
+image = (Path(source).name, Path(source).read_bytes())
+answer = requests.post(f"{server}/v1/jobs", files={"image": image}, data={"scale": 4, "seed": 1})
 while (job := answer.json()).get("state") in ("queued", "running"):
     print(f"{job['state']}: {job['progress']:.0%}, {job['seconds_left']:.0f} s left")
     time.sleep(1)
