@@ -64,7 +64,7 @@ def shell_lines(text: str) -> list[str]:
     """The lines of shell blocks and of indented blocks, without comments: what a # or a wide gap sets apart."""
     fenced = "".join(code for kind, code in FENCE.findall(text) if kind == "sh")
     rest = re.sub(r"^(?::::|\?\?\? ).*\n(?:\n|    .*\n)*", "", FENCE.sub("", text), flags=re.MULTILINE)
-    lines = (fenced.replace("\\\n", " ") + "".join(INDENTED.findall(rest))).splitlines()
+    lines = (re.sub(r"\\\n\s*", "", fenced) + "".join(INDENTED.findall(rest))).splitlines()
     return [line for line in (re.split(r"(?:^|\s+)#\s|\s{4,}", each.strip())[0] for each in lines) if line]
 
 
