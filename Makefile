@@ -37,7 +37,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 docs: $(VENV)/docs.stamp
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 	@echo "The documentation is in $(CURDIR)/site/index.html; $(BIN)/mkdocs serve shows it with search"
 
 test: lint docs
