@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lpnsr.diffusion import Schedule
 from lpnsr.networks import build
 from lpnsr.networks.spandrel_upsampler import SpandrelUpsampler
 from lpnsr.networks.swin import relative_position_index, window_mask
+from lpnsr.networks.winograd import available, use_winograd
 from lpnsr.restoration import NoiseKind, Restorer
 from weights import fill_like, load_filled, normal
 
@@ -53,6 +54,7 @@ def make_part(data: Path) -> Callable[[str, str], nn.Module]:
     def part(size: str, component: str) -> nn.Module:
         if (size, component) not in made:
             made[size, component] = make(size, component)
+            use_winograd(made[size, component])
         return made[size, component]
 
     return part
@@ -80,6 +82,15 @@ def reference(request: pytest.FixtureRequest, data: Path, make_part: Callable[..
     return Reference(f"{size}-{case}", floats, lambda component: make_part(size, component))
 
 
+@pytest.fixture(autouse=True, params=["direct", "winograd"])
+def _convolutions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The two ways that 3x3 convolutions are computed in; the faster one under inference mode only."""
+    if request.param == "winograd" and not available():
+        pytest.skip("needs NNPACK in PyTorch, and an x86 processor")
+    with torch.no_grad() if request.param == "direct" else torch.inference_mode():
+        yield
+
+
 def deviation(found: Tensor, expected: Tensor) -> float:
     """Largest difference, in standard deviations of what is expected."""
     return float((found - expected).abs().max() / expected.std())
@@ -91,7 +102,6 @@ def psnr(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("t", [0, 3])
-@torch.no_grad()
 def test_denoiser(reference: Reference, t: int) -> None:
     golden = reference.golden
     found = reference.part("unet")(golden["x"], torch.tensor([t]), golden["lq"])
@@ -99,7 +109,6 @@ def test_denoiser(reference: Reference, t: int) -> None:
 
 
 @pytest.mark.parametrize("t", [0, 3])
-@torch.no_grad()
 def test_noise_predictor(reference: Reference, t: int) -> None:
     golden = reference.golden
     found = reference.part("noise_predictor")(golden["x"], golden["x0"], golden["lq"], torch.tensor([t]))
@@ -108,7 +117,6 @@ def test_noise_predictor(reference: Reference, t: int) -> None:
 
 
 @pytest.mark.parametrize("reference", [CASES[0], CASES[2]], indirect=True)
-@torch.no_grad()
 def test_autoencoder(reference: Reference) -> None:
     golden, net = reference.golden, reference.part("autoencoder")
     latent = golden["latent"]
@@ -118,7 +126,6 @@ def test_autoencoder(reference: Reference) -> None:
 
 
 @pytest.mark.parametrize("reference", [CASES[0], CASES[2]], indirect=True)
-@torch.no_grad()
 def test_pre_upsampler(reference: Reference) -> None:
     found = reference.part("swinir")(reference.golden["lr01"])
     assert (found - reference.golden["swinir"]).abs().max() < 5e-4
@@ -136,7 +143,6 @@ def test_pre_upsampler(reference: Reference) -> None:
     ],
     indirect=["reference"],
 )
-@torch.no_grad()
 def test_chain(reference: Reference, start: str, noise: str) -> None:
     lr, expected = reference.golden["lr01"], reference.golden[f"chain_{start}_{noise}"]
     autoencoder, denoiser, predictor = map(reference.part, ("autoencoder", "unet", "noise_predictor"))
@@ -148,6 +154,5 @@ def test_chain(reference: Reference, start: str, noise: str) -> None:
         return torch.from_numpy(normal(f"chain{reference.name[-1]}.{index}", shape)).float()
 
     kind: NoiseKind = "gaussian" if noise == "random" else "predicted"
-    with torch.inference_mode():
-        restored = restorer.restore(lr, draw, noise=kind) * 2 - 1
+    restored = restorer.restore(lr, draw, noise=kind) * 2 - 1
     assert psnr(restored, expected) > 45

@@ -25,6 +25,7 @@ from lpnsr.checkpoints import ModelSpec
 from lpnsr.checkpoints.fitting import FACTOR as FACTOR
 from lpnsr.devices import pick_device as pick_device
 from lpnsr.devices import pick_dtype as pick_dtype
+from lpnsr.devices import settle
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import InMemory, Photo, PhotoRows, Scratch, TilePlan, Window
@@ -64,7 +65,7 @@ class Upscaler:
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.restorer = restorer.eval().requires_grad_(False)
-        self.restorer.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        settle(self.restorer, self.device, self.dtype)
         self._planner = Planner(self.restorer, spec.inference, self.device, self.memory)
 
     @classmethod

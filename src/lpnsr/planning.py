@@ -28,6 +28,7 @@ from lpnsr.memory import (
     tile_bytes,
     usual_tile,
 )
+from lpnsr.networks.winograd import workspace_bytes
 from lpnsr.options import Options
 from lpnsr.restoration import Restorer
 
@@ -65,7 +66,7 @@ class Planner:
         with torch.inference_mode():
             lr = torch.zeros(1, 3, SMALLEST_TILE, SMALLEST_TILE, device=self.device)
             self.restorer.restore(lr, NoiseField(0).draw())
-        return rounded_base(imaging.resident_memory() or 0)
+        return rounded_base((imaging.resident_memory() or 0) + workspace_bytes(self.restorer))
 
     def check_files(self, amount: int) -> None:
         """Raise InputError if reading or writing a file takes more bytes at once than are free."""

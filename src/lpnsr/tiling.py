@@ -16,6 +16,7 @@ from torch import Tensor
 from lpnsr import imaging
 from lpnsr.checkpoints import InferenceSettings
 from lpnsr.checkpoints.fitting import FACTOR
+from lpnsr.devices import memory_format
 from lpnsr.diffusion import NoiseField, StepState
 from lpnsr.errors import CheckpointError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, TilePlan
@@ -100,7 +101,7 @@ class TileRestorer:
         for dtype in (self.dtype, torch.float32):
             with self._precision(dtype):
                 sr = self.restorer.restore(
-                    patch[None].to(self.device).contiguous(memory_format=torch.channels_last),
+                    patch[None].to(self.device).contiguous(memory_format=memory_format(self.device, self.dtype)),
                     self._field.draw([(top, left)]),
                     steps=options.steps,
                     noise=options.noise,

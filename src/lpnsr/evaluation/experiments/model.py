@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lpnsr.checkpoints import PARTS
+from lpnsr.devices import memory_format
 from lpnsr.diffusion import NoiseField, NoiseSource, StepState
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.experiments.setting import Setting
@@ -94,7 +95,7 @@ class Model:
         if not self._warm:
             self._warm.append(True)
             self.run(lr, hr, setting)
-        image = lr[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        image = lr[None].to(self.device).contiguous(memory_format=memory_format(self.device, torch.float32))
         truth = cache(lambda: self.encode(hr))
         starts: list[Tensor] = []
         states: list[StepState] = []
