@@ -193,7 +193,7 @@ def upscale(
             "fidelity": fidelity,
             "start": start.value,
             "seed": seed,
-            "tile": _tile(tile),
+            "tile": tile_size(tile),
             "colour_fix": colour_fix.value,
         },
         overwrite=overwrite,
@@ -219,7 +219,8 @@ def _size(scale: float | None, width: int | None, height: int | None, max_side: 
     return chosen or {"scale": 4.0}
 
 
-def _tile(text: str) -> int | str:
+def tile_size(text: str) -> int | str:
+    """What ``--tile`` says. Raises ConfigError."""
     if text == "auto":
         return text
     if not text.isdecimal():

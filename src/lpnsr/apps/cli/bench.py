@@ -1,0 +1,89 @@
+"""``lpnsr bench``: how fast a model is on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+import typer
+
+from lpnsr.apps.cli.upscale import Dtype, tile_size
+from lpnsr.errors import ConfigError
+
+
+def bench(
+    model: Annotated[str, typer.Option("-m", "--model", help="A model as in lpnsr upscale.")] = "lite",
+    size: Annotated[
+        list[str] | None, typer.Option("--size", metavar="WxH", help="Input pixels; repeatable: 192x128 and 512x512.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Of the chain; by default all.")] = None,
+    repetitions: Annotated[int, typer.Option("-n", "--repetitions", min=1, help="Timed calls a size.")] = 5,
+    tile: Annotated[str, typer.Option("-t", "--tile", help="As in lpnsr upscale.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.")] = Dtype.AUTO,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; by default PyTorch's choice.")] = None,
+    cache_dir: Annotated[str | None, typer.Option(help="Where downloaded models are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Time a model: median, fastest and slowest call, pixels, arithmetic, memory.
+
+    The roofline is the least time that the arithmetic and the memory of each operation allow, at the rates of a matrix
+    product, a convolution and a copy measured in the same run. 3x3 convolutions by Winograd's method count as direct
+    ones and take a third of the multiplications, so shares above 100% can be true.
+    """
+    sizes = [_size(text) for text in size or ["192x128", "512x512"]]
+    options: dict[str, Any] = {"steps": steps, "tile": tile_size(tile)}
+    import torch
+
+    from lpnsr.evaluation.machine import machine_of
+    from lpnsr.evaluation.roofline import calibrate
+    from lpnsr.evaluation.speed import measure
+    from lpnsr.pipeline import Upscaler
+
+    if threads:
+        torch.set_num_threads(threads)
+    up = Upscaler.from_pretrained(model, device=device, dtype=dtype.value, cache_dir=cache_dir)
+    roofline = calibrate(up.device, up.dtype)
+    rows = [measure(up, *wh, repetitions, **options).summary(roofline) for wh in sizes]
+    result = {
+        "model": up.spec.name,
+        "steps": up.restorer.schedule.steps if steps is None else steps,
+        "dtype": str(up.dtype).removeprefix("torch."),
+        "machine": machine_of(up.device),
+        "roofline": {"gflop_per_second": roofline.flops / 1e9, "gigabytes_per_second": roofline.bandwidth / 1e9},
+        "sizes": rows,
+    }
+    typer.echo(json.dumps(result, indent=1)) if as_json else _show(result)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text.strip().lower())
+    if not found:
+        raise ConfigError(f"--size {text}: give width x height in pixels, such as 192x128")
+    return int(found[1]), int(found[2])
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    rates = result["roofline"]
+    console = Console(width=110, highlight=False)
+    console.print(f"{result['model']}, {result['steps']} steps, {result['dtype']}, {result['machine']}")
+    console.print(
+        f"measured here: {rates['gflop_per_second']:,.0f} GFLOP/s, {rates['gigabytes_per_second']:,.1f} GB/s of copying"
+    )
+    table = Table("input", "seconds", "fastest..slowest", "Mpx/s", "GFLOP", "GFLOP/s", "of roofline", "peak memory")
+    for row in result["sizes"]:
+        table.add_row(
+            f"{row['width']}x{row['height']}",
+            f"{row['seconds']:.3f}",
+            f"{row['fastest']:.3f}..{row['slowest']:.3f}",
+            f"{row['lr_megapixels_per_second']:.3f}",
+            f"{row['gflop']:,.0f}",
+            f"{row['gflop_per_second']:,.0f}",
+            f"{row['share_of_roofline']:.0%}",
+            "?" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.0f} MiB",
+        )
+    console.print(table)
