@@ -53,13 +53,18 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Work(tuple(self._operations))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        name = func._overloadpacket
+        kwargs, name = kwargs or {}, func._overloadpacket
+        if name not in flop_registry:
+            with self:  # under inference mode, what is made of other operations arrives whole
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
         flop = 0
         if name.__name__ == "_nnpack_spatial_convolution":
             flop = conv_flop_count(list(args[0].shape), list(args[1].shape), list(out.shape))
         elif name in flop_registry:
-            flop = flop_registry[name](*args, **(kwargs or {}), out_val=out)
+            flop = flop_registry[name](*args, **kwargs, out_val=out)
         if flop:
             tensors = (leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor))
             self._operations.append((int(flop), sum(t.numel() * t.element_size() for t in tensors)))
