@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
+from lpnsr.networks.layers import add, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 PaddingMode = Literal["zeros", "replicate"]
@@ -43,7 +44,7 @@ class ResidualBlock(nn.Module):
         self.conv2.weight.data.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(x)))
+        return add(x, self.conv2(silu(self.conv1(x))))
 
 
 def residual_stack(channels: int, count: int, padding_mode: PaddingMode = "zeros") -> nn.Sequential:
@@ -62,9 +63,9 @@ class ResizeHead(nn.Module):
         self.to_image = nn.Conv2d(last, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(F.silu(self.reduce(x)), scale_factor=2, mode="bilinear")
-        x = F.interpolate(F.silu(self.at_2x(x)), scale_factor=2, mode="bilinear")  # (B, middle, 4h, 4w)
-        return self.to_image(F.silu(self.at_4x(x)))
+        x = F.interpolate(silu(self.reduce(x)), scale_factor=2, mode="bilinear")
+        x = F.interpolate(silu(self.at_2x(x)), scale_factor=2, mode="bilinear")  # (B, middle, 4h, 4w)
+        return self.to_image(silu(self.at_4x(x)))
 
 
 class CompactUpsampler(nn.Module):

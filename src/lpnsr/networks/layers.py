@@ -12,6 +12,23 @@ from torch import Tensor, nn
 NormKind = Literal["group", "pixel"]
 
 
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x) of what nothing else needs any more: where no gradient is wanted, in its place."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def add(x: Tensor, fresh: Tensor) -> Tensor:
+    """x + fresh, where no gradient is wanted in the place of ``fresh``, which nothing else needs any more."""
+    return x + fresh if torch.is_grad_enabled() or fresh.dtype != x.dtype else fresh.add_(x)
+
+
+class SiLU(nn.Module):
+    """``silu`` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return silu(x)
+
+
 class PixelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each position of (B, C, h, w).
 

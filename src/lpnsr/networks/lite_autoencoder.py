@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
 from lpnsr.networks.compact import PaddingMode, residual_stack
+from lpnsr.networks.layers import silu
 from lpnsr.networks.padding import pad_to_multiple
 
 _EDGE: PaddingMode = "replicate"  # zeros would be a coloured frame to a latent, and come out as spots in the corners
@@ -43,8 +44,8 @@ class PixelHead(nn.Module):
         self.to_image = nn.Conv2d(last, 3, 3, padding=1, padding_mode=_EDGE)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
-        x = F.silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
+        x = silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
+        x = silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
         return self.to_image(x)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
 from lpnsr.errors import InputError
-from lpnsr.networks.layers import Downsample, NormKind, Upsample, make_norm, timestep_embedding
+from lpnsr.networks.layers import Downsample, NormKind, SiLU, Upsample, add, make_norm, timestep_embedding
 from lpnsr.networks.padding import pad_to_multiple
 from lpnsr.networks.swin import MaskKind, SwinLayer, SwinShape
 
@@ -88,12 +88,12 @@ class ResBlock(nn.Module):
         super().__init__()
         # The empty places keep the numbering of the released checkpoints (SiLU, dropout).
         self.in_layers = nn.Sequential(
-            make_norm(norm, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            make_norm(norm, channels), SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * out_channels))
         self.out_layers = nn.Sequential(
             make_norm(norm, out_channels),
-            nn.SiLU(),
+            SiLU(),
             nn.Identity(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
@@ -104,7 +104,7 @@ class ResBlock(nn.Module):
         hidden = self.in_layers(x)
         scale, shift = self.emb_layers(embedding)[..., None, None].chunk(2, dim=1)
         hidden = self.out_layers[0](hidden) * (1 + scale) + shift
-        return self.skip_connection(x) + self.out_layers[1:](hidden)  # type: ignore[no-any-return]
+        return add(self.skip_connection(x), self.out_layers[1:](hidden))
 
 
 class Stage(nn.Sequential):
@@ -139,7 +139,7 @@ class SwinTrunk(nn.Module):
         self._build_up(widths, embedding, skips)
         self.out = nn.Sequential(
             make_norm(config.norm, widths[0]),
-            nn.SiLU(),
+            SiLU(),
             nn.Conv2d(widths[0], cells * out_channels, 3, padding=1),
         )
         nn.init.zeros_(self.out[2].weight)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
-from lpnsr.networks.layers import Upsample, make_norm
+from lpnsr.networks.layers import Upsample, add, make_norm, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 NORM_EPS = 1e-6
@@ -54,11 +54,11 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(silu(self.norm1(x)))
+        hidden = self.conv2(silu(self.norm2(hidden)))
         if hasattr(self, "nin_shortcut"):
             x = self.nin_shortcut(x)
-        return x + hidden  # type: ignore[no-any-return]
+        return add(x, hidden)
 
 
 class FullAttention(nn.Module):
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
+        return self.conv_out(silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -169,7 +169,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
+        return self.conv_out(silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
 
 class Codebook(nn.Module):
