@@ -222,6 +222,32 @@ def test_pixel_normalisation_is_local() -> None:
     assert torch.allclose(norm(random(1, 8, 4, 4)).mean(1), torch.zeros(()), atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pixel_normalisation_in_either_layout(layout: torch.memory_format) -> None:
+    norm = make_norm("pixel", 12, eps=1e-3)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = (3 + 5 * random(2, 12, 9, 7)).contiguous(memory_format=layout)
+    before, expected = x.clone(), norm(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(norm(x), expected)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("kind", ["pixel", "group"])
+def test_without_gradients_the_outputs_and_the_inputs_stay(kind: str) -> None:
+    """Some layers then work in the place of what nothing else needs."""
+    net = unet({**(PIXEL if kind == "pixel" else TRUNK), "image_size": 16})
+    torch.nn.init.normal_(net.out[2].weight, std=0.1)
+    x, cond, t = random(1, 3, 16, 16), random(1, 3, 16, 16), torch.tensor([1])
+    before, expected = (x.clone(), cond.clone()), net(x, t, cond).detach()
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            torch.testing.assert_close(net(x, t, cond), expected)
+    assert torch.equal(x, before[0])
+    assert torch.equal(cond, before[1])
+
+
 def test_manifests(data: Path) -> None:
     """Names, shapes and order of the released checkpoints at paper size."""
     tensors = json.loads((data / "manifest_full.json").read_text())["tensors"]

@@ -37,7 +37,15 @@ class PixelNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_inference_mode_enabled() and x.dtype == torch.float32 and x.is_contiguous():
+            return self._by_planes(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _by_planes(self, x: Tensor) -> Tensor:
+        """The same without changing the layout to channels last and back, which takes several times longer."""
+        centred = x - x.mean(1, keepdim=True)
+        scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + self.eps)
+        return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
 
 
 class GroupNorm(nn.GroupNorm):
