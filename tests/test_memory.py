@@ -32,7 +32,7 @@ GIB = 2**30
 
 
 def test_the_usual_tile_follows_the_cost_of_the_model_alone() -> None:
-    assert [usual_tile(cost) for cost in (1, 4480, 16384, 49740, 10**7)] == [512, 512, 256, 192, 64]
+    assert [usual_tile(cost) for cost in (1, 4480, 16384, 41536, 49740, 10**7)] == [512, 512, 256, 224, 192, 64]
 
 
 @pytest.mark.parametrize(

@@ -34,18 +34,23 @@ def test_plan(height, width, tile, overlap, multiple):
     plan = plan_tiles(height, width, tile=tile, overlap=overlap, multiple=multiple)
     boxes = list(plan)
     assert len(plan) == len(boxes)
-    assert len({(box.height, box.width) for box in boxes}) == 1
+    assert plan.pixels == sum(box.height * box.width for box in boxes)
     for length, axis in ((height, plan.rows), (width, plan.columns)):
         assert axis.starts[0] == 0
-        assert axis.starts[-1] + axis.size == length
+        extents = [axis.extent(index) for index in range(len(axis.starts))]
+        assert axis.starts[-1] + extents[-1] == length
+        assert set(extents[:-1]) <= {axis.size}
         assert axis.size <= max(tile, 1)
         assert all(a + axis.size - b >= overlap for a, b in pairwise(axis.starts))
         assert all(b > a for a, b in pairwise(axis.starts))
-        assert all(start % multiple == 0 for start in axis.starts[:-1])
+        assert all(start % multiple == 0 for start in axis.starts)
         if length > tile:
-            assert axis.size % multiple == 0
+            assert extents[-1] > overlap
+            assert extents[-1] >= axis.size // 2 or len(axis.starts) == 2 or axis.size < 4 * multiple
         else:
             assert axis.size == length
+        bands = [axis.seam(index) for index in range(1, len(axis.starts))]
+        assert all(a[1] <= b[0] for a, b in pairwise(bands))
         for index in range(1, len(axis.starts)):
             begin, end = axis.seam(index)
             assert axis.starts[index] <= begin <= end <= axis.starts[index - 1] + axis.size
@@ -55,7 +60,22 @@ def test_no_slivers_and_no_more_tiles_than_needed():
     plan = plan_tiles(130, 100, tile=128, overlap=16, multiple=8)
     assert plan.columns.starts == (0,)
     assert plan.rows.size == 80  # two tiles that share the work, not one of 128 and one of 18
-    assert plan.rows.starts == (0, 50)
+    assert plan.rows.starts == (0, 64)
+    rest = plan_tiles(1, 160, tile=50, overlap=10, multiple=20).columns
+    assert (rest.size, rest.starts, rest.extent(3)) == (50, (0, 40, 80, 120), 40)
+    moved = plan_tiles(1, 135, tile=50, overlap=10, multiple=20).columns  # 15 pixels would be left from 120 on
+    assert (moved.size, moved.starts, moved.extent(3)) == (50, (0, 40, 80, 100), 35)
+
+
+def test_a_720p_photo_costs_little_more_than_its_own_pixels() -> None:
+    plan = plan_tiles(720, 1280, tile=224, overlap=32, multiple=64)
+    assert plan.pixels <= 1.31 * 720 * 1280
+    assert plan.columns.starts[-1] % 64 == 0
+
+
+def test_the_last_tile_is_no_sliver() -> None:
+    axis = plan_tiles(1, 24 * 64 + 40, tile=224, overlap=32, multiple=64).columns
+    assert axis.extent(len(axis.starts) - 1) >= 112
     assert len(plan_tiles(5, 7, tile=0, overlap=16)) == 1
 
 
@@ -109,9 +129,7 @@ def test_weights_sum_to_one(height, width, tile, overlap, multiple):
     assume(len(plan) <= 30)
     total = torch.zeros(1, height, width)
     for chosen in range(len(plan)):
-        tiles = [
-            torch.full((1, plan.rows.size, plan.columns.size), float(index == chosen)) for index in range(len(plan))
-        ]
+        tiles = [torch.full((1, box.height, box.width), float(i == chosen)) for i, box in enumerate(plan)]
         weights = blended(plan, tiles, scale=1)
         assert weights.min() >= 0
         assert weights.max() <= 1

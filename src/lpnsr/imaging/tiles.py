@@ -1,4 +1,4 @@
-"""Tiles: equal rectangles that cover an image, and their seamless reassembly.
+"""Tiles: rectangles that cover an image, and their seamless reassembly.
 
 Neighbours overlap. Of an overlap, the outer parts only give a tile's network its context and are thrown away;
 in a band in the middle one tile fades linearly into the next.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -35,12 +34,16 @@ class Tile:
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles along one side of ``length`` pixels: equal intervals [start, start + size)."""
+    """Tiles along one side of ``length`` pixels: intervals [start, start + size), the last of them cut at the end."""
 
     length: int
     size: int
     starts: tuple[int, ...]
     band: int
+
+    def extent(self, index: int) -> int:
+        """Pixels of tile ``index``: ``size``, or fewer of the last."""
+        return min(self.size, self.length - self.starts[index])
 
     def seam(self, index: int) -> tuple[int, int]:
         """The band [begin, end) in which tile ``index`` takes over from its predecessor; empty at the edge,
@@ -54,7 +57,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """Tiles in reading order (row by row, left to right), all of one size."""
+    """Tiles in reading order (row by row, left to right), of one size but for the last row and column."""
 
     rows: Axis
     columns: Axis
@@ -63,17 +66,22 @@ class TilePlan:
         return len(self.rows.starts) * len(self.columns.starts)
 
     def __iter__(self) -> Iterator[Tile]:
-        for top in self.rows.starts:
-            for left in self.columns.starts:
-                yield Tile(top, left, self.rows.size, self.columns.size)
+        for row, top in enumerate(self.rows.starts):
+            for column, left in enumerate(self.columns.starts):
+                yield Tile(top, left, self.rows.extent(row), self.columns.extent(column))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all tiles together: what is computed."""
+        return sum(tile.height * tile.width for tile in self)
 
 
 def plan_tiles(height: int, width: int, *, tile: int, overlap: int, multiple: int = 1) -> TilePlan:
-    """Cover height x width LR pixels with equal tiles of at most ``tile`` x ``tile``, as few as possible.
+    """Cover height x width LR pixels with tiles of at most ``tile`` x ``tile``, as few and then as small as possible.
 
-    Neighbours share at least ``overlap`` pixels. Sizes and origins are multiples of ``multiple`` (a network's
-    window), except that the last tile of a row or column ends at the image's edge. A side no longer than
-    ``tile`` is not cut; tile = 0 cuts nothing. Raises ConfigError if tiles of this size would not advance.
+    Neighbours share ``overlap`` pixels. Tiles begin at multiples of ``multiple`` (a network's window). The last one of
+    a row or column ends with the image; it shares more where less than half a tile would be left for it. A side no
+    longer than ``tile`` is not cut; tile = 0 cuts nothing. Raises ConfigError if tiles of this size would not advance.
     """
     if min(height, width) < 1:
         raise InputError(f"an image of {width} x {height} pixels cannot be tiled")
@@ -85,26 +93,18 @@ def plan_tiles(height: int, width: int, *, tile: int, overlap: int, multiple: in
 def _axis(length: int, tile: int, overlap: int, multiple: int) -> Axis:
     if length <= tile:
         return Axis(length, length, (0,), 0)
-    size = tile // multiple * multiple
-    if size - overlap < multiple:
+    most = (tile - overlap) // multiple  # strides are counted in multiples
+    if most < 1:
         raise ConfigError(
-            f"tile = {tile}: with an overlap of {overlap} it must be at least "
-            f"{-(-(overlap + multiple) // multiple) * multiple}, or 0 for no tiles"
+            f"tile = {tile}: with an overlap of {overlap} it must be at least {overlap + multiple}, or 0 for no tiles"
         )
-    count = _count(length, size, overlap, multiple)
-    while size - multiple - overlap >= multiple and _count(length, size - multiple, overlap, multiple) == count:
-        size -= multiple  # the same number of smaller tiles
-    slack = length - size
-    steps = -(-slack // multiple)
-    starts = (*(steps * i // (count - 1) * multiple for i in range(count - 1)), slack)
-    strides = [b - a for a, b in pairwise(starts)]
-    return Axis(length, size, starts, min(overlap // 2, *strides, size))
-
-
-def _count(length: int, size: int, overlap: int, multiple: int) -> int:
-    stride = (size - overlap) // multiple * multiple
-    steps = -(-(length - size) // multiple) * multiple
-    return -(-steps // stride) + 1
+    fresh = length - overlap  # a tile brings a stride of new pixels, the last one what is left
+    count = -(-fresh // (most * multiple))
+    stride = -(-fresh // (count * multiple)) * multiple
+    size = stride + overlap
+    last = min((count - 1) * stride, max((count - 2) * stride + multiple, (length - size // 2) // multiple * multiple))
+    starts = (*range(0, (count - 1) * stride, stride), last)
+    return Axis(length, size, starts, min(overlap // 2, starts[-1] - starts[-2]))
 
 
 class Canvas(Protocol):
@@ -153,14 +153,16 @@ class Blender:
 
         After the last tile of a row, ``finished`` has to be run through before the next is added.
         """
-        row = torch.from_numpy(self._row.array)
         columns = self.plan.columns
-        expected = (row.shape[0], row.shape[1], columns.size * self.scale)
-        if tuple(tile.shape) != expected or self.added == len(self.plan):
+        at, index = divmod(self.added, len(columns.starts))
+        if self.added == len(self.plan):
+            raise InputError(f"a tile of shape {tuple(tile.shape)} after all {self.added}: none is next")
+        row = torch.from_numpy(self._row.array)[:, : self.plan.rows.extent(at) * self.scale]
+        expected = (*row.shape[:2], columns.extent(index) * self.scale)
+        if tuple(tile.shape) != expected:
             raise InputError(
                 f"a tile of shape {tuple(tile.shape)} after {self.added} of {len(self.plan)}: {expected} is next"
             )
-        index = self.added % len(columns.starts)
         begin, end = (edge * self.scale for edge in columns.seam(index))
         origin = columns.starts[index] * self.scale
         fading = row[..., begin:end]

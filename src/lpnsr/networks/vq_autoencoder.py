@@ -9,6 +9,8 @@ holds a table of all pairs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Literal
 
 import torch
@@ -114,11 +116,10 @@ class Level(nn.Module):
             ResnetBlock(channels if index == 0 else out_channels, out_channels) for index in range(blocks)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def steps(self) -> Iterator[nn.Module]:
+        """The layers in order, to be called by those who hold the input: they can let go of it after the first."""
         for layer in self.children():
-            for step in layer if isinstance(layer, nn.ModuleList) else (layer,):
-                x = step(x)
-        return x
+            yield from layer if isinstance(layer, nn.ModuleList) else (layer,)
 
 
 class Encoder(nn.Module):
@@ -142,8 +143,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
-        for level in self.down:
-            x = level(x)
+        for step in chain.from_iterable(level.steps() for level in self.down):
+            x = step(x)
         return self.conv_out(silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
 
 
@@ -167,8 +168,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
-        for level in reversed(self.up):
-            x = level(x)
+        for step in chain.from_iterable(level.steps() for level in reversed(self.up)):
+            x = step(x)
         return self.conv_out(silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
 
