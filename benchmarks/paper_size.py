@@ -135,7 +135,7 @@ def pixels(arguments: argparse.Namespace, width: int, height: int) -> dict[str, 
     up = upscaler(load(arguments.tiny))
     tile = usual_tile(bytes_per_pixel(up.restorer))
     plan = plan_tiles(height, width, tile, up.spec.inference)
-    ours = len(plan) * plan.rows.size * plan.columns.size / (width * height)
+    ours = plan.pixels / (width * height)
     released = len(starts(height)) * len(starts(width)) * TILE**2 / (width * height)
     print(f"{width}x{height}: computes {ours:.2f} times its pixels in tiles of {plan.columns.size}x{plan.rows.size}")
     print(f"  released tiling ({TILE} px at stride {STRIDE}): {released:.2f}")

@@ -201,9 +201,9 @@ class PlainPipeline:
         return sr.clamp(0, 1)[..., : 4 * height, : 4 * width]
 
 
-def starts(length: int) -> list[int]:
+def starts(length: int, tile: int = TILE, stride: int = STRIDE) -> list[int]:
     """Where the released tiles of a side begin; the last one ends with the image."""
-    return [*range(0, max(0, length - TILE), STRIDE), max(0, length - TILE)]
+    return [*range(0, max(0, length - tile), stride), max(0, length - tile)]
 
 
 def tile_weight(height: int, width: int) -> Tensor:

@@ -9,7 +9,7 @@ holds a table of all pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated, Literal
 
@@ -116,10 +116,11 @@ class Level(nn.Module):
             ResnetBlock(channels if index == 0 else out_channels, out_channels) for index in range(blocks)
         )
 
-    def steps(self) -> Iterator[nn.Module]:
-        """The layers in order, to be called by those who hold the input: they can let go of it after the first."""
-        for layer in self.children():
-            yield from layer if isinstance(layer, nn.ModuleList) else (layer,)
+
+def _steps(levels: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The layers of ``levels`` in order, to be called by who holds the input, and can let go of it after the first."""
+    for layer in chain.from_iterable(level.children() for level in levels):
+        yield from layer if isinstance(layer, nn.ModuleList) else (layer,)
 
 
 class Encoder(nn.Module):
@@ -143,7 +144,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
-        for step in chain.from_iterable(level.steps() for level in self.down):
+        for step in _steps(self.down):
             x = step(x)
         return self.conv_out(silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
 
@@ -168,7 +169,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
-        for step in chain.from_iterable(level.steps() for level in reversed(self.up)):
+        for step in _steps(reversed(self.up)):
             x = step(x)
         return self.conv_out(silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
