@@ -21,8 +21,8 @@ from lpnsr.imaging import read
 def test_one_file(fake, folder):
     run("photos/b2.png", "-o", "x.png")
     assert read("x.png").pixels.shape == (40, 48, 3)
-    defaults = {"device": "auto", "dtype": "auto", "revision": None, "cache_dir": None, "memory": None}
-    assert fake.loaded == [{"model": "lite", **defaults}]
+    machine = {"device": "auto", "dtype": "auto", "runtime": "auto", "cache_dir": None, "memory": None}
+    assert fake.loaded == [{"model": "lite", "revision": None, **machine}]
     assert fake.asked[0] == {
         "height": 40,
         "width": 48,
@@ -37,12 +37,11 @@ def test_one_file(fake, folder):
 
 
 def test_every_option_arrives(fake, folder):
-    machine = "--device cpu --fp32 -t 64 --cache-dir kept --memory 2G"
+    machine = "--device cpu --runtime onnx --fp32 -t 64 --cache-dir kept --memory 2G"
     options = f"--steps 1 --noise mode --fidelity 0.5 --start bicubic --seed 7 --color-fix adain {machine}"
     run("-i", "photos/b2.png", "-o", "out", "-n", "official", "--outscale", 3.5, *options.split())
-    model = {"model": "official", "device": "cpu", "dtype": "float32", "revision": None, "cache_dir": Path("kept")}
-    model["memory"] = "2G"
-    assert fake.loaded == [model]
+    machine = {"device": "cpu", "dtype": "float32", "runtime": "onnx", "cache_dir": Path("kept"), "memory": "2G"}
+    assert fake.loaded == [{"model": "official", "revision": None, **machine}]
     expected = {"steps": 1, "noise": "mode", "fidelity": 0.5, "start": "bicubic", "seed": 7, "tile": 64}
     assert fake.asked == [{"height": 35, "width": 42, "colour_fix": "adain", **expected}]
 

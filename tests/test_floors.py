@@ -19,7 +19,7 @@ FLOORS = [
     {"networks"},
     {"imaging", "checkpoints", "degradation"},
     {"restoration"},
-    {"devices", "memory", "kinds"},
+    {"devices", "memory", "kinds", "runtimes"},
     {"lr_rows", "options"},
     {"planning"},
     {"tiling"},

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpnsr import checkpoints, imaging
+from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.checkpoints.fitting import FACTOR as FACTOR
 from lpnsr.devices import pick_device as pick_device
@@ -75,6 +75,7 @@ class Upscaler:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        runtime: str = "auto",
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         memory: int | str | None = None,
@@ -82,24 +83,33 @@ class Upscaler:
         """Load ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a model folder or a hub id.
 
         device: auto (cuda, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
-        else float32), float32, bfloat16 or float16. memory: see the class. Raises CheckpointError, ConfigError.
+        else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32; exports
+        the model into the cache on first use); auto is torch, or what the folder was exported for.
+        memory: see the class. Raises CheckpointError, ConfigError, MissingExtraError.
         """
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
-        loaded = checkpoints.load_folder(folder)
-        parts = loaded.parts
-        checkpoints.check_parts(parts, str(folder))
+        exported = runtimes.choose(folder, runtime)
+        if exported:
+            device, dtype = runtimes.cpu_float32(device, dtype)
+            spec, parts = runtimes.load(folder, exported, cache_dir)
+        else:
+            loaded = checkpoints.load_folder(folder)
+            spec, parts = loaded.spec, loaded.parts
+            checkpoints.check_parts(parts, str(folder))
         restorer = Restorer(
-            Schedule.geometric(**loaded.spec.chain.model_dump()),
+            Schedule.geometric(**spec.chain.model_dump()),
             parts["autoencoder"],
             parts["denoiser"],
             parts.get("upsampler"),
             parts.get("noise_predictor"),
         )
-        return cls(loaded.spec, restorer, device, dtype, memory=memory)
+        return cls(spec, restorer, device, dtype, memory=memory)
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model as a folder that ``from_pretrained`` reads."""
+        """Write the model as a folder that ``from_pretrained`` reads. Raises ConfigError for an exported model."""
         parts = {name: part for name, part in self.restorer.named_children() if name in checkpoints.PARTS}
+        if any(isinstance(part, runtimes.ExportedPart) for part in parts.values()):
+            raise ConfigError("an exported model has no weights to save; save the model that it was made from")
         checkpoints.save_folder(Path(folder), self.spec, parts, overwrite=overwrite)
 
     def __call__(

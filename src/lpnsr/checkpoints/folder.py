@@ -53,6 +53,10 @@ def load_folder(
 def load_part(folder: Path) -> nn.Module:
     """The network of one part's folder: float32, on the CPU, in evaluation mode. Raises CheckpointError."""
     config = read_json(folder / CONFIG)
+    if any(folder.glob("*.onnx")) and not (folder / WEIGHTS).exists():
+        raise CheckpointError(
+            f"{folder} is of an exported model, which has graphs and no weights; give the model that it was made from"
+        )
     tensors = read_safetensors(folder / WEIGHTS)
     try:
         net = networks.build(config)
@@ -92,7 +96,7 @@ def save_folder(
         counts = {name: sum(p.numel() for p in parts[name].parameters()) for name in PARTS if name in parts}
         (work / CARD).write_text(card or render_card(spec, counts), encoding="utf-8")
         _write_json(work / SPEC, spec.model_dump(mode="json"))
-        _put_in_place(work, target)
+        put_in_place(work, target)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the model cannot be written to {target}: {error}") from None
     finally:
@@ -128,7 +132,8 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _put_in_place(work: Path, target: Path) -> None:
+def put_in_place(work: Path, target: Path) -> None:
+    """Rename the complete folder ``work`` to ``target``, whose former content goes. Raises OSError."""
     if not target.exists():
         work.rename(target)
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr.errors import InputError
+from lpnsr.networks.tracing import is_tracing
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
@@ -24,6 +26,8 @@ def pad_to_size(x: Tensor, padded_height: int, padded_width: int) -> Tensor:
 
     See ``pad_to_multiple`` for what is filled in. Raises InputError for an empty image.
     """
+    if is_tracing():
+        return _looked_up(x, padded_height, padded_width)
     height, width = x.shape[-2:]
     if height < 1 or width < 1:
         raise InputError(f"an image of {height} x {width} pixels is empty; at least 1 x 1 is needed")
@@ -33,4 +37,12 @@ def pad_to_size(x: Tensor, padded_height: int, padded_width: int) -> Tensor:
         x = F.pad(x, (0, mirrored[1], 0, mirrored[0]), mode="reflect")
     if mirrored != (bottom, right):
         x = F.pad(x, (0, right - mirrored[1], 0, bottom - mirrored[0]), mode="replicate")
+    return x
+
+
+def _looked_up(x: Tensor, padded_height: int, padded_width: int) -> Tensor:
+    """The same without a branch that depends on the size, so that a traced graph pads any size."""
+    for dim, size in ((2, padded_height), (3, padded_width)):
+        last, index = x.shape[dim] - 1, torch.arange(size, device=x.device)
+        x = x.index_select(dim, torch.minimum(index, 2 * last - index).clamp(min=0))
     return x

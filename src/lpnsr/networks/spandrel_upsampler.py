@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lpnsr.config import StrictConfig
 from lpnsr.errors import CheckpointError, ConfigError, MissingExtraError
 from lpnsr.networks.padding import pad_to_size
+from lpnsr.networks.tracing import is_tracing
 
 SCALE = 4
 
@@ -97,13 +98,25 @@ class SpandrelUpsampler(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         batch, channels, height, width = lr.shape
-        right, bottom = self._requirements.get_padding(width, height)
+        padded_height, padded_width = self._padded(height, width)
         # Some networks scale their input in place: they are given a copy.
-        image = pad_to_size(lr.clone(), height + bottom, width + right)
+        image = pad_to_size(lr.clone(), padded_height, padded_width)
         if self._grey:
-            image = image.reshape(batch * channels, 1, height + bottom, width + right)
+            image = image.reshape(batch * channels, 1, padded_height, padded_width)
         out: Tensor = self._call(self._net, image)[..., : SCALE * height, : SCALE * width]
         return out.reshape(batch, channels, SCALE * height, SCALE * width) if self._grey else out
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        """The size that the network requires for this one."""
+        if not is_tracing():
+            right, bottom = self._requirements.get_padding(width, height)
+            return height + bottom, width + right
+        least, multiple = self._requirements.minimum, self._requirements.multiple_of
+        if self._requirements.square:
+            raise ConfigError("a network that takes only squares cannot be traced for any size")
+        sides = [torch.as_tensor(side).clamp(min=least) for side in (height, width)]
+        rows, columns = ((side + multiple - 1) // multiple * multiple for side in sides)
+        return rows, columns  # type: ignore[return-value]
 
 
 def _import_spandrel() -> ModuleType:

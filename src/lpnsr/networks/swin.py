@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lpnsr.networks.layers import NormKind, make_norm
 from lpnsr.networks.padding import pad_to_multiple
+from lpnsr.networks.tracing import is_tracing
 
 MaskKind = Literal["released", "full"]
 MASKED = -100.0  # added to the score of two positions that are neighbours only because of the shift
@@ -66,6 +67,12 @@ def _cached_mask(
     return window_mask(height, width, window, kind)[:, None].to(device=device, dtype=dtype)
 
 
+def _mask(height: int, width: int, window: int, kind: MaskKind, like: Tensor) -> Tensor:
+    if is_tracing():  # a graph makes it for every size that it is given
+        return window_mask(height, width, window, kind)[:, None].to(like)
+    return _cached_mask(height, width, window, kind, like.device, like.dtype)
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention within windows, with a learned bias for each relative position."""
 
@@ -93,7 +100,7 @@ class WindowAttention(nn.Module):
         scores = self.bias().to(q.dtype)
         if mask is not None:
             scores = scores + mask.to(q.dtype)
-        if mask is None or batch == 1:  # four dimensions reach the fused kernels
+        if mask is None or (batch == 1 and not is_tracing()):  # four dimensions reach the fused kernels
             q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
         return self.proj(out.transpose(-3, -2).reshape(x.shape))  # type: ignore[no-any-return]
@@ -144,7 +151,7 @@ class SwinBlock(nn.Module):
         mask = None
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
-            mask = _cached_mask(height, width, side, self.mask, x.device, x.dtype)
+            mask = _mask(height, width, side, self.mask, x)
         x = x.reshape(batch, grid[0], side, grid[1], side, channels).transpose(2, 3)
         x = self.attn(x.reshape(batch, grid[0] * grid[1], side * side, channels), mask)
         x = x.view(batch, *grid, side, side, channels).transpose(2, 3).reshape(batch, height, width, channels)

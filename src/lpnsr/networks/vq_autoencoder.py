@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from lpnsr.config import StrictConfig
 from lpnsr.networks.layers import Upsample, add, make_norm, silu
 from lpnsr.networks.padding import pad_to_multiple
+from lpnsr.networks.tracing import is_tracing
 
 NORM_EPS = 1e-6
 PAIRS_AT_ONCE = 2**24  # entries of a table of pairs: 64 MB in float32
+_TRACED_CHUNKS = 32  # of queries, in a graph whose sizes are not known yet
+_TRACED_CODES = 1024  # looked at together there
 
 
 class VQAutoencoderConfig(StrictConfig):
@@ -76,11 +79,28 @@ class FullAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.norm(x)
-        q, k, v = (part(hidden).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))
-        # Kernels that hold no score matrix are not there on every device: the chunks bound it everywhere.
-        chunks = torch.split(q, max(1, PAIRS_AT_ONCE // q.shape[2]), dim=2)
-        out = torch.cat([F.scaled_dot_product_attention(chunk, k, v) for chunk in chunks], dim=2)
-        return x + self.proj_out(out[:, 0].transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+        q, k, v = (part(hidden).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # (B, n, C)
+        out = _traced_attention(q, k, v) if is_tracing() else _attention(q, k, v)
+        return x + self.proj_out(out.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(B, n, C) each. Kernels that hold no score matrix are not there on every device: chunks bound it everywhere."""
+    q, k, v = q[:, None], k[:, None], v[:, None]
+    chunks = torch.split(q, max(1, PAIRS_AT_ONCE // q.shape[2]), dim=2)
+    return torch.cat([F.scaled_dot_product_attention(chunk, k, v) for chunk in chunks], dim=2)[:, 0]
+
+
+def _traced_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same in a fixed number of equal chunks, whatever n will be; in the last ones the last query is repeated.
+
+    In three dimensions: with a head of its own in the fourth, OpenVINO 2026.4 computes wrong results.
+    """
+    count = q.shape[1]
+    rows = (count + _TRACED_CHUNKS - 1) // _TRACED_CHUNKS
+    index = torch.arange(_TRACED_CHUNKS * rows, device=q.device).clamp(max=count - 1)
+    chunks = (q.index_select(1, index[i * rows : (i + 1) * rows]) for i in range(_TRACED_CHUNKS))
+    return torch.cat([F.scaled_dot_product_attention(chunk, k, v) for chunk in chunks], dim=1)[:, :count]
 
 
 class PaddedDownsample(nn.Module):
@@ -189,6 +209,8 @@ class Codebook(nn.Module):
             tokens = z.permute(0, 2, 3, 1).reshape(-1, channels).float()
             codes = self.embedding.weight.float()
             squares = codes.square().sum(dim=1)
+            if is_tracing():
+                return _traced_nearest(tokens, codes, squares).view(batch, height, width)
             rows = max(1, PAIRS_AT_ONCE // len(codes))
             found = [torch.addmm(squares, part, codes.T, alpha=-2).argmin(1) for part in torch.split(tokens, rows)]
             return torch.cat(found).view(batch, height, width)
@@ -196,6 +218,18 @@ class Codebook(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         codes = self.embedding(self.nearest(z)).permute(0, 3, 1, 2).to(z.dtype)
         return z + (codes - z).detach() if z.requires_grad else codes  # type: ignore[no-any-return]
+
+
+def _traced_nearest(tokens: Tensor, codes: Tensor, squares: Tensor) -> Tensor:
+    """int64 (n,): the same search, block by block of the codes, whose number is known where n is not."""
+    lowest = index = torch.zeros(())
+    for first in range(0, len(codes), _TRACED_CODES):
+        block = slice(first, first + _TRACED_CODES)
+        scores = squares[block] - 2 * tokens @ codes[block].T
+        value, place = scores.amin(1), scores.argmin(1) + first
+        index = place if first == 0 else torch.where(value < lowest, place, index)
+        lowest = value if first == 0 else torch.minimum(value, lowest)
+    return index
 
 
 class VQAutoencoder(nn.Module):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import bench, degrade, evaluate, models, reproduce, serve, train, upscale
+from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -94,6 +94,7 @@ app.command()(train.train)
 app.command()(degrade.degrade)
 app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
+app.command()(export.export)
 app.command()(serve.serve)
 app.command()(bench.bench)
 app.add_typer(models.app, name="models")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.export import Runtime
 from lpnsr.errors import ConfigError
 
 
@@ -136,6 +137,14 @@ def upscale(
     ] = ColourFix.WAVELET,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MACHINE)] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.", rich_help_panel=MACHINE)] = Dtype.AUTO,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(
+            help="What the networks run in: torch, or onnx or openvino on the CPU. auto: torch, or what the model was "
+            "exported for.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = Runtime.AUTO,
     fp32: Annotated[bool, typer.Option("--fp32", help="The same as --dtype float32.", rich_help_panel=MACHINE)] = False,
     tile: Annotated[
         str,
@@ -182,6 +191,7 @@ def upscale(
             "model": model,
             "device": device,
             "dtype": "float32" if fp32 else dtype.value,
+            "runtime": runtime.value,
             "revision": revision,
             "cache_dir": cache_dir,
             "memory": memory,

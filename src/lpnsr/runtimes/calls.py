@@ -1,0 +1,75 @@
+"""What is asked of each part of a model: the calls that become graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lpnsr.checkpoints import PartName
+from lpnsr.checkpoints.fitting import FACTOR
+from lpnsr.networks import BicubicUpsampler, SpandrelUpsampler, VQAutoencoder
+
+
+@dataclass(frozen=True)
+class Call:
+    """One method of a part. Inputs and outputs are (B, c, h, w) but for the indices ``t`` (B,)."""
+
+    method: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+CALLS: dict[PartName, tuple[Call, ...]] = {
+    "autoencoder": (Call("encode", ("image",), ("z",)), Call("decode", ("z",), ("image",))),
+    "upsampler": (Call("forward", ("lr",), ("sr",)),),
+    "denoiser": (Call("forward", ("x", "t", "cond"), ("x0",)),),
+    "noise_predictor": (Call("forward", ("x_t", "x0", "cond", "t"), ("mean", "log_variance")),),
+}
+
+
+class Method(nn.Module):
+    """A method of a network as a module of its own; gives a tuple."""
+
+    def __init__(self, net: nn.Module, name: str) -> None:
+        super().__init__()
+        self.net = net
+        self.name = name
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        output = getattr(self.net, self.name)(*inputs)
+        return output if isinstance(output, tuple) else (output,)
+
+
+def reason_to_keep(net: nn.Module) -> str | None:
+    """Why a part stays with PyTorch, if it does."""
+    return "it has no weights" if isinstance(net, BicubicUpsampler) else None
+
+
+def takes_batches(net: nn.Module) -> bool:
+    """Whether its graph takes any batch; a foreign network may fix its trace's, so it gets images one by one."""
+    return not isinstance(net, SpandrelUpsampler)
+
+
+def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[Tensor, ...]:
+    """Inputs of ``call`` for latents of ``shape`` (B, h, w) with ``latent`` channels.
+
+    A latent to decode consists of codes, if there are some: between two codes, rounding alone decides.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batch, height, width = shape
+    channels = {"lr": 3, "image": 3, "cond": getattr(net.config, "cond_channels", 3)}
+
+    def one(name: str) -> Tensor:
+        if name == "t":
+            return torch.ones(batch, dtype=torch.long)
+        if name == "z" and isinstance(net, VQAutoencoder):
+            codes = net.quantize.embedding.weight.detach()
+            return codes[torch.randint(len(codes), shape, generator=generator)].permute(0, 3, 1, 2).contiguous()
+        factor = FACTOR if name == "image" else 1
+        size = (batch, channels.get(name, latent), factor * height, factor * width)
+        return torch.rand(size, generator=generator) * 2 - 1
+
+    return tuple(one(name) for name in call.inputs)

@@ -1,0 +1,165 @@
+"""Parts that compute in a runtime and otherwise behave like the networks that they were exported from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from lpnsr import networks
+from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, read_spec
+from lpnsr.checkpoints.folder import CONFIG, load_part
+from lpnsr.checkpoints.spec import read_json
+from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
+from lpnsr.runtimes import export
+from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
+from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
+
+
+def choose(folder: Path, wanted: str) -> RuntimeName | None:
+    """The runtime for the model in ``folder``, None being PyTorch. ``auto`` is PyTorch, or what it was exported for.
+
+    Raises ConfigError for a runtime that is unknown or is not the folder's.
+    """
+    if wanted not in ("auto", "torch", *RUNTIMES):
+        raise ConfigError(f"runtime {wanted!r}: choose auto, torch, {' or '.join(RUNTIMES)}")
+    if not is_exported(folder):
+        return next((name for name in RUNTIMES if name == wanted), None)
+    made_for = read_manifest(folder).runtime
+    if wanted not in ("auto", made_for):
+        raise ConfigError(
+            f"{folder} is exported for {made_for}, not for {wanted}; give the model that it was made from"
+        )
+    return made_for
+
+
+def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
+    """Device and arithmetic of the runtimes; ConfigError if others were asked for."""
+    if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+        raise ConfigError(f"device {device} and dtype {dtype}: the runtimes compute on the cpu in float32; use torch")
+    return "cpu", "float32"
+
+
+def load(
+    folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None
+) -> tuple[ModelSpec, dict[PartName, nn.Module]]:
+    """The specification and the parts of an exported folder; or of a model, exported into the cache on first use.
+
+    Raises MissingExtraError, CheckpointError, OutputError if the cache cannot be written.
+    """
+    if not is_exported(folder):
+        folder = cached_export(folder, runtime, cache_dir)
+    manifest = read_manifest(folder)
+    spec = read_spec(folder)
+    return spec, {name: _part(folder, name, place, manifest) for name, place in spec.parts.items()}
+
+
+def cached_export(folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None) -> Path:
+    """The export of a model in the cache, made if it is not there, and anew if it is damaged.
+
+    It belongs to the very weights, and to the versions of the runtime and of PyTorch.
+    """
+    versions = f"{runtime}-{runtime_version(runtime)}-torch-{torch.__version__}-{FORMAT}".replace(os.sep, "_")
+    exports = cache_folder(cache_dir) / "exports"
+    target = exports / f"{model_digest(folder)[:16]}-{versions}"
+    try:
+        exports.mkdir(parents=True, exist_ok=True)
+        with FileLock(exports / ".lock"):  # of two processes, the second waits and finds it there
+            if not _is_sound(target):
+                for leftover in (target, *exports.glob(".*.part")):  # of a call that was killed
+                    shutil.rmtree(leftover, ignore_errors=True)
+                export.export_model(folder, target, runtime)
+    except OSError as error:
+        if isinstance(error, LpnsrError):
+            raise
+        raise OutputError(f"the graphs cannot be kept in {exports}: {error}; choose another --cache-dir") from None
+    return target
+
+
+def _is_sound(target: Path) -> bool:
+    try:
+        return bool(is_exported(target) and read_manifest(target))
+    except CheckpointError:
+        return False
+
+
+class ExportedPart(nn.Module):
+    """A part whose calls are graphs: float32, on the CPU. ``net`` is its network without weights.
+
+    What is asked on the ``meta`` device is answered by ``net``: sizes can be planned as with PyTorch.
+    """
+
+    def __init__(self, net: nn.Module, graphs: Mapping[str, _Graph]) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.graphs = graphs
+        self.config = net.config
+
+    @property
+    def latent_channels(self) -> int:
+        """Of an autoencoder."""
+        return self.net.latent_channels  # type: ignore[return-value]
+
+    def _apply(self, *_arguments: Any, **_options: Any) -> Self:
+        return self  # there is nothing to move or to convert
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self._call("forward", inputs)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return self._call("encode", (image,))  # type: ignore[no-any-return]
+
+    def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
+        if not quantise:
+            raise ConfigError("an exported decoder always quantises; use the model in PyTorch")
+        return self._call("decode", (z,))  # type: ignore[no-any-return]
+
+    def _call(self, method: str, inputs: tuple[Tensor, ...]) -> Any:
+        if inputs[0].device.type == "meta":
+            return getattr(self.net, method)(*inputs)
+        return self.graphs[method](inputs)
+
+
+class _Graph:
+    """A session with tensors around it. Copies of the part share it."""
+
+    def __init__(self, session: Session, record: GraphRecord) -> None:
+        self.session = session
+        self.record = record
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
+        batches = [inputs] if self.record.batches else zip(*(torch.split(value, 1) for value in inputs), strict=True)
+        found = [self.session([_array(value) for value in batch]) for batch in batches]
+        outputs = tuple(torch.cat([torch.from_numpy(array) for array in each]) for each in zip(*found, strict=True))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _array(value: Tensor) -> Any:
+    value = value if value.dtype == torch.long else value.float()
+    return value.detach().contiguous().numpy()
+
+
+def _part(folder: Path, name: PartName, place: str, manifest: Manifest) -> nn.Module:
+    if name in manifest.kept:
+        return load_part(folder / place)
+    config = read_json(folder / place / CONFIG)
+    foreign = config.get("type") == "spandrel"  # some of those compute with numbers while they are built
+    with torch.device("cpu" if foreign else "meta"):
+        net = networks.build(config).to("meta")
+    if isinstance(net, networks.VQAutoencoder):
+        net.quantize = nn.Identity()  # type: ignore[assignment]  # the look-up keeps the shape, and needs values
+    graphs = {
+        record.method: _Graph(open_session(manifest.runtime, folder / record.file), record)
+        for record in manifest.graphs
+        if record.part == name
+    }
+    return ExportedPart(net, graphs)
