@@ -218,17 +218,19 @@ def test_the_clock_ends_a_call_and_the_next_goes_on(finished: Path, recipe: Path
     assert all(torch.equal(whole[name], parted[name]) for name in whole)
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
+@pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
 def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("pool", *STAGES[: STAGES.index(stage)]):
         (tmp_path / name).symlink_to(finished / name)
     port = str(20000 + os.getpid() % 9999)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # With --cpu it would start one process; of --multi_gpu, --device cpu leaves the two.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
     done = subprocess.run(
         [*launch, *command(stage, recipe, photos, tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "shared by 2 processes" in done.stderr
     for one, two in zip(log_of(finished / stage), log_of(tmp_path / stage), strict=True):
         assert two == pytest.approx(one, rel=2e-4, abs=1e-5)
     one, two = (checkpoint(folder / stage)["ema"] for folder in (finished, tmp_path))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 
 class SpectralNorm(nn.Module):
@@ -48,6 +48,13 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2)
     register_parametrization(layer, "weight", SpectralNorm(layer.weight))
     return layer
+
+
+def renew_spectral_norms(net: nn.Module) -> None:
+    """The power iteration that a call of ``net`` in training makes, without the call."""
+    for layer in net.modules():
+        if is_parametrized(layer, "weight"):
+            layer.weight  # noqa: B018 (computed when it is read)
 
 
 class FeatureDiscriminator(nn.Module):

@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.errors import TrainingError
-from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, UNetDiscriminator
+from lpnsr.networks.discriminator import (
+    FeatureDiscriminator,
+    PatchDiscriminator,
+    UNetDiscriminator,
+    renew_spectral_norms,
+)
 from lpnsr.training.data import PairPool
 from lpnsr.training.draws import Draws, Share
 from lpnsr.training.extras import Accelerator
@@ -155,7 +160,10 @@ class Loop:
         self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None, gan: GanRecipe | None
     ) -> dict[str, Tensor]:
         losses = dict(outcome.extra)
+        balanced = gan is not None and gan.adaptive and torch.is_grad_enabled()
         if judged is None:
+            if balanced:
+                self._balance(None, None, 0.0)  # the other processes wait for it
             return losses
         r, fake, real = self.recipe, *judged
         image = {"pixel": r.pixel * F.l1_loss(outcome.sr.float(), outcome.hr)}
@@ -167,15 +175,22 @@ class Loop:
             self.discriminator.requires_grad_(False).eval()
             contested, _ = self._contested(outcome, judged)
             image["gan"] = gan.weight * hinge_generator(self.discriminator(contested[0], contested[1:]))
-            if gan.adaptive and torch.is_grad_enabled():
-                image["gan"] = image["gan"] * self._balance(torch.stack(list(image.values())[:-1]).sum(), image["gan"])
+            if balanced:
+                others = torch.stack(list(image.values())[:-1]).sum()
+                image["gan"] = image["gan"] * self._balance(others, image["gan"], outcome.share)
         return losses | {name: outcome.share * value for name, value in image.items()}
 
-    def _balance(self, others: Tensor, gan: Tensor) -> Tensor:
-        """|gradient of the other losses| / |gradient of the GAN's|, at the weights of the last convolution."""
+    def _balance(self, others: Tensor | None, gan: Tensor | None, share: float) -> Tensor:
+        """|gradient of the other losses| / |gradient of the GAN's| of the whole batch, at the weights of the last
+        convolution. None from a process whose share has no images."""
         last = [p for p in self.stage.trained.parameters() if p.ndim == 4][-1]
-        norms = [torch.autograd.grad(loss, last, retain_graph=True)[0].float().norm() for loss in (others, gan)]
-        return (norms[0] / (norms[1] + 1e-4)).clamp(0, _ADAPTIVE_LIMIT).detach()
+        grads = torch.zeros(2, *last.shape, device=self.device)
+        for place, loss in enumerate((others, gan)):
+            if loss is not None:
+                grads[place] = share * torch.autograd.grad(loss, last, retain_graph=True)[0].float()
+        if self.share.processes > 1:
+            grads = self.accelerator.reduce(grads, "mean")
+        return (grads[0].norm() / (grads[1].norm() + 1e-4)).clamp(0, _ADAPTIVE_LIMIT)
 
     def _train_discriminator(self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None) -> float:
         self.discriminator.requires_grad_(True).train()
@@ -186,6 +201,8 @@ class Loop:
                 both = [torch.cat(pair).detach() for pair in zip(real, fake, strict=True)]
                 logits = [map_.chunk(2) for map_ in self.discriminator(both[0], both[1:])]
                 loss = hinge_discriminator([pair[0] for pair in logits], [pair[1] for pair in logits])
+        else:
+            renew_spectral_norms(self.discriminator)  # as in the processes whose share has images
         self._update(outcome.share * loss, self.d_optimiser, self.discriminator)
         return float(loss.detach()) * outcome.share
 
@@ -215,9 +232,12 @@ class Loop:
         if self.share.processes == 1:
             return
         parameters = [p for p in net.parameters() if p.requires_grad]
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-        flat = self.accelerator.reduce(flat, "mean")
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        grads = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+        some = grads[0].new_tensor([float(any(p.grad is not None for p in parameters))])
+        flat = self.accelerator.reduce(torch.cat([*grads, some]), "mean")
+        if not flat[-1]:
+            return  # nobody has a loss: no gradient is not a gradient of zero, by which momentum would move weights
+        for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
     def _average(self, value: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
         require_trained(run.out, NEEDS[what])
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
+    if accelerator.num_processes > 1:
+        log.info("every batch is shared by %d processes", accelerator.num_processes)
     deadline = None if run.minutes is None else time.monotonic() + run.minutes * 60
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
