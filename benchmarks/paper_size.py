@@ -2,7 +2,8 @@
 
 Same random weights, same noise, float32. Every measurement has a process of its own, whose peak memory is watched from
 outside; ours and the plain one take turns. Each also times a fixed workload (one pass of the plain trunk at 64 x 64)
-before and after, so that a machine that is busy with something else shows.
+before and after, so that a machine that is busy with something else shows; the time of the cores is told as well,
+which a busy machine hardly changes (set OMP_WAIT_POLICY=PASSIVE, or waiting counts too).
 
 Outputs are compared where both compute on the same pixels: at multiples of 64, and elsewhere with the plain one's
 padding switched off (--compare: one more run). --tiny takes narrow networks, to try it out.
@@ -75,11 +76,11 @@ def measure(kind: str, width: int, height: int, tiny: bool, out: Path) -> None:
             return pipeline(lr, NoiseField(0).draw())
 
     before = calibrate(parts)
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     sr = run()
-    seconds = time.perf_counter() - begun
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     torch.save(sr, out)
-    print(json.dumps({"seconds": seconds, "calibration": min(before, calibrate(parts))}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "calibration": min(before, calibrate(parts))}))
 
 
 def child(arguments: argparse.Namespace, kind: str, size: str, out: Path) -> dict[str, float]:
@@ -119,15 +120,17 @@ def compare(arguments: argparse.Namespace, size: str, folder: Path) -> dict[str,
         same = "unpadded"
         child(arguments, same, size, folder / same)
     found, expected = torch.load(folder / "ours"), torch.load(folder / same)
-    ratio = best["plain"]["seconds"] / best["ours"]["seconds"]
-    print(f"{size}: {ratio:.2f} times faster" + (f" (bar: {BARS[size]})" if size in BARS else ""))
+    ratio, cpu = (best["plain"][unit] / best["ours"][unit] for unit in ("seconds", "cpu"))
+    bar = f" (bar: {BARS[size]})" if size in BARS else ""
+    print(f"{size}: {ratio:.2f} times faster{bar}, with {cpu:.2f} times less of the processor")
     for kind, run in best.items():
-        in_units = run["seconds"] / run["calibration"]
-        print(f"  {kind:6s} {run['seconds']:7.2f} s = {in_units:5.1f} trunk passes, peak {run['peak'] / 1e9:.2f} GB")
+        in_units = f"{run['seconds'] / run['calibration']:.1f} trunk passes"
+        used = f"{run['cpu']:.1f} s of cores, peak {run['peak'] / 1e9:.2f} GB"
+        print(f"  {kind:6s} {run['seconds']:7.2f} s = {in_units}, {used}")
     whole = same == "unpadded" or not (width % 64 or height % 64)
     note = "" if whole else " (the plain one also sees its padding)"
     print(f"  ours and {same}: {deviation(found, expected)}{note}", flush=True)
-    return {"size": size, "ratio": ratio, "runs": runs, "deviation": deviation(found, expected)}
+    return {"size": size, "ratio": ratio, "cpu_ratio": cpu, "runs": runs, "deviation": deviation(found, expected)}
 
 
 def pixels(arguments: argparse.Namespace, width: int, height: int) -> dict[str, float]:

@@ -237,8 +237,10 @@ class Upscaler:
         """The result from top to bottom."""
         size = options.output_size((lr.height, lr.width))
         canvas = partial(Scratch, dtype=np.float32, folder=scratch) if work.on_disk else InMemory
-        tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype)
-        sr = tiles.strips(lr, self.plan(lr.height, lr.width, work.tile), work.rows, callback, canvas)
+        plan = self.plan(lr.height, lr.width, work.tile)
+        batch = self._planner.batch(plan)
+        tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype, batch)
+        sr = tiles.strips(lr, plan, work.rows, callback, canvas)
         fixed = _colours_fixed(sr, lr, options.colour_fix, work.rows, canvas)
         large = (FACTOR * lr.height, FACTOR * lr.width)
         alpha = None

@@ -32,6 +32,7 @@ from lpnsr.networks.winograd import workspace_bytes
 from lpnsr.options import Options
 from lpnsr.restoration import Restorer
 
+MOST_AT_ONCE = 8
 _LITTLE = 1 << 30  # bytes that are tried anyway
 
 
@@ -117,6 +118,13 @@ class Planner:
                 stacklevel=4,
             )
         return work
+
+    def batch(self, plan: TilePlan) -> int:
+        """How many tiles to restore at once: more than one on GPUs alone, where small tiles leave much idle."""
+        if not self._apart:
+            return 1
+        there = imaging.available_memory(self.device) * MEMORY_SHARE
+        return int(min(MOST_AT_ONCE, max(1, there // self._tile_bytes(plan))))
 
     @property
     def _apart(self) -> bool:

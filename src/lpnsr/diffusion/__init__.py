@@ -10,7 +10,7 @@ from lpnsr.diffusion.noise import (
     Predictor,
     StepState,
 )
-from lpnsr.diffusion.noise_field import Draw, NoiseField
+from lpnsr.diffusion.noise_field import Draw, NoiseField, ahead
 from lpnsr.diffusion.process import optimal_noise, posterior_mean, q_mean, q_sample
 from lpnsr.diffusion.schedule import Schedule
 
@@ -26,6 +26,7 @@ __all__ = [
     "Predictor",
     "Schedule",
     "StepState",
+    "ahead",
     "optimal_noise",
     "posterior_mean",
     "q_mean",

@@ -71,6 +71,24 @@ class NoiseField:
         return draw
 
 
+def ahead(draw: Draw, steps: int, shape: tuple[int, ...], device: torch.device) -> Draw:
+    """``draw`` for a chain of ``steps`` on ``device``, all of its noise (B, c, h, w) drawn and sent there now.
+
+    The chain then does not wait for the host at each step. Asked for another shape, it raises ConfigError.
+    """
+    noise = torch.stack([draw(step, shape) for step in range(1, steps + 1)])
+    if device.type == "cuda":
+        noise = noise.pin_memory()
+    sent = noise.to(device, non_blocking=True)
+
+    def from_there(step: int, wanted: tuple[int, ...]) -> Tensor:
+        if wanted != shape:
+            raise ConfigError(f"noise of shape {wanted} asked of noise of shape {shape}")
+        return sent[step - 1]
+
+    return from_there
+
+
 def _overlap(block: int, start: int, size: int) -> tuple[slice, slice]:
     """Where a block and the range start .. start+size meet: within the block, and within the range."""
     first, last = max(block * BLOCK, start), min((block + 1) * BLOCK, start + size)

@@ -12,6 +12,11 @@ from torch import Tensor, nn
 NormKind = Literal["group", "pixel"]
 
 
+def in_eager_inference() -> bool:
+    """Whether a network only computes: no gradient, no compiler, no export that would want one way for all."""
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x) of what nothing else needs any more: where no gradient is wanted, in its place."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
@@ -37,7 +42,7 @@ class PixelNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_inference_mode_enabled() and x.dtype == torch.float32 and x.is_contiguous():
+        if in_eager_inference() and x.dtype == torch.float32 and x.is_contiguous():
             return self._by_planes(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 

@@ -40,7 +40,7 @@ def relative_position_index(window: int) -> Tensor:
     return down * (2 * window - 1) + across
 
 
-def window_mask(height: int, width: int, window: int, kind: MaskKind) -> Tensor:
+def window_mask(height: int, width: int, window: int, kind: MaskKind, device: torch.device | None = None) -> Tensor:
     """Scores to add in each window of a (height, width) map rolled up and left by half a window.
 
     float32 (windows, window^2, window^2), 0 for positions that see each other and -100 for the others.
@@ -49,7 +49,8 @@ def window_mask(height: int, width: int, window: int, kind: MaskKind) -> Tensor:
     parts the left from the right half of each window in the last row of windows, and nothing else, so the
     seams themselves stay open. Their outputs are only reproduced with it.
     """
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None, :]
+    rows = torch.arange(height, device=device)[:, None]
+    columns = torch.arange(width, device=device)[None, :]
     shift = window // 2
     if kind == "full":
         region = 2 * (rows >= height - shift).long() + (columns >= width - shift).long()
@@ -64,7 +65,7 @@ def window_mask(height: int, width: int, window: int, kind: MaskKind) -> Tensor:
 def _cached_mask(
     height: int, width: int, window: int, kind: MaskKind, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    return window_mask(height, width, window, kind)[:, None].to(device=device, dtype=dtype)
+    return window_mask(height, width, window, kind, device)[:, None].to(dtype)  # made there: nothing waits
 
 
 def _mask(height: int, width: int, window: int, kind: MaskKind, like: Tensor) -> Tensor:

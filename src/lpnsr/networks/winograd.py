@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpnsr.networks.layers import in_eager_inference
+
 TILE = 6
 """Rows and columns of the output that are computed together."""
 _BAND_BYTES = 64 << 20  # of transformed tiles
@@ -46,7 +48,7 @@ class WinogradConv2d(nn.Conv2d):
 
 def _applies(x: Tensor, weight: Tensor) -> bool:
     return (
-        torch.is_inference_mode_enabled()
+        in_eager_inference()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
