@@ -443,6 +443,12 @@ def test_a_full_disk_is_no_bug(
         runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", budget=Budget(log_every=1)))
 
 
+@pytest.mark.parametrize("minutes", [-1.0, float("nan")])
+def test_minutes_that_would_never_end(minutes: float, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give 0 or more"):
+        runs.train("upsampler", runs.Run(tmp_path, str(recipe), (photos,), device="cpu", minutes=minutes))
+
+
 def test_no_minutes_at_all(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
     out = copied(finished, tmp_path, "pool")
     assert not runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", minutes=0))

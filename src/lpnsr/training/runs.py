@@ -55,6 +55,8 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
 
     Goes on where an earlier call ended. Raises LpnsrError.
     """
+    if run.minutes is not None and not run.minutes >= 0:  # not a number is neither
+        raise ConfigError(f"minutes = {run.minutes}: give 0 or more")
     recipe = load_recipe(run.recipe)
     if what == "export":
         export(recipe, run.out, run.out / "model", run.begin_with)
