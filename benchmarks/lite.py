@@ -10,7 +10,6 @@ turns, so that a busy machine slows all of them.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import statistics
 import tempfile
@@ -85,18 +84,13 @@ class InNcnn:
 
 
 def runtimes() -> list[str]:
-    """Those that this version of the package and this environment have."""
-    if "runtime" not in inspect.signature(Upscaler.from_pretrained).parameters:
-        return ["pytorch"]
-    return [
-        "pytorch",
-        *(name for name, package in (("onnx", "onnxruntime"), ("openvino", "openvino")) if find_spec(package)),
-    ]
+    """Those that are installed."""
+    packages = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+    return [name for name, package in packages.items() if find_spec(package)]
 
 
 def ours(runtime: str) -> Callable[..., Any]:
-    options = {} if runtime == "pytorch" else {"runtime": runtime}
-    return Upscaler.from_pretrained("lite", device="cpu", dtype="float32", **options)  # type: ignore[arg-type]
+    return Upscaler.from_pretrained("lite", device="cpu", dtype="float32", runtime=runtime)
 
 
 def main() -> None:

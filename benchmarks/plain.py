@@ -1,6 +1,6 @@
 """The method written down plainly, to compare with: eager PyTorch, nothing kept between calls, nothing left out.
 
-As the released pipeline is described: the LR image is padded by reflection to multiples of 64; attention is
+As the released pipeline is described: the LR image is padded by reflection; attention is
 softmax(q k^T + bias + mask) v with the biases gathered and the masks built in every block of every call; the
 autoencoder's middle attends through an n x n matrix; the codebook's distances are one table; the noise predictor runs
 at every step, also at the last, where no noise is used; large images are tiled at 256 px with stride 128.
@@ -204,6 +204,12 @@ class PlainPipeline:
 def starts(length: int, tile: int = TILE, stride: int = STRIDE) -> list[int]:
     """Where the released tiles of a side begin; the last one ends with the image."""
     return [*range(0, max(0, length - tile), stride), max(0, length - tile)]
+
+
+def released_pixels(height: int, width: int) -> int:
+    """What the released tiling computes of an image: its sides are padded to powers of two first."""
+    sides = (1 << (side - 1).bit_length() for side in (height, width))
+    return math.prod(len(starts(side)) * min(side, TILE) for side in sides)
 
 
 def tile_weight(height: int, width: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 How many pixels each computes for common sizes, and what tiles do to the image: the difference between the tiled and
 the untiled result, within the bands where tiles meet and elsewhere, on a flat image, a gradient and text, for several
-overlaps. The released tiling is 256 px at stride 128 with Gaussian weights. Differences are in 8-bit levels; those of
-the model itself on a flat image are what the bands have to be compared with.
+overlaps. The released tiling pads to powers of two and takes 256 px at stride 128, with
+Gaussian weights. Differences are in 8-bit levels; the steps elsewhere are what those in the bands are to be compared
+with.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from plain import STRIDE, TILE, starts, tile_weight
+from plain import STRIDE, TILE, released_pixels, starts, tile_weight
 from torch import Tensor
 
 from lpnsr import Upscaler
@@ -86,10 +87,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=288, help="side of the square images")
     parser.add_argument("--overlap", type=int, action="append", help="default 0, 16, 32 and 64")
     arguments = parser.parse_args()
-    print(f"pixels computed over own pixels; released: {TILE} px at stride {STRIDE}")
+    print(f"pixels computed over own pixels; released: {TILE} px at stride {STRIDE} after padding to powers of two")
     for width, height in SIZES:
         own = width * height
-        old = len(starts(height)) * len(starts(width)) * TILE**2 / own
+        old = released_pixels(height, width) / own
         paper = plan_tiles(height, width, tile=224, overlap=32, multiple=64).pixels / own
         lite = plan_tiles(height, width, tile=512, overlap=64, multiple=32).pixels / own
         print(f"  {width}x{height}: released {old:.2f}, planned at paper size {paper:.2f}, planned for lite {lite:.2f}")

@@ -50,6 +50,21 @@ def test_json_says_what_was_measured(model: Path) -> None:
     assert large["peak_bytes"] is None or large["peak_bytes"] > 50 << 20
 
 
+def test_another_runtime(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    sizes = ("--size", "24x16", "-n", 1, "--json")
+    code, text = bench("-m", model, *sizes, "--runtime", "onnx", "--cache-dir", tmp_path)
+    assert code == 0
+    result, plain = json.loads(text), json.loads(bench("-m", model, *sizes, "--device", "cpu")[1])
+    assert (result["runtime"], plain["runtime"]) == ("onnx", "torch")
+    assert result["sizes"][0]["gflop"] == plain["sizes"][0]["gflop"]  # as PyTorch would compute it
+    exported = next(path.parent for path in tmp_path.rglob("export.json"))
+    code, text = bench("-m", exported, *sizes)
+    assert code == 2
+    assert "give the model that it was made from" in text
+
+
 def test_the_table_and_fewer_steps(model: Path) -> None:
     code, text = bench("-m", model, "--size", "16x16", "-n", 1, "--device", "cpu", "--steps", 1)
     assert code == 0

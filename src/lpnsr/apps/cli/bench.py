@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.export import Runtime
 from lpnsr.apps.cli.upscale import Dtype, tile_size
 from lpnsr.errors import ConfigError
 
@@ -22,6 +24,9 @@ def bench(
     tile: Annotated[str, typer.Option("-t", "--tile", help="As in lpnsr upscale.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.")] = Dtype.AUTO,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What the networks run in; see lpnsr upscale. The arithmetic is counted in torch.")
+    ] = Runtime.AUTO,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; by default PyTorch's choice.")] = None,
     cache_dir: Annotated[str | None, typer.Option(help="Where downloaded models are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -36,19 +41,29 @@ def bench(
     options: dict[str, Any] = {"steps": steps, "tile": tile_size(tile)}
     import torch
 
+    from lpnsr.checkpoints import resolve
     from lpnsr.evaluation.machine import machine_of
     from lpnsr.evaluation.roofline import calibrate
     from lpnsr.evaluation.speed import measure
     from lpnsr.pipeline import Upscaler
+    from lpnsr.runtimes import choose
 
+    if choose(resolve(model, cache_dir=cache_dir), "auto"):
+        raise ConfigError(
+            f"{model} is exported, and arithmetic is counted in PyTorch: give the model that it was made from, with "
+            "--runtime"
+        )
     if threads:
         torch.set_num_threads(threads)
-    up = Upscaler.from_pretrained(model, device=device, dtype=dtype.value, cache_dir=cache_dir)
+    load = partial(Upscaler.from_pretrained, model, device=device, dtype=dtype.value, cache_dir=cache_dir)
+    up = load(runtime=runtime.value)
+    counted = load(runtime="torch") if runtime in (Runtime.ONNX, Runtime.OPENVINO) else None
     roofline = calibrate(up.device, up.dtype)
-    rows = [measure(up, *wh, repetitions, **options).summary(roofline) for wh in sizes]
+    rows = [measure(up, *wh, repetitions, counted=counted, **options).summary(roofline) for wh in sizes]
     result = {
         "model": up.spec.name,
         "steps": up.restorer.schedule.steps if steps is None else steps,
+        "runtime": "torch" if counted is None else runtime.value,
         "dtype": str(up.dtype).removeprefix("torch."),
         "machine": machine_of(up.device),
         "roofline": {"gflop_per_second": roofline.flops / 1e9, "gigabytes_per_second": roofline.bandwidth / 1e9},
@@ -70,7 +85,9 @@ def _show(result: dict[str, Any]) -> None:
 
     rates = result["roofline"]
     console = Console(width=110, highlight=False)
-    console.print(f"{result['model']}, {result['steps']} steps, {result['dtype']}, {result['machine']}")
+    console.print(
+        ", ".join((result["model"], f"{result['steps']} steps", result["dtype"], result["runtime"], result["machine"]))
+    )
     console.print(
         f"measured here: {rates['gflop_per_second']:,.0f} GFLOP/s, {rates['gigabytes_per_second']:,.1f} GB/s of copying"
     )
