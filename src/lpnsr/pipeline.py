@@ -23,9 +23,9 @@ from torch import Tensor
 from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.checkpoints.fitting import FACTOR as FACTOR
+from lpnsr.devices import keep_freed_memory, settle
 from lpnsr.devices import pick_device as pick_device
 from lpnsr.devices import pick_dtype as pick_dtype
-from lpnsr.devices import settle
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import InMemory, Photo, PhotoRows, Scratch, TilePlan, Window
@@ -66,6 +66,8 @@ class Upscaler:
         self.dtype = pick_dtype(dtype, self.device)
         self.restorer = restorer.eval().requires_grad_(False)
         settle(self.restorer, self.device, self.dtype)
+        if self.device.type == "cpu" and self.memory is None:
+            keep_freed_memory()
         self._planner = Planner(self.restorer, spec.inference, self.device, self.memory)
 
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr.errors import InputError
@@ -74,10 +75,9 @@ def _blur(x: Tensor, distance: int, dim: int) -> Tensor:
     influence each other's rounding.
     """
     size = x.shape[dim]
-    index = torch.arange(size, device=x.device)
-    before = x.index_select(dim, (index - distance).clamp_(min=0))
-    after = x.index_select(dim, (index + distance).clamp_(max=size - 1))
-    return before.add_(after).mul_(0.25).add_(x, alpha=0.5)
+    wide = F.pad(x, (distance, distance, 0, 0) if dim == -1 else (0, 0, distance, distance), mode="replicate")
+    both = wide.narrow(dim, 0, size).add(wide.narrow(dim, 2 * distance, size))
+    return both.mul_(0.25).add_(x, alpha=0.5)
 
 
 def adain_colour_fix(sr: Tensor, reference: Tensor, *, eps: float = 1e-5) -> Tensor:
