@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from lpnsr.errors import CheckpointError, TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.training.draws import Draws, Share
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
+from lpnsr.training.losses import View, excess, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
 
 
@@ -92,6 +92,18 @@ def test_lattice_sees_a_grid_and_not_a_detail() -> None:
     assert lattice(hr, hr, 4) == 0
     assert lattice(hr + grid, hr, 4) > 3 * lattice(hr + detail, hr, 4)
     assert lattice(hr + grid, hr, 8) > 3 * lattice(hr + detail, hr, 8)
+
+
+def test_excess_sees_invented_detail_and_no_lack_of_it() -> None:
+    torch.manual_seed(0)
+    flat = torch.linspace(0.2, 0.8, 64).expand(2, 3, 64, 64)
+    pattern = 0.02 * torch.randn(2, 3, 64, 64)
+    assert excess(flat + pattern, flat) > 0.01
+    assert excess(flat, flat + pattern) == 0
+    assert excess(flat + 0.1, flat) < 1e-5  # a wrong level is the pixel loss's business
+    half = pattern * (torch.arange(64) < 32)
+    assert excess(flat + pattern, flat + half) == pytest.approx(0.5 * excess(flat + pattern, flat).item(), rel=0.1)
+    assert excess(flat + half, flat + half.flip(-1)) > 0.4 * excess(flat + pattern, flat)  # the places count
 
 
 def test_draws_are_shared_out() -> None:

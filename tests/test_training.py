@@ -37,7 +37,7 @@ RECIPE: dict[str, Any] = {
     "data": {"crop": 128, "pool": 24, "validation": 1},
     "stages": {
         "autoencoder": STAGE,
-        "upsampler": STAGE | {"gan": GAN | {"kind": "unet"}, "symmetry": 1.0, "lattice": 1.0},
+        "upsampler": STAGE | {"gan": GAN | {"kind": "unet"}, "symmetry": 1.0, "lattice": 1.0, "excess": 1.0},
         "denoiser": STAGE | {"latent": 1.0, "image_loss_below": 2, "rollout": 0.4, "gan": GAN, "symmetry": 1.0},
         "noise-predictor": STAGE
         | {"regression": 2, "checkpointing": True, "start_from": {"bicubic": 1.0, "upsampler": 1.0}}
@@ -158,7 +158,7 @@ def test_the_losses_are_those_that_the_recipe_names(finished: Path) -> None:
     names = {stage: set().union(*map(set, log_of(finished / stage))) - {"step"} for stage in STAGES}
     image = {"pixel", "lpips"}
     assert names["autoencoder"] == image | {"moments"}
-    assert names["upsampler"] == image | {"symmetry", "lattice", "gan", "discriminator"}
+    assert names["upsampler"] == image | {"symmetry", "lattice", "excess", "gan", "discriminator"}
     assert names["denoiser"] == image | {"latent", "symmetry", "gan", "discriminator"}
     assert names["noise-predictor"] == image | {"regression", "gan", "discriminator"}
 

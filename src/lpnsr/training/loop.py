@@ -26,7 +26,7 @@ from lpnsr.networks.discriminator import (
 from lpnsr.training.data import PairPool
 from lpnsr.training.draws import Draws, Share
 from lpnsr.training.extras import Accelerator
-from lpnsr.training.losses import View, hinge_discriminator, hinge_generator, lattice
+from lpnsr.training.losses import View, excess, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.records import Records
@@ -171,6 +171,8 @@ class Loop:
         if r.lattice:
             grids = [lattice(outcome.sr, outcome.hr, period) for period in (4, 8)]
             image["lattice"] = r.lattice * torch.stack(grids).mean()
+        if r.excess:
+            image["excess"] = r.excess * excess(outcome.sr, outcome.hr)
         if gan:
             self.discriminator.requires_grad_(False).eval()
             contested, _ = self._contested(outcome, judged)

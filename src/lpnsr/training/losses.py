@@ -44,6 +44,20 @@ def lattice(sr: Tensor, hr: Tensor, period: int) -> Tensor:
     return (folded - folded.mean(2, keepdim=True)).abs().mean()
 
 
+def excess(sr: Tensor, hr: Tensor) -> Tensor:
+    """How much more fine detail ``sr`` has than ``hr``: max(0, s(sr) - s(hr)) on average, s being the root mean square,
+    over 8 x 8 px, of what a blur over 5 x 5 px takes away.
+
+    A network that is rewarded for detail puts faint patterns where there is none, and they cost little of other errors.
+    """
+    return (_fine_detail(sr.float()) - _fine_detail(hr.float())).relu().mean()
+
+
+def _fine_detail(image: Tensor) -> Tensor:
+    detail = image - F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)
+    return (F.avg_pool2d(detail.square(), 8, stride=4) + 1e-6).sqrt()
+
+
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Mean over the logit maps of  mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))."""
     each = [F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in zip(real, fake, strict=True)]

@@ -98,8 +98,9 @@ class GanRecipe(StrictConfig):
 class StageRecipe(StrictConfig):
     """Optimiser, length and loss weights of one stage.
 
-    Losses on the image: pixel (L1), lpips, lattice (see losses.py), symmetry (L1 between the result and
-    that of the mirrored input). On the latent: latent (the denoiser's mean squared error), commitment (a codebook's).
+    Losses on the image: pixel (L1), lpips, lattice and excess (see losses.py), symmetry (L1 between the result
+    and that of the mirrored input). On the latent: latent (the denoiser's mean squared error), commitment (a
+    codebook's).
 
     The denoiser takes its image losses at the timestep indices below ``image_loss_below`` only: left to the latent
     loss alone, the noisiest steps keep to the conditional mean. In a share ``rollout`` of its batches it is given the
@@ -119,6 +120,7 @@ class StageRecipe(StrictConfig):
     pixel: Weight = 1.0
     lpips: Weight = 1.0
     lattice: Weight = 0.0
+    excess: Weight = 0.0
     symmetry: Weight = 0.0
     latent: Weight = 0.0
     commitment: Weight = 0.25
