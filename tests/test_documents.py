@@ -24,6 +24,7 @@ TEXTS = {str(page.relative_to(REPOSITORY)): page.read_text(encoding="utf-8") for
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    \S.*\n)+", re.MULTILINE)
 INPUTS = {"photo.jpg", "scan.tif"}
+MANIFEST = "upscaled/manifest.parquet"
 PYTHON = [
     pytest.param(block, id=f"{page}-{number}")
     for page, text in TEXTS.items()
@@ -37,12 +38,24 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Image.fromarray(pixels).save(tmp_path / "photo.jpg")
     write(Photo(pixels.astype(np.uint16) * 257), tmp_path / "scan.tif")
     monkeypatch.chdir(tmp_path)
+    if MANIFEST in block:
+        pytest.importorskip("pyarrow")
+        write_manifest(Path(MANIFEST))
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(block, "a block of Python", "exec"), names)
-    for made in {path.name for path in tmp_path.iterdir()} - INPUTS:
+    for made in {path.name for path in tmp_path.iterdir() if path.is_file()} - INPUTS:
         assert min(read(made).pixels.shape[:2]) >= 16
     if "x0" in names:
         assert names["sr"].shape == (1, 3, 128, 128)
+
+
+def write_manifest(folder: Path) -> None:
+    from lpnsr.apps.batch.manifest import Manifest
+    from lpnsr.apps.batch.places import Place
+
+    rows = Manifest(Place(str(folder)), "run", {})
+    rows.add({"input": "a.png", "status": "failed", "error": "it is empty"})
+    rows.flush()
 
 
 def test_there_are_python_blocks_and_the_files_that_they_name_are_prepared() -> None:
@@ -105,7 +118,7 @@ def check(line: str) -> None:
         elif words[0] == "make":
             assert set(words[1:]) <= set(targets), line
         else:
-            assert words[0] in {"git", "cd", "curl"}, f"is this a command? {line}"
+            assert words[0] in {"git", "cd", "curl", "ray"}, f"is this a command? {line}"
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)

@@ -65,8 +65,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
     replace an input.
     """
-    if "/" in naming.suffix or os.sep in naming.suffix:
-        raise ConfigError(f"--suffix {naming.suffix!r}: it is a part of the file's name, so it cannot hold a slash")
+    check_suffix(naming)
     expanded = {text: _expand(text, Path(naming.output), recursive) for text in inputs}
     found = [item for items in expanded.values() for item in items]
     if found:  # what matches nothing is reported as a missing file, and the others go on
@@ -76,8 +75,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
             for item in items or [_Found(Path(text), Path(Path(text).name), True)]
         ]
     if not found:
-        hint = "" if recursive else " (--recursive enters the folders in folders)"
-        raise ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
+        raise nothing_found(inputs, recursive)
     found = _once(found)
     results = _results(found, naming)
     found = [item for item in found if item.named or item not in results]
@@ -88,6 +86,18 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     _check_collisions(tasks)
     _check_inputs_are_safe(tasks, {item.source for item in results})
     return Plan(tasks, [item.source for item in results if item not in found])
+
+
+def check_suffix(naming: Naming) -> None:
+    """Raise ConfigError for a suffix that is no part of a name."""
+    if "/" in naming.suffix or os.sep in naming.suffix:
+        raise ConfigError(f"--suffix {naming.suffix!r}: it is a part of the file's name, so it cannot hold a slash")
+
+
+def nothing_found(inputs: list[str], recursive: bool) -> ConfigError:
+    """The error for inputs without an image."""
+    hint = "" if recursive else " (--recursive enters the folders in folders)"
+    return ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
 
 
 def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
@@ -195,13 +205,17 @@ def _in_folder(item: _Found, naming: Naming) -> Task:
         raise ConfigError(f"-o {folder} is a file; several inputs need a folder")
     if not _is_dir(folder) and folder.suffix.lower() in EXTENSIONS:
         raise ConfigError(f"-o {folder} names one file; several inputs or a folder need a folder")
+    return Task(item.source, folder / result_name(item.relative, naming))
+
+
+def result_name(relative: Path, naming: Naming) -> Path:
+    """The place below the output folder of the result of the image ``relative``. Raises ConfigError."""
     extension = "." + naming.ext.lower().removeprefix(".")
     if naming.ext == "auto":
-        extension = item.source.suffix if item.source.suffix.lower() in EXTENSIONS else ".png"
+        extension = relative.suffix if relative.suffix.lower() in EXTENSIONS else ".png"
     elif extension not in EXTENSIONS:
         raise ConfigError(f"--ext {naming.ext}: choose auto, {', '.join(e[1:] for e in EXTENSIONS)}")
-    target = folder / item.relative.with_name(item.relative.stem + naming.suffix + extension)
-    return Task(item.source, target)
+    return relative.with_name(relative.stem + naming.suffix + extension)
 
 
 def _with_compare(tasks: list[Task]) -> list[Task]:

@@ -17,13 +17,23 @@ from lpnsr.apps.cli.plan import Task
 from lpnsr.errors import LpnsrWarning
 
 _SHOWN = 3
+_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class Named:
+    """A task by the names that are shown, where they are no paths."""
+
+    source: str
+    target: str
+    compare: None = None
 
 
 @dataclass
 class Outcome:
     """How a task ended."""
 
-    task: Task
+    task: Task | Named
     status: Literal["done", "skipped", "failed"] = "done"
     error: str | None = None
     seconds: float = 0.0
@@ -49,10 +59,11 @@ class Report:
     """A context in which outcomes and progress are shown. Messages go to standard error, JSON to standard output."""
 
     def __init__(self, total: int, *, as_json: bool = False, quiet: bool = False) -> None:
-        self.total = total
+        self._total = total
         self.as_json = as_json
         self.quiet = quiet
-        self.outcomes: list[Outcome] = []
+        self._counts = dict.fromkeys(("done", "skipped", "failed"), 0)
+        self._errors: list[str | None] = []  # the first
         self._results = 0
         self._started = time.monotonic()
         console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -69,7 +80,11 @@ class Report:
 
     @property
     def failed(self) -> int:
-        return sum(outcome.status == "failed" for outcome in self.outcomes)
+        return self._counts["failed"]
+
+    @property
+    def _settled(self) -> int:
+        return sum(self._counts.values())
 
     def __enter__(self) -> Self:
         self._warnings.__enter__()
@@ -83,6 +98,11 @@ class Report:
         self._warnings.__exit__(None, None, None)
         if kind is None:
             self._summary()
+
+    def expect(self, total: int) -> None:
+        """There will be so many outcomes in all."""
+        self._total = total
+        self._bars.update(self._images, total=total)
 
     def passed_over(self, results: list[Path]) -> None:
         """Tell of files that were found and not taken for inputs."""
@@ -103,11 +123,13 @@ class Report:
     def tiles(self, progress: Any) -> None:
         """Callback of the upscaler: ``progress.done`` of ``progress.total`` tiles."""
         self._bars.update(self._tiles, completed=progress.done, total=progress.total)
-        self._bars.update(self._images, completed=len(self.outcomes) + progress.done / max(1, progress.total))
+        self._bars.update(self._images, completed=self._settled + progress.done / max(1, progress.total))
 
     def finished(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self._bars.update(self._images, completed=len(self.outcomes))
+        self._counts[outcome.status] += 1
+        if outcome.status == "failed" and len(self._errors) < _LISTED:
+            self._errors.append(outcome.error)
+        self._bars.update(self._images, completed=self._settled)
         if self.as_json:
             print(json.dumps(outcome.as_json()), flush=True)  # in ASCII: any name, any locale
         if outcome.status == "failed":
@@ -116,18 +138,19 @@ class Report:
             self._say(_line(outcome))
 
     def _summary(self) -> None:
-        counts = {name: sum(o.status == name for o in self.outcomes) for name in ("done", "skipped", "failed")}
+        counts = self._counts
         seconds = time.monotonic() - self._started
         if self.as_json:
             passed = {"passed_over": self._results}
             print(json.dumps({"status": "summary", **counts, **passed, "seconds": round(seconds, 3)}), flush=True)
-        if self.total > 1 and (counts["failed"] or not (self.quiet or self.as_json)):
+        if self._total > 1 and (counts["failed"] or not (self.quiet or self.as_json)):
             self._say(
                 ", ".join(f"{number} {name}" for name, number in counts.items() if number) + f" in {seconds:.1f} s"
             )
-            for outcome in self.outcomes:
-                if outcome.status == "failed":
-                    self._say(f"  failed: {outcome.error}")
+            for error in self._errors:
+                self._say(f"  failed: {error}")
+            if counts["failed"] > len(self._errors):
+                self._say(f"  and {counts['failed'] - len(self._errors)} more")
 
     def _warn(self, message: Warning | str, category: type[Warning], *_rest: Any) -> None:
         if issubclass(category, LpnsrWarning) and not self.quiet:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lpnsr.apps.cli.plan import Plan, Task
 from lpnsr.apps.cli.report import Outcome, Report
@@ -59,12 +59,12 @@ def run(plan: Plan, request: Request, *, as_json: bool = False, quiet: bool = Fa
         remove_leftovers(folder)
     with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
         report.passed_over(plan.passed_over)
-        for outcome in _Worker(request, report).outcomes(plan.tasks):
+        for outcome in Worker(request, report).outcomes(plan.tasks):
             report.finished(outcome)
         return report.failed
 
 
-class _Skipped(Exception):  # noqa: N818 (not an error)
+class Skipped(Exception):  # noqa: N818 (not an error)
     """The result is there already."""
 
 
@@ -87,8 +87,20 @@ class _Shares:
         return cls() if memory is None else cls(parse_memory(memory) // 128, parse_memory(memory) // 64, True)
 
 
-class _Worker:
-    def __init__(self, request: Request, report: Report) -> None:
+class Listener(Protocol):
+    """Who is told what a worker does; see ``Report``."""
+
+    def loading(self, model: str) -> None: ...
+
+    def started(self, task: Task) -> None: ...
+
+    def tiles(self, progress: Any) -> None: ...
+
+
+class Worker:
+    """Does tasks with one model, which stays loaded."""
+
+    def __init__(self, request: Request, report: Listener) -> None:
         self.request = request
         self.report = report
         self.readers = 0  # that read ahead
@@ -128,8 +140,8 @@ class _Worker:
     def _read(self, task: Task) -> PhotoRows:
         if os.path.lexists(task.target) and not self.request.overwrite:
             if self.request.skip_existing:
-                raise _Skipped if task.compare is None or os.path.lexists(task.compare) else _Uncompared
-            raise OutputError(f"{task.target} exists already; use --overwrite or --skip-existing")
+                raise Skipped if task.compare is None or os.path.lexists(task.compare) else _Uncompared
+            raise exists_already(task.target)
         check_writable(task.target)
         return self._opened(task.source, task, self.request.max_pixels)
 
@@ -145,7 +157,7 @@ class _Worker:
         try:
             rows = reading.result()
             height, width = self._result_size(task, rows)
-        except _Skipped:
+        except Skipped:
             outcome.status = "skipped"
             return outcome, None
         except _Uncompared:
@@ -257,6 +269,11 @@ class _Worker:
             limit = self._most_pixels()
             before = self._opened(task.source, task, limit)
             write_rows(before_after(before, self._opened(result, task, _GROWTH * limit)), task.compare)
+
+
+def exists_already(target: object) -> OutputError:
+    """The error for a result that is there and was not asked to be replaced."""
+    return OutputError(f"{target} exists already; use --overwrite or --skip-existing")
 
 
 def _existing(folder: Path) -> Path:

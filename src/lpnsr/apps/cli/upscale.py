@@ -44,7 +44,14 @@ class Dtype(StrEnum):
     FLOAT16 = "float16"
 
 
-FILES, SIZE, MODEL, MACHINE = "Files", "Size", "Model", "Machine"
+class Engine(StrEnum):
+    """Who does the work."""
+
+    PLAIN = "plain"
+    RAY = "ray"
+
+
+FILES, SIZE, MODEL, MACHINE, BATCH = "Files", "Size", "Model", "Machine", "Big batches"
 
 
 def upscale(
@@ -167,11 +174,32 @@ def upscale(
         bool, typer.Option("--json", help="A JSON object a file on standard output.", rich_help_panel=MACHINE)
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=MACHINE)] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="ray: several models at once, on one machine or many.", rich_help_panel=BATCH)
+    ] = Engine.PLAIN,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Models at once. Default: by GPUs, or cores.", rich_help_panel=BATCH)
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each worker. Default: OMP_NUM_THREADS, or up to 4.", rich_help_panel=BATCH),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Of Parquet files. Default: manifest.parquet in the output.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster, or auto. Default: RAY_ADDRESS, or this machine.", rich_help_panel=BATCH),
+    ] = None,
 ) -> None:
     """Upscale photographs: lpnsr upscale photo.jpg -o photo_x4.png
 
     A result appears whole or not at all. One bad file does not stop the others: it is reported, and the exit code is 1.
     """
+    from lpnsr.apps.batch import check_installed
     from lpnsr.apps.cli.plan import Naming, plan
     from lpnsr.apps.cli.run import Request, run
 
@@ -184,8 +212,14 @@ def upscale(
         raise ConfigError("nothing to do: give images, folders or patterns")
     if not output:
         raise ConfigError("where to? Give a folder (or, for one image, a file) with -o")
+    of_ray = {"workers": workers, "threads": threads, "manifest": manifest, "address": address}
+    if engine is Engine.RAY:
+        check_installed()
+    else:
+        for name, value in of_ray.items():
+            if value is not None:
+                raise ConfigError(f"--{name} is for --engine ray")
     naming = Naming(output, suffix, ext, compare)
-    planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
     request = Request(
         model={
             "model": model,
@@ -213,7 +247,15 @@ def upscale(
         jobs=jobs,
         debug=bool(ctx.find_root().params.get("debug")),
     )
-    failures = run(planned, request, as_json=json, quiet=quiet)
+    if engine is Engine.RAY:
+        from lpnsr.apps.batch.engine import Scale
+        from lpnsr.apps.batch.engine import run as run_big
+
+        big = Scale(**of_ray)  # type: ignore[arg-type]
+        failures = run_big(names, naming, request, big, recursive=recursive, as_json=json, quiet=quiet)
+    else:
+        planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
+        failures = run(planned, request, as_json=json, quiet=quiet)
     if failures:
         raise typer.Exit(1)
 

@@ -1,0 +1,89 @@
+"""The names of a batch in a file on a disk, so that their number is no matter of memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from lpnsr.imaging import name_key
+
+
+class Entry(NamedTuple):
+    """An image: the number of its place among the inputs', and its name there."""
+
+    place: int
+    name: str
+
+
+class Listing:
+    """What was found, no two of it for the same result, and what of it is to be done."""
+
+    def __init__(self, file: Path) -> None:
+        self._database = _connect(file)
+        self._database.execute("CREATE TABLE found (id INTEGER PRIMARY KEY, place INTEGER, name BLOB)")
+        self._database.execute("CREATE TABLE todo (id INTEGER PRIMARY KEY, place INTEGER, name BLOB)")
+        self._database.execute("CREATE TABLE writers (key INTEGER PRIMARY KEY, id INTEGER)")
+        self.found = self.todo = 0
+
+    def find(self, entry: Entry, target: str) -> Entry | None:
+        """Note ``entry``, which is to be written to ``target``; or return what else would be."""
+        key = int.from_bytes(hashlib.blake2b(_key(target), digest_size=8).digest(), signed=True)
+        try:
+            self._database.execute("INSERT INTO writers VALUES (?, ?)", (key, self.found))
+        except sqlite3.IntegrityError:
+            other = "SELECT place, name FROM found JOIN writers USING (id) WHERE key = ?"
+            return _entry(self._database.execute(other, (key,)).fetchone())
+        self._database.execute("INSERT INTO found VALUES (?, ?, ?)", (self.found, *_stored(entry)))
+        self.found += 1
+        return None
+
+    def all(self, size: int) -> Iterator[list[Entry]]:
+        """What was found, ``size`` entries at a time."""
+        return _read(self._database, "found", size)
+
+    def add(self, entry: Entry) -> None:
+        """It is to be done."""
+        self._database.execute("INSERT INTO todo VALUES (?, ?, ?)", (self.todo, *_stored(entry)))
+        self.todo += 1
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        self._database.commit()
+        self._database.close()
+
+
+def bundles(file: Path, size: int) -> Iterator[list[Entry]]:
+    """What is to be done, ``size`` entries at a time: the same in every call."""
+    with closing(_connect(file)) as database:
+        yield from _read(database, "todo", size)
+
+
+def _read(database: sqlite3.Connection, table: str, size: int) -> Iterator[list[Entry]]:
+    rows = database.execute(f"SELECT place, name FROM {table} ORDER BY id")
+    while some := rows.fetchmany(size):
+        yield [_entry(row) for row in some]
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file)
+    for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16384"):  # it lives as long as the run
+        database.execute(f"PRAGMA {setting}")
+    return database
+
+
+def _stored(entry: Entry) -> tuple[int, bytes]:
+    return entry.place, os.fsencode(entry.name)  # bytes: not every name is text
+
+
+def _entry(row: tuple[int, bytes]) -> Entry:
+    return Entry(row[0], os.fsdecode(row[1]))
+
+
+def _key(target: str) -> bytes:
+    return os.fsencode(name_key(target) if sys.platform in ("darwin", "win32") else target)

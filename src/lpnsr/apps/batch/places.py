@@ -1,0 +1,200 @@
+"""Folders on this machine's disks or behind a URL, by one interface.
+
+A name without ``://``, ``file://`` and ``local://`` are disks. Any other URL is fsspec's, chains such as
+``zip://::file:///photos.zip`` included, or pyarrow's where fsspec's package for it is not installed (s3, gs, hdfs).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from lpnsr.errors import ConfigError, ImageReadError, InputError, LpnsrWarning, OutputError
+from lpnsr.imaging import EXTENSIONS
+
+_T = TypeVar("_T")
+_DISK = re.compile(r"^(?:file|local)://")
+_PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
+"""Stores in which an object appears whole; elsewhere a file is written under another name first."""
+_TRIES = 3
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is no name on a disk."""
+    return "://" in text and not _DISK.match(text)
+
+
+class Place:
+    """A folder, which need not exist. Names in it are relative, with slashes. Can be pickled."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.local = None if is_url(text) else Path(_DISK.sub("", text)).expanduser().absolute()
+
+    def __getstate__(self) -> str:
+        return self.text if self.local is None else str(self.local)
+
+    def __setstate__(self, text: str) -> None:
+        self.__init__(text)  # type: ignore[misc]
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        """fsspec's file system and the path in it. Raises ConfigError."""
+        return _open(self.text)
+
+    def name(self, relative: str = "") -> str:
+        """What ``relative`` is called in messages and in the manifest: an absolute path, or a URL."""
+        if self.local is not None:
+            return str(self.local / relative)
+        first, *chain = self.text.split("::")
+        return "::".join([f"{first.rstrip('/')}/{relative}" if relative else first, *chain])
+
+    def is_dir(self, relative: str = "") -> bool:
+        """Whether there is such a folder."""
+        if self.local is not None:
+            return os.path.isdir(self.local / relative)  # noqa: PTH112 (false for names that no file can have)
+        fs, root = self._remote
+        return bool(self._tried(lambda: fs.isdir(_join(root, relative)), InputError, relative))
+
+    def exists(self, relative: str) -> bool:
+        """Whether anything has this name."""
+        if self.local is not None:
+            return os.path.lexists(self.local / relative)
+        fs, root = self._remote
+        return bool(self._tried(lambda: fs.exists(_join(root, relative)), OutputError, relative))
+
+    def within(self, other: Place) -> bool:
+        """Whether it is ``other``, or lies in it."""
+        if self.local is not None and other.local is not None:
+            here, there = (os.path.realpath(each.local or "") for each in (self, other))
+        else:
+            here, there = self.name().rstrip("/"), other.name().rstrip("/")
+        return here == there or here.startswith(there.rstrip("/") + "/")
+
+    def fetch(self, relative: str, file: Path) -> None:
+        """Copy to a file on a disk. Raises ImageReadError."""
+        fs, root = self._remote
+        self._tried(lambda: fs.get_file(_join(root, relative), str(file)), ImageReadError, relative)
+
+    def put(self, file: Path, relative: str) -> None:
+        """Copy a file from a disk; it appears whole or not at all. Raises OutputError."""
+        fs, root = self._remote
+        target = _join(root, relative)
+
+        def copy() -> None:
+            if _PUTS_WHOLE & {fs.protocol} if isinstance(fs.protocol, str) else _PUTS_WHOLE & {*fs.protocol}:
+                fs.put_file(str(file), target)
+                return
+            folder, _, _ = target.rpartition("/")
+            if folder:
+                fs.makedirs(folder, exist_ok=True)
+            beside = _join(folder, f".lpnsr-{secrets.token_hex(6)}.tmp")
+            try:
+                fs.put_file(str(file), beside)
+                fs.mv(beside, target)
+            except BaseException:
+                if fs.exists(beside):
+                    fs.rm_file(beside)
+                raise
+
+        self._tried(copy, OutputError, relative)
+
+    def images(self, *, recursive: bool, leave_out: Place) -> Iterator[str]:
+        """The images by extension, as they come; hidden ones, and what is in ``leave_out``, are none.
+
+        Disks are read entry by entry; of what is behind a URL a folder's listing is in memory at a time.
+        """
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            for name, kind in self._entries(folder):
+                relative = f"{folder}/{name}" if folder else name
+                if name.startswith("."):
+                    continue
+                if kind == "directory":
+                    if recursive and not self._same(relative, leave_out):
+                        waiting.append(relative)
+                elif kind == "file" and PurePosixPath(name).suffix.lower() in EXTENSIONS:
+                    yield relative
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, str]]:
+        """(name, directory | file | link to a directory)."""
+        try:
+            if self.local is not None:
+                with os.scandir(self.local / folder) as entries:
+                    for entry in entries:
+                        linked = entry.is_symlink()
+                        kind = ("link" if linked else "directory") if entry.is_dir() else "file"
+                        yield entry.name, kind
+                return
+            fs, root = self._remote
+            for found in self._tried(lambda: fs.ls(_join(root, folder), detail=True), OSError, folder):
+                name = found["name"].rstrip("/").rpartition("/")[2]
+                if found["name"].strip("/") != _join(root, folder).strip("/"):  # some list the folder itself
+                    yield name, "directory" if found["type"] == "directory" else "file"
+        except OSError as error:
+            warnings.warn(f"{self.name(folder)} cannot be listed, and is left out: {error}", LpnsrWarning, stacklevel=2)
+
+    def _same(self, relative: str, other: Place) -> bool:
+        if self.local is not None and other.local is not None:
+            return os.path.realpath(self.local / relative) == os.path.realpath(other.local)
+        return self.name(relative).rstrip("/") == other.name().rstrip("/")
+
+    def _tried(self, work: Callable[[], _T], kind: type[Exception], relative: str) -> _T:
+        """``work()``, again after what may pass; what stays becomes an error of ``kind``."""
+        for attempt in range(_TRIES):
+            try:
+                return work()
+            except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+                raise kind(f"{self.name(relative)}: {_reason(error)}") from None
+            except Exception as error:  # every store has exceptions of its own
+                if attempt == _TRIES - 1:
+                    raise kind(f"{self.name(relative)}: {_reason(error)} ({_TRIES} tries)") from None
+                time.sleep(2.0**attempt)
+        raise AssertionError
+
+
+def _open(url: str) -> tuple[Any, str]:
+    import fsspec.core
+
+    try:
+        return fsspec.core.url_to_fs(url, use_listings_cache=False)  # type: ignore[no-any-return]
+    except ImportError as error:
+        found = _open_by_pyarrow(url)
+        if found is None:
+            raise ConfigError(f"{url}: a package for such URLs is missing: {_reason(error)}") from None
+        return found
+    except Exception as error:
+        raise ConfigError(f"{url} is no folder that can be reached: {_reason(error)}") from None
+
+
+def _open_by_pyarrow(url: str) -> tuple[Any, str] | None:
+    import pyarrow.fs
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
+    try:
+        fs, root = pyarrow.fs.FileSystem.from_uri(url)
+    except pyarrow.ArrowInvalid:
+        return None
+    except Exception as error:
+        raise ConfigError(f"{url} is no folder that can be reached: {_reason(error)}") from None
+    wrapped = ArrowFSWrapper(fs)
+    wrapped.protocol = url.partition("://")[0]
+    return wrapped, root
+
+
+def _join(root: str, relative: str) -> str:
+    return f"{root.rstrip('/')}/{relative}" if root and relative else root or relative
+
+
+def _reason(error: Exception) -> str:
+    known: dict[type[Exception], str] = {FileNotFoundError: "there is no such file", PermissionError: "no permission"}
+    text = " ".join(str(error).split())
+    return known.get(type(error)) or text or type(error).__name__

@@ -1,0 +1,326 @@
+"""``lpnsr upscale --engine ray``: the files of a plain run, whatever is killed on the way; what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fake_upscaler import files, make, run
+from tiny_model import tiny_upscaler
+
+pytest.importorskip("ray")
+pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("fsspec")
+
+from lpnsr.apps.batch.book import Book  # noqa: E402
+from lpnsr.apps.batch.listing import Entry, Listing, bundles  # noqa: E402
+from lpnsr.apps.batch.manifest import Manifest  # noqa: E402
+from lpnsr.apps.batch.places import Place  # noqa: E402
+from lpnsr.apps.batch.worker import MOST_DEATHS, Actor, Job  # noqa: E402
+from lpnsr.apps.cli.plan import Naming  # noqa: E402
+from lpnsr.apps.cli.run import Request  # noqa: E402
+
+LIMIT = 240  # seconds that anything may take on a busy machine
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(Path.cwd())}
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+        "from lpnsr.apps.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "upscale", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def ended(child: subprocess.Popen[str], code: int) -> str:
+    out, err = child.communicate(timeout=LIMIT)
+    assert child.returncode == code, err
+    assert "Traceback" not in err
+    return out
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def commands() -> dict[int, str]:
+    """The processes of this machine, by their names."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state = entry.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z":
+                found[int(entry.name)] = (
+                    entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+    return found
+
+
+def of_ray(before: set[int]) -> dict[int, str]:
+    words = ("ray::", "raylet", "gcs_server", "/ray/")
+    return {pid: name for pid, name in commands().items() if pid not in before and any(w in name for w in words)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_upscaler().save_pretrained(folder)
+    return folder
+
+
+def manifest(folder: str = "out/manifest.parquet") -> list[dict]:
+    return pq.read_table(folder).to_pylist()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"in/{number % 3}/{number}.png" for number in range(60)]
+    make(*names, size=(16, 24))
+    Path("in/0/bad.png").write_text("no image")
+    Path("in/0/empty.jpg").touch()
+    before = set(commands())
+    options = ["in", "-r", "-n", model, "--seed", 5, "--device", "cpu"]
+    big = [*options, "-o", "out", "--engine", "ray", "--workers", 2, "--threads", 1, "--skip-existing", "--json"]
+
+    def made() -> int:
+        return len(list(Path("out").rglob("[0-9]*.png")))
+
+    child = start(*big)
+    until(lambda: made() >= 3)
+    child.kill()
+    child.communicate()
+    until(lambda: "MapWorker" not in str(of_ray(before)))  # others take longer to see it
+    left = {path for path in tmp_path.iterdir() if "lpnsr" in path.name}  # a killed process cleans nothing
+    first = made()
+    assert 3 <= first < 60
+    child = start(*big)
+    until(lambda: made() >= first + 3)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    err = child.communicate(timeout=LIMIT)[1]
+    assert child.returncode == 130, err
+    assert err.endswith("interrupted\n")
+    until(lambda: not of_ray(before))
+    second = made()
+    assert first < second < 60
+    done = Counter(row["status"] for row in manifest())
+    assert done["skipped"] == first
+    assert second - first - 2 <= done["done"] <= second - first  # a worker may have had no time to say so
+
+    child = start(*big)
+    until(lambda: made() >= second + 3)
+    os.kill(next(pid for pid, name in of_ray(before).items() if "MapWorker" in name), signal.SIGKILL)
+    summary = json.loads(ended(child, 1).splitlines()[-1])
+    assert {key: summary[key] for key in ("done", "skipped", "failed")} == {
+        "done": 60 - second,
+        "skipped": second,
+        "failed": 2,
+    }
+    until(lambda: not of_ray(before))
+
+    ended(start(*options, "-o", "plain"), 1)
+    assert files("plain") == sorted(name.removeprefix("in/") for name in names)
+    assert [name for name in files("out") if not name.startswith("manifest")] == files("plain")
+    for name in files("plain"):
+        assert Path("out", name).read_bytes() == Path("plain", name).read_bytes()
+    assert {path for path in tmp_path.iterdir() if "lpnsr" in path.name} == left
+
+    rows = [row for row in manifest() if row["run"] == max(row["run"] for row in manifest())]
+    assert Counter(row["status"] for row in rows) == {"done": 60 - second, "skipped": second, "failed": 2}
+    assert len({row["input"] for row in rows}) == 62
+    assert max(row["attempt"] or 0 for row in rows) == 2
+    last = next(row for row in rows if row["status"] == "done")
+    assert (last["input_width"], last["width"], last["height"], last["seed"], last["threads"]) == (24, 96, 64, 5, 1)
+    assert last["output_bytes"] == Path(last["output"]).stat().st_size
+    assert len(last["model_digest"]) == 64
+    errors = {Path(row["input"]).name: row["error"] for row in rows if row["status"] == "failed"}
+    assert "not an image" in errors["bad.png"]
+    assert "empty" in errors["empty.jpg"]
+
+
+def test_from_a_zip_into_a_place_behind_a_url(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make("in/a.png", "in/deep/b.jpg", size=(16, 16))
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("a.png", "deep/b.jpg"):
+            archive.write(f"in/{name}", name)
+        archive.writestr("deep/bad.png", "no image")
+    source, target = f"zip://::file://{tmp_path}/photos.zip", f"dir://out::file://{tmp_path}"
+    options = ["-r", "-n", model, "--device", "cpu", "-s", 2]
+    child = start(source, "-o", target, *options, "--engine", "ray", "--workers", 1, "--threads", 1)
+    ended(child, 1)
+    ended(start("in", "-o", "plain", *options), 0)
+    assert [name for name in files("out") if not name.startswith("manifest")] == files("plain")
+    for name in files("plain"):
+        assert Path("out", name).read_bytes() == Path("plain", name).read_bytes()
+    rows = {row["input"]: row for row in manifest()}
+    bad = rows[f"zip://deep/bad.png::file://{tmp_path}/photos.zip"]
+    assert bad["error"].startswith(f"zip://deep/bad.png::file://{tmp_path}/photos.zip: the content is not an image")
+    assert rows[f"zip://a.png::file://{tmp_path}/photos.zip"]["output"] == f"dir://out/a.png::file://{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photos", "-o", "out", "--compare"], "--compare is not for --engine ray"),
+        (["photos/b2.png", "-o", "x.png"], "-o x.png names a file; --engine ray writes into a folder"),
+        (["photos", "-o", "photos", "--suffix", "_x4"], "the results need a folder outside of the input"),
+        (["photos/deep", "-o", "photos"], "the results need a folder outside of the input"),
+        (["photos", "-o", "out", "--device", "cuda:1"], "--device cuda:1: with --engine ray choose auto, cpu, cuda"),
+        (["s3://bucket/*.png", "-o", "out"], "patterns are for names on this machine"),
+        (["photos", "-o", "nothing://x"], "nothing://x"),
+        (["photos", "-o", "out", "-r", "--ext", "xyz"], "--ext xyz"),
+        (["photos", "photos/deep/c.png", "photos/deep", "other", "-o", "out"], "would both be written to"),
+        (["photos/nothing", "-o", "out"], "no images in photos/nothing"),
+        (["photos", "-o", "out", "-t", "10"], "tile = 10"),
+        (["photos", "-o", "out", "--memory", "much"], "much"),
+        (["photos", "-o", "out", "--address", "ray://x:1"], "Ray's client protocol is not for this"),
+    ],
+)
+def test_what_is_refused(folder, arguments, message):
+    make("other/c.png")
+    Path("photos/nothing").mkdir()
+    result = run(*arguments, "--engine", "ray", code=2)
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_options_of_the_engine_are_not_for_the_plain_one(fake, folder):
+    for option in (["--workers", "2"], ["--threads", "2"], ["--manifest", "m"], ["--address", "auto"]):
+        assert f"{option[0]} is for --engine ray" in run("photos", "-o", "out", *option, code=2).stderr
+
+
+def test_results_that_are_there_need_no_ray(folder):
+    make("out/b2.png", "out/b10.jpg")
+    assert run("photos", "-o", "out", "--engine", "ray", "--skip-existing").stderr.endswith(" s\n")
+    refused = run("photos", "-o", "out", "--engine", "ray", code=1)
+    assert "out/b2.png exists already; use --overwrite or --skip-existing" in refused.stderr
+    assert Counter(row["status"] for row in manifest()) == {"skipped": 2, "failed": 2}
+    assert len(files("out/manifest.parquet")) == 2
+
+
+def test_a_missing_extra(folder, monkeypatch):
+    monkeypatch.setattr("lpnsr.apps.batch.find_spec", lambda name: None if name == "ray" else object())
+    message = "error: ray is not installed, and this needs it. Install the extra with: pip install 'lpnsr[scale]'\n"
+    assert run("photos", "-o", "out", "--engine", "ray", code=1).stderr == message
+
+
+def test_a_listing_is_the_same_each_time(tmp_path):
+    listing = Listing(tmp_path / "listing")
+    names = [os.fsdecode(b"a\xff.png"), "b.png", "deep/ü.png"]
+    assert [listing.find(Entry(number, name), name) for number, name in enumerate(names)] == [None] * 3
+    assert listing.find(Entry(7, "x"), "b.png") == Entry(1, "b.png")
+    for some in listing.all(2):
+        for entry in some:
+            if entry.name != "b.png":
+                listing.add(entry)
+    listing.close()
+    wanted = [Entry(0, names[0]), Entry(2, names[2])]
+    for _ in range(2):
+        assert list(bundles(tmp_path / "listing", 1)) == [[entry] for entry in wanted]
+
+
+def test_images_of_a_folder_as_of_a_url(folder):
+    make("photos/.hidden.png", "photos/out/r.png", "photos/.git/x.png")
+    Path("photos/notes.txt").touch()
+    wanted = {"b2.png", "b10.jpg", "deep/c.png"}
+    for text in ("photos", f"file://{folder}/photos", f"dir://photos::file://{folder}"):
+        place = Place(text)
+        outside = Place(f"dir://photos/out::file://{folder}" if "dir" in text else "photos/out")
+        assert set(place.images(recursive=True, leave_out=outside)) == wanted
+        assert set(place.images(recursive=False, leave_out=outside)) == {"b2.png", "b10.jpg"}
+        assert place.exists("deep/c.png")
+        assert not place.exists("deep/d.png")
+
+
+def test_a_manifest_takes_names_that_are_no_text(tmp_path):
+    book = Manifest(Place(str(tmp_path / "m")), "run", {"seed": 3})
+    for name in (b"a\xff.png", "ü.png".encode()):
+        book.add({"input": os.fsdecode(name), "status": "done"})
+        book.flush()
+    book.flush()
+    assert [row["input"] for row in manifest(tmp_path / "m")] == ["a\\xff.png", "ü.png"]
+    assert files(tmp_path / "m") == ["run-00000.parquet", "run-00001.parquet"]
+
+
+class _Remote:
+    """A book whose methods answer at once."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    def __getattr__(self, name):
+        method = getattr(self.book, name)
+        return type("Method", (), {"remote": staticmethod(method)})
+
+
+@pytest.fixture
+def actor(fake, folder, monkeypatch):
+    monkeypatch.setattr("ray.get", lambda value: value)
+    monkeypatch.setattr("warnings.showwarning", None)
+    request = Request({"model": "lite", "memory": None}, options={"seed": 0})
+    book = Book()
+    job = Job(request, Naming("out"), [Place("photos")], Place("out"), 2, "")
+    return Actor(job, _Remote(book)), book
+
+
+ENTRIES = [Entry(0, "b2.png"), Entry(0, "b10.jpg")]
+
+
+def test_an_image_that_kills_its_workers_is_given_up(fake, actor):
+    actor, _ = actor
+    one = ENTRIES[:1]
+
+    class Killed(BaseException):
+        pass
+
+    def kill(photo):
+        raise Killed
+
+    fake.behaviour = staticmethod(kill)
+    for _ in range(1 + MOST_DEATHS):
+        with pytest.raises(Killed):
+            actor._bundle(3, one)
+    [row] = actor._bundle(3, one)
+    assert row["status"] == "failed"
+    assert "the worker's process was killed each time that it worked on this image" in row["error"]
+    assert row["died"]
+    fake.behaviour = staticmethod(lambda photo: None)
+    assert [row["status"] for row in actor._bundle(4, one)] == ["done"]
+
+
+def test_what_a_killed_worker_had_done_is_not_done_again(fake, actor):
+    actor, book = actor
+    rows = actor._bundle(1, ENTRIES)
+    assert [row["status"] for row in rows] == ["done", "done"]
+    times = [Path("out", name).stat().st_mtime_ns for name in ("b2.png", "b10.jpg")]
+    assert actor._bundle(1, ENTRIES) == rows
+    assert [Path("out", name).stat().st_mtime_ns for name in ("b2.png", "b10.jpg")] == times
+    del book._bundles[1].rows[1]  # it was written, but the worker died before it said so
+    assert [row["status"] for row in actor._bundle(1, ENTRIES)] == ["done", "done"]
+    assert len(fake.asked) == 3
+    assert [row["status"] for row in actor._bundle(2, ENTRIES)] == ["failed", "failed"]  # exists already
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_batch(fake, actor):
+    actor, _ = actor
+    actor._worker.request.model["model"] = "absent"
+    assert actor._bundle(1, ENTRIES) == [{"fatal": "there is no model 'absent'", "asked": False}]
