@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale
+from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale, web
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -96,6 +96,7 @@ app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.command()(export.export)
 app.command()(serve.serve)
+app.command()(web.web)
 app.command()(bench.bench)
 app.add_typer(models.app, name="models")
 

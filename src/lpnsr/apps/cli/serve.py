@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from lpnsr.apps.cli.upscale import Dtype
+from lpnsr.apps.network import LOCAL
 from lpnsr.errors import MissingExtraError
 
 NETWORK, LIMITS, MODEL = "Network", "Limits", "Model"
-_LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
@@ -91,7 +91,7 @@ def serve(
         warm=True,
     )
     try:
-        if token is None and host not in _LOCAL:
+        if token is None and host not in LOCAL:
             _say(f"warning: everybody who reaches {host} can use this server; --token keeps others out")
         serve_(engine, host=host, port=port, token=token, grace=grace, say=_say)
     finally:

@@ -12,7 +12,7 @@ import uvicorn
 
 from lpnsr.apps.http.app import create_app
 from lpnsr.apps.jobs import Engine, State
-from lpnsr.errors import ConfigError
+from lpnsr.apps.network import address, listen
 
 _LAST_ANSWERS = 5  # seconds for answers that are under way when everything else has ended
 _GLANCE = 0.1
@@ -32,7 +32,7 @@ def serve(
     At the first signal no more jobs are taken (503), and ``grace`` seconds are left for those at hand, see
     ``Engine.close``, and for clients to fetch what is done; a second signal ends that time. Raises ConfigError.
     """
-    listening = _listen(host, port)
+    listening = listen(host, port)
     app = create_app(engine, token=token)
     config = uvicorn.Config(
         app,
@@ -41,17 +41,6 @@ def serve(
         timeout_graceful_shutdown=_LAST_ANSWERS,
     )
     _Server(config, engine, app.state.fetched, grace, say).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
-        )
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {error}; choose others with --host and --port"
-        ) from None
 
 
 class _Server(uvicorn.Server):
@@ -66,8 +55,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            self._say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} (its interface: /docs)")
+            self._say(f"listening on {address(sockets[0])} (its interface: /docs)")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not uvicorn's, which would stop answering while there is still work."""

@@ -1,0 +1,9 @@
+"""``lpnsr web``: the queue of ``lpnsr.apps.jobs`` as a page for people. Needs the extra ``web``.
+
+    page (Gradio)  <-  Desk: what its handlers share  <-  Fleet: one queue a device
+    Guard: the only way in; passwords, sizes, paths, and nothing from other hosts
+
+create_app(fleet) -> FastAPI          serve(fleet, host, port)
+
+Jobs of a visitor are known by the session of their tab; files of theirs have names that nobody can guess.
+"""

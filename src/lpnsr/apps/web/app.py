@@ -1,0 +1,52 @@
+"""The page as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import gradio as gr
+from fastapi import FastAPI
+
+from lpnsr.apps.web.desk import Desk
+from lpnsr.apps.web.guard import Guard
+from lpnsr.apps.web.page import STYLE, make_page, theme
+
+
+def create_app(desk: Desk, *, login: tuple[str, str] | None = None) -> Guard:
+    """The application, which starts the desk when it is started, and closes it when it ends.
+
+    login: the user and the password that visitors need. One a process: Gradio keeps its folder in the environment.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(desk.uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    gr.set_static_paths([desk.shown])
+    largest = max(desk.limits.max_upload, desk.max_batch)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        desk.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(desk.close)
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        make_page(desk),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=largest,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css_paths=[STYLE],
+    )
+    return Guard(app, folders=(desk.uploads, desk.shown), login=login, max_upload=largest, room=desk.room)

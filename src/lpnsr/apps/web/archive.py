@@ -1,0 +1,118 @@
+"""Zip files in, which are never unpacked to where they say, and one zip file out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import IO
+
+from lpnsr.apps.jobs.settings import clean_name
+from lpnsr.apps.web.desk import Upload
+from lpnsr.errors import InputError, OutputError
+
+MOST_FILES = 1000
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A photograph of a batch: a file, or an entry of a zip. name: with the folders that it had there."""
+
+    name: str
+    file: Path
+    entry: str | None = None
+
+    def save(self, target: Path, limit: int) -> None:
+        """Copy it to ``target``, up to ``limit`` bytes and a little more. Raises InputError."""
+        if self.entry is None:
+            with self.file.open("rb") as source:
+                _copy(source, target, limit)
+            return
+        try:
+            with zipfile.ZipFile(self.file) as archive, archive.open(self.entry) as source:
+                _copy(source, target, limit)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            raise InputError(f"{self.name}: it cannot be taken out of its zip file ({error})") from None
+
+
+def members(uploads: Iterable[Upload]) -> list[Member]:
+    """What is to be done, in order. Raises InputError for a zip that cannot be read, or for too many files."""
+    found = [member for upload in uploads for member in _members(upload)]
+    if not found:
+        raise InputError("there are no photographs in this; drop image files, or a zip of them")
+    if len(found) > MOST_FILES:
+        raise InputError(f"these are {len(found)} files, and {MOST_FILES} is the limit; make several batches of them")
+    return found
+
+
+def _members(upload: Upload) -> Iterator[Member]:
+    if not zipfile.is_zipfile(upload.path):
+        yield Member(upload.name, upload.path)
+        return
+    try:
+        with zipfile.ZipFile(upload.path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InputError(f"{upload.name}: this zip file cannot be read ({error})") from None
+    for entry in entries:
+        if not entry.is_dir() and not any(part in _IGNORED for part in PurePath(entry.filename).parts):
+            yield Member(_inside(entry.filename), upload.path, entry.filename)
+
+
+def _inside(name: str) -> str:
+    """A path of clean names that leads nowhere else."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(clean_name(part) for part in parts) or "image"
+
+
+def _copy(source: IO[bytes], target: Path, limit: int) -> None:
+    left = limit + 1  # one more than allowed is enough to be refused
+    with target.open("wb") as file:
+        while left > 0 and (piece := source.read(min(left, 1 << 20))):
+            file.write(piece)
+            left -= len(piece)
+
+
+class Results:
+    """A zip that is written result by result; ``report.csv`` in it tells of every file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._names: set[str] = set()
+        self._lines: list[tuple[str, ...]] = [("file", "state", "result", "what")]
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+
+    def add(self, name: str, result: Path, file_name: str, state: str) -> None:
+        """Put in the result of ``name``, beside it under ``file_name``. Raises OutputError."""
+        wanted = (PurePath(name).parent / file_name).as_posix()
+        free, number = wanted, 2
+        while free.lower() in self._names:
+            free, number = str(PurePath(wanted).with_stem(f"{PurePath(wanted).stem} ({number})")), number + 1
+        self._names.add(free.lower())
+        try:
+            self._zip.write(result, free)
+        except OSError as error:
+            raise OutputError(f"the zip file cannot be written: {error.strerror or error}") from None
+        self.count += 1
+        self._lines.append((name, state, free, ""))
+
+    def missing(self, name: str, state: str, what: str) -> None:
+        """Note that there is no result, and why."""
+        self._lines.append((name, state, "", what))
+
+    def finish(self) -> None:
+        out = io.StringIO()
+        csv.writer(out).writerows([_plain(cell) for cell in line] for line in self._lines)
+        self._zip.writestr("report.csv", out.getvalue())
+        self._zip.close()
+
+
+def _plain(cell: str) -> str:
+    """Not to be taken for a formula by a spreadsheet."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell

@@ -1,0 +1,204 @@
+"""Many photographs or a zip of them in, a zip out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lpnsr.apps.jobs import BusyError, State, Status
+from lpnsr.apps.web import texts
+from lpnsr.apps.web.archive import Member, Results, members
+from lpnsr.apps.web.components import LONG, QUICK, FilesInput, Form, form, formats, quality_of
+from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest
+from lpnsr.apps.web.fleet import Ticket
+from lpnsr.apps.web.follow import following
+from lpnsr.errors import LpnsrError
+
+_PART = "batch"
+_SHOWN = 200  # files of a batch that are listed
+
+
+class BatchTab:
+    """The tab's components and what they do."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        with gr.Row(elem_classes="lp-columns"):
+            with gr.Column(scale=2, min_width=320):
+                self.files = FilesInput(
+                    label="Photographs, or zip files of them", file_count="multiple", height=220, elem_id="files"
+                )
+                self.form = form(desk)
+                with gr.Row():
+                    self.kind, self.quality = formats()
+                with gr.Row():
+                    self.run = gr.Button("Upscale all", variant="primary", elem_id="batch-run")
+                    self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="batch-stop")
+            with gr.Column(scale=3, min_width=320):
+                self.status = gr.HTML(elem_id="batch-status")
+                self.download = gr.DownloadButton(
+                    "Download zip", variant="primary", visible=False, elem_id="batch-download"
+                )
+                self.list = gr.HTML(_EMPTY, elem_id="batch-list")
+        inputs = [self.files, self.kind, self.quality, *self.form.inputs]
+        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.download, self.list], **LONG)
+        self.stop.click(self._stop, None, None, **QUICK)
+
+    async def _run(
+        self, request: gr.Request, files: list[Upload], kind: str, quality: float, *values: Any
+    ) -> AsyncIterator[dict[Any, Any]]:
+        """Do one file after the other, with room between them for other visitors' jobs."""
+        visitor = self.desk.visitor(request)
+        visitor.batches += 1
+        batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
+        idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
+        yield {
+            self.run: gr.Button(interactive=False),
+            self.stop: gr.Button(visible=True),
+            self.download: gr.DownloadButton(visible=False),
+            self.status: texts.bar(0, "Looking at the files"),
+        }
+        try:
+            options, batch.device = Form.options(values)
+            batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
+            async for _ in batch.work(files):
+                yield {self.status: batch.progress(), self.list: batch.rows()}
+            path = batch.finish()
+            yield idle | {
+                self.status: texts.note(batch.summary()),
+                self.list: batch.rows(),
+                self.download: gr.DownloadButton(value=str(path) if path else None, visible=path is not None),
+            }
+        except LpnsrError as error:
+            yield idle | {self.status: texts.problem(str(error)), self.list: batch.rows()}
+
+    def _stop(self, request: gr.Request) -> None:
+        self.desk.visitor(request).cancel(_PART)
+
+
+class _Batch:
+    """One run over the files of a visitor."""
+
+    def __init__(self, desk: Desk, visitor: Visitor, owner: str, number: int) -> None:
+        self.desk, self.visitor, self.owner, self.number = desk, visitor, owner, number
+        self.options: dict[str, Any] = {}
+        self.device = ""
+        self.members: list[Member] = []
+        self.states: list[tuple[str, str]] = []
+        self.results = Results(desk.new_file(visitor, "lpnsr.zip"))
+        self.current: Status | None = None
+        self.started = time.monotonic()
+        self.worked = 0
+
+    @property
+    def stopped(self) -> bool:
+        return self.visitor.stopped >= self.number
+
+    async def work(self, files: list[Upload]) -> AsyncIterator[None]:
+        """Yields whenever there is news."""
+        self.members = await asyncio.to_thread(members, files)
+        self.states = [("waiting", "waiting")] * len(self.members)
+        for index, member in enumerate(self.members):
+            if self.stopped:
+                break
+            self.states[index] = ("working", "working")
+            yield
+            try:
+                async for _ in self._one(index, member):
+                    yield
+            except LpnsrError as error:
+                self.states[index] = ("failed", str(error))
+        for index, (state, _) in enumerate(self.states):
+            if state in ("waiting", "working"):
+                self.states[index] = ("cancelled", "cancelled")
+
+    async def _one(self, index: int, member: Member) -> AsyncIterator[None]:
+        path = self.desk.new_file(self.visitor, "input")
+        await asyncio.to_thread(member.save, path, self.desk.limits.max_upload)
+        key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
+        earlier = self._finished(key)
+        if earlier is not None:
+            await asyncio.to_thread(self._add, member, earlier, "skipped")
+            self.states[index] = ("skipped", "finished before")
+            return
+        upload = Upload(path, member.name.rpartition("/")[2])
+        ticket = None
+        while ticket is None and not self.stopped:
+            try:
+                ticket = await asyncio.to_thread(
+                    self.desk.submit, self.visitor, _PART, upload, self.options, self.device, self.owner
+                )
+            except BusyError as error:  # many visitors: this one waits for a place
+                self.states[index] = ("working", "the queue is full; waiting for a place")
+                yield
+                await asyncio.sleep(min(error.retry_after, 5))
+        path.unlink(missing_ok=True)
+        if ticket is None:
+            return
+        async with following(ticket) as statuses:
+            async for self.current in statuses:
+                self.states[index] = ("working", self.current.state.value)
+                yield
+                if self.stopped:
+                    ticket.cancel()
+        status = ticket.status
+        if status.state is State.DONE:
+            self.worked += 1
+            self.visitor.finished[key] = ticket
+            await asyncio.to_thread(self._add, member, ticket, "done")
+            self.states[index] = ("done", f"{status.width} x {status.height} px")
+        else:
+            self.states[index] = (status.state.value, status.error or status.state.value)
+
+    def _finished(self, key: tuple[str, str]) -> Ticket | None:
+        """The job that made this file with these options, if its result is still there."""
+        ticket = self.visitor.finished.get(key)
+        try:
+            return ticket if ticket and ticket.status.state is State.DONE else None
+        except LpnsrError:
+            return None
+
+    def _add(self, member: Member, ticket: Ticket, state: str) -> None:
+        self.results.add(member.name, ticket.result(), ticket.status.file_name, state)
+
+    def progress(self) -> str:
+        settled = sum(state not in ("waiting", "working") for state, _ in self.states)
+        share = (settled + (self.current.progress if self.current and not self.current.state.ended else 0)) / max(
+            1, len(self.states)
+        )
+        text = f"{settled} of {len(self.states)} done"
+        if self.worked and share < 1:
+            each = (time.monotonic() - self.started) / self.worked
+            text += f", {texts.spoken(each * (len(self.states) - settled))} left"
+        return texts.bar(share, text)
+
+    def summary(self) -> str:
+        count = {state: sum(other == state for other, _ in self.states) for state, _ in self.states}
+        words = {"done": "upscaled", "skipped": "finished before", "failed": "failed", "cancelled": "cancelled"}
+        return ", ".join(f"{count[state]} {word}" for state, word in words.items() if state in count)
+
+    def rows(self) -> str:
+        entries = [(member.name, *state) for member, state in zip(self.members, self.states, strict=True)]
+        at = next((i for i, (state, _) in enumerate(self.states) if state in ("waiting", "working")), 0)
+        first = max(0, min(at - _SHOWN // 2, len(entries) - _SHOWN))
+        return texts.rows(entries[first : first + _SHOWN])
+
+    def finish(self) -> Path | None:
+        """The zip with what is finished; None if nothing is."""
+        for member, (state, text) in zip(self.members, self.states, strict=True):
+            if state not in ("done", "skipped"):
+                self.results.missing(member.name, state, text)
+        self.results.finish()
+        return self.results.path if self.results.count else None
+
+
+_EMPTY = (
+    '<div class="lp-empty"><b>The state of every file appears here</b><span>What was finished with the same '
+    "settings is not made again, also after a cancellation. A file that cannot be read does not stop the others.</span></div>"
+)

@@ -1,0 +1,171 @@
+"""What the handlers of the page share: devices, the page's own folder, and who is visiting."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lpnsr.apps.jobs import Limits, StorageError
+from lpnsr.apps.jobs.store import Store
+from lpnsr.apps.web.fleet import Fleet, Ticket
+from lpnsr.checkpoints import read_spec, resolve
+
+_SWEEP = 10.0  # seconds between two looks for files that are too old
+_MOST_VISITORS = 10_000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a visitor has sent, and what they call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass
+class Visitor:
+    """One open tab. tickets: the job at hand of each part of the page. finished: of batches, by file and options.
+
+    originals: the uploads behind pictures that stand for them. folders: where files for this visitor are.
+    """
+
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    finished: dict[tuple[str, str], Ticket] = field(default_factory=dict)
+    originals: dict[Path, Upload] = field(default_factory=dict)
+    folders: list[Path] = field(default_factory=list)
+    batches: int = 0
+    stopped: int = 0
+
+    def original(self, upload: Upload) -> Upload:
+        return self.originals.get(upload.path, upload)
+
+    def cancel(self, part: str) -> None:
+        """End the job of a part of the page, if it has one."""
+        if part == "batch":
+            self.stopped = self.batches
+        if part in self.tickets:
+            self.tickets[part].cancel()
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the page has to know of a model."""
+
+    steps: int
+    fidelity: float
+    predicts: bool
+
+
+class Desk:
+    """uploads: Gradio's folder; shown: what the page shows and hands out. Both are deleted at the end."""
+
+    def __init__(self, fleet: Fleet, *, cache_dir: str | Path | None = None, max_batch: int = 500 * 2**20) -> None:
+        self.fleet = fleet
+        self.max_batch = max_batch
+        self._store = Store()  # a temporary folder that a later process deletes if this one is killed
+        self.uploads, self.shown = self._store.root / "uploads", self._store.root / "shown"
+        self.uploads.mkdir(mode=0o700)
+        self.shown.mkdir(mode=0o700)
+        self.models = {name: _model(name, cache_dir) for name in fleet.first.models.names}
+        self._visitors: dict[str, Visitor] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-web-sweeper", daemon=True)
+
+    @property
+    def limits(self) -> Limits:
+        return self.fleet.first.limits
+
+    def start(self) -> None:
+        self.fleet.start()
+        self._sweeper.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self.fleet.close()
+        self._store.close()
+
+    def visitor(self, request: Any) -> Visitor:
+        """Whose tab a request comes from."""
+        with self._lock:
+            session = str(request.session_hash)
+            if session not in self._visitors and len(self._visitors) >= _MOST_VISITORS:
+                del self._visitors[next(iter(self._visitors))]
+            return self._visitors.setdefault(session, Visitor())
+
+    def leave(self, request: Any) -> None:
+        """End what a tab that was closed has asked for, and delete its files."""
+        with self._lock:
+            visitor = self._visitors.pop(str(request.session_hash), None)
+        if visitor is not None:
+            for part in [*visitor.tickets]:
+                visitor.cancel(part)
+            for folder in visitor.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def submit(
+        self, visitor: Visitor, part: str, upload: Upload, options: dict[str, Any], device: str, owner: str, **how: Any
+    ) -> Ticket:
+        """Put a job into the queue of a device; the part's job before it is ended. Raises as ``Engine.submit``."""
+        engine = self.fleet.pick(device)
+        visitor.cancel(part) if part != "batch" else None
+        ticket = Ticket(engine, engine.submit(upload.path, options, owner=owner, name=upload.name, **how))
+        visitor.tickets[part] = ticket
+        return ticket
+
+    def new_file(self, visitor: Visitor, name: str) -> Path:
+        """A place for a file of this name, in a folder that nobody can guess. Raises StorageError."""
+        folder = self.shown / secrets.token_urlsafe(16)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise StorageError(f"nothing can be stored: {error.strerror or error}") from None
+        visitor.folders.append(folder)
+        return folder / name
+
+    def handed_out(self, visitor: Visitor, path: Path, name: str) -> Path:
+        """The file ``path`` under another name, without a copy where the disk can do that."""
+        target = self.new_file(visitor, name)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+        return target
+
+    def room(self) -> bool:
+        """Whether there is room for another upload; what is kept of all visitors is limited."""
+        return sum(_size(path) for path in self.uploads.rglob("*")) < self.limits.max_stored
+
+    def _sweep(self) -> None:
+        while not self._closed.wait(_SWEEP):
+            for folder in (*self.uploads.iterdir(), *self.shown.iterdir()):
+                with suppress(OSError):
+                    if (
+                        time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+                        > self.limits.ttl
+                    ):
+                        shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _model(name: str, cache_dir: str | Path | None) -> Model:
+    spec = read_spec(resolve(name, cache_dir=cache_dir))
+    return Model(spec.chain.steps, spec.inference.fidelity, "noise_predictor" in spec.parts)

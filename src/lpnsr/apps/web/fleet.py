@@ -1,0 +1,91 @@
+"""One queue a device, so that visitors can choose the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lpnsr.apps.jobs import Engine, Limits, Models, Status, Work
+
+ANY = "any"
+THOUGHTS = "thoughts"
+
+
+def _think(upscaler: Any, work: Work) -> Path:
+    from lpnsr.apps.web.thoughts import think
+
+    return think(upscaler, work)
+
+
+KINDS = {THOUGHTS: _think}
+"""Kinds of jobs beside upscaling."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A job and the engine that has it."""
+
+    engine: Engine
+    id: str
+
+    @property
+    def status(self) -> Status:
+        return self.engine.status(self.id)
+
+    def cancel(self) -> None:
+        """End the job if it waits or runs; a result that is there stays."""
+        if not self.status.state.ended:
+            self.engine.cancel(self.id)
+
+    def result(self) -> Path:
+        return self.engine.result(self.id)
+
+
+class Fleet:
+    """Engines by the names of their devices; the first is the one that is used unless a visitor chooses another."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self.engines = dict(engines)
+
+    @classmethod
+    def of(cls, models: Models, devices: Sequence[str], *, dtype: str, limits: Limits) -> Self:
+        """Engines with the kinds of jobs that the page has. Raises ConfigError for a device that is not here."""
+        from lpnsr.devices import pick_device, pick_dtype
+
+        names = list(dict.fromkeys(str(pick_device(name)) for name in devices))
+        for name in names:
+            pick_dtype(dtype, pick_device(name))
+        engines = {name: Engine(models, devices=[name], limits=limits, kinds=KINDS, warm=True) for name in names}
+        return cls(engines)
+
+    @property
+    def first(self) -> Engine:
+        return next(iter(self.engines.values()))
+
+    @property
+    def choices(self) -> list[str]:
+        """What a visitor can choose: with several devices of a kind, also whichever is free first."""
+        names = [*self.engines]
+        return [ANY, *names] if len(self._alike()) > 1 else names
+
+    def pick(self, device: str) -> Engine:
+        """The engine of a device, or for ANY that with the least to do of those of the first's kind."""
+        if device in self.engines:
+            return self.engines[device]
+        return min(self._alike(), key=lambda engine: len(engine.unfinished()))
+
+    def _alike(self) -> list[Engine]:
+        kind = next(iter(self.engines)).partition(":")[0]
+        return [engine for name, engine in self.engines.items() if name.partition(":")[0] == kind]
+
+    def start(self) -> None:
+        for engine in self.engines.values():
+            engine.start()
+
+    def close(self, grace: float = 0) -> None:
+        for engine in self.engines.values():
+            engine.stop_accepting()
+        for engine in self.engines.values():
+            engine.close(grace)

@@ -1,0 +1,64 @@
+"""The page: three tabs around one desk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from lpnsr import __version__
+from lpnsr.apps.web import texts
+from lpnsr.apps.web.batch_tab import BatchTab
+from lpnsr.apps.web.components import QUICK
+from lpnsr.apps.web.desk import Desk
+from lpnsr.apps.web.photo_tab import PhotoTab
+from lpnsr.apps.web.thoughts_tab import ThoughtsTab
+
+STYLE = Path(__file__).parent / "style.css"
+_SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing to be fetched
+_MONO = ("ui-monospace", "SFMono-Regular", "Consolas", "monospace")
+_LOOK = 3.0  # seconds between two looks at the queue
+
+
+def theme() -> gr.themes.Base:
+    return gr.themes.Soft(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="md", font=_SYSTEM, font_mono=_MONO
+    )
+
+
+def make_page(desk: Desk) -> gr.Blocks:
+    """The page's components and handlers. The queue of devices is shown on top, and by each job."""
+    age = max(1, int(desk.limits.ttl))
+    with gr.Blocks(title="lpnsr", analytics_enabled=False, delete_cache=(60, age), fill_width=True) as page:
+        with gr.Row(elem_classes="lp-top"):
+            gr.HTML(
+                f"<h1>lpnsr <small>{__version__}</small></h1><p>Photographs, four times as large: a diffusion of four "
+                "steps whose noise is predicted.</p>",
+                scale=3,
+                min_width=280,
+            )
+            queue = gr.HTML(texts.queues(desk.fleet), elem_id="queue", scale=2, min_width=220)
+        with gr.Tabs():
+            with gr.Tab("Photograph", id="photo"):
+                PhotoTab(desk)
+            with gr.Tab("Batch", id="batch"):
+                BatchTab(desk)
+            with gr.Tab("What the model thinks", id="thoughts"):
+                ThoughtsTab(desk)
+        limits = desk.limits
+        gr.HTML(
+            f'<p class="lp-foot">Up to {limits.max_upload / 2**20:g} MB and {limits.max_pixels / 1e6:g} million pixels '
+            f"a photograph. Files are kept for {texts.spoken(limits.ttl)}, or until this page is closed, and leave this "
+            "server by your downloads alone.</p>"
+        )
+        gr.Timer(_LOOK).tick(lambda: texts.queues(desk.fleet), None, queue, **QUICK)
+        page.unload(_leaving(desk))
+    page.queue(default_concurrency_limit=None, api_open=False)
+    return page
+
+
+def _leaving(desk: Desk):  # type: ignore[no-untyped-def]
+    def leave(request: gr.Request) -> None:
+        desk.leave(request)
+
+    return leave

@@ -1,0 +1,63 @@
+"""Pictures that a browser can show, and results in other formats; row by row, so that nothing large is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lpnsr.apps.jobs.inspect import renamed
+from lpnsr.errors import InputError, LpnsrError
+from lpnsr.imaging import Photo, PhotoRows, open_rows, resize_strips, rows_at_once, write, write_rows
+from lpnsr.imaging.rows import samples
+
+MOST_SHOWN = 64_000_000
+"""Pixels of a picture that a browser is asked to show."""
+
+
+def shown(source: Path, target: Path, *, max_pixels: int, most: int = MOST_SHOWN) -> bool:
+    """Write the picture in ``source`` as a PNG; smaller if it has more than ``most`` pixels. Returns whether it is."""
+    rows = open_rows(source, max_pixels=max_pixels, scratch=target.parent)
+    share = (most / (rows.height * rows.width)) ** 0.5
+    if share < 1:
+        rows = _resized(rows, (max(1, int(rows.height * share)), max(1, int(rows.width * share))))
+    write_rows(replace(rows, exif=None), target)
+    return share < 1
+
+
+def converted(source: Path, target: Path, quality: int | None) -> None:
+    """The PNG ``source`` in the format that the name of ``target`` tells, with its metadata. Raises OutputError."""
+    write_rows(open_rows(source, max_pixels=2**40, scratch=target.parent), target, quality=quality)
+
+
+def cropped(source: Path, target: Path, side: int, across: float, down: float, *, max_pixels: int, name: str) -> None:
+    """Write a crop of at most ``side`` x ``side`` as a PNG, at these shares (0 to 1) of the way. name: for messages."""
+    try:
+        rows = open_rows(source, max_pixels=max_pixels, scratch=target.parent)
+    except LpnsrError as error:
+        raise InputError(renamed(error, source, name)) from None
+    height, width = min(side, rows.height), min(side, rows.width)
+    top, left = round(down * (rows.height - height)), round(across * (rows.width - width))
+    parts, seen = [], 0
+    for strip in rows.strips:
+        first, last = max(top - seen, 0), min(top + height - seen, strip.height)
+        if first < last:
+            parts.append(strip.pixels[first:last, left : left + width])
+        seen += strip.height
+    write(Photo(np.concatenate(parts)), target)
+
+
+def _resized(rows: PhotoRows, size: tuple[int, int]) -> PhotoRows:
+    values = (torch.from_numpy(samples(strip).astype(np.float32)).permute(2, 0, 1) for strip in rows.strips)
+    count = rows_at_once(4 * rows.channels * size[1])
+    most = np.iinfo(rows.dtype).max
+
+    def strips() -> Iterator[Photo]:
+        for strip in resize_strips(values, (rows.height, rows.width), size, rows=count):
+            pixels = strip.clamp_(0, most).round_().permute(1, 2, 0).numpy().astype(rows.dtype)
+            yield Photo(pixels[..., :-1], pixels[..., -1]) if rows.transparent else Photo(pixels)
+
+    return replace(rows, height=size[0], width=size[1], strips=strips())

@@ -1,0 +1,103 @@
+"""What visitors read while they wait, as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from lpnsr.apps.jobs import State, Status
+from lpnsr.apps.web.fleet import Fleet
+
+
+def spoken(seconds: float) -> str:
+    """A time left, no more exact than it is known."""
+    if seconds < 1:
+        return "a moment"
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def problem(text: str) -> str:
+    return f'<div class="lp-problem" role="alert">{escape(_sentence(text))}</div>'
+
+
+def note(text: str) -> str:
+    return f'<div class="lp-note" role="status">{escape(_sentence(text))}</div>'
+
+
+def bar(share: float, text: str) -> str:
+    """A progress bar with a line below it."""
+    return (
+        f'<div class="lp-progress" role="status"><progress max="1" value="{share:.3f}"></progress>'
+        f"<span>{escape(text)}</span></div>"
+    )
+
+
+def progress(status: Status) -> str:
+    """Where a job is: in the queue, at work, or ended."""
+    left = "" if status.seconds_left is None else f", {spoken(status.seconds_left)} left"
+    if status.state is State.QUEUED:
+        ahead = (status.position or 1) - 1
+        place = "next in the queue" if ahead == 0 else f"{ahead} {'job' if ahead == 1 else 'jobs'} before yours begin"
+        return bar(0, f"Waiting: {place}{left}")
+    if status.state is State.RUNNING:
+        parts = []
+        if status.tiles > 1:
+            parts.append(f"tile {min(status.tiles_done + 1, status.tiles)} of {status.tiles}")
+        if status.steps:
+            parts.append(f"step {min(status.steps_done + 1, status.steps)} of {status.steps}")
+        return bar(status.progress, f"Working{': ' if parts else ''}{', '.join(parts)}{left}")
+    if status.state is State.CANCELLED:
+        return note("Cancelled; its memory is free again")
+    if status.state is State.FAILED:
+        return problem(status.error or "This failed")
+    return ""
+
+
+def made_with(status: Status) -> str:
+    """The settings of a result, to be noted and used again."""
+    options = status.options
+    facts = [
+        f"{status.width} x {status.height} px",
+        f"model {options.model}",
+        "pre-upsampler alone" if options.steps == 0 else f"{options.steps} steps",
+        f"noise {options.noise}",
+        f"fidelity {options.fidelity:g}" if options.fidelity is not None else "",
+        f"seed {options.seed}",
+        f"{status.seconds or 0:.1f} s",
+    ]
+    chips = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
+    warnings = "".join(problem(text) for text in status.warnings)
+    return f'<ul class="lp-facts">{chips}</ul>{warnings}'
+
+
+def queues(fleet: Fleet) -> str:
+    """A line for each device."""
+    lines = []
+    for device, engine in fleet.engines.items():
+        counts = engine.counts()
+        if not engine.ready:
+            state = "loading the model"
+        elif counts["running"]:
+            state = f"at work, {counts['queued']} waiting"
+        else:
+            state = "free"
+        lines.append(f'<li class="{"busy" if counts["running"] else "free"}">{escape(device)}: {state}</li>')
+    return f'<ul class="lp-queue" aria-label="Devices">{"".join(lines)}</ul>'
+
+
+def rows(entries: Sequence[tuple[str, str, str]]) -> str:
+    """A list of (name, state, text)."""
+    lines = "".join(
+        f'<li class="{escape(state)}"><b>{escape(name)}</b><span>{escape(text)}</span></li>'
+        for name, state, text in entries
+    )
+    return f'<ul class="lp-files">{lines}</ul>' if lines else ""
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

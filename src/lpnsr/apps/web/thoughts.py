@@ -1,0 +1,132 @@
+"""A kind of job that keeps what the model computes on the way: the chain's steps, the noise, the uncertainty."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lpnsr.apps.jobs import Work
+from lpnsr.diffusion import NoiseField, PredictedNoise, StepState
+from lpnsr.errors import ConfigError
+from lpnsr.imaging import read, to_unit
+from lpnsr.pipeline import FACTOR, Progress, fidelity_controls
+
+MOST = 128
+"""The largest side of what is looked at, LR pixels."""
+_DIVERGING = ((0.13, 0.28, 0.62), (0.55, 0.72, 0.9), (0.97, 0.97, 0.95), (0.95, 0.66, 0.45), (0.7, 0.13, 0.13))
+_SEQUENTIAL = ((0.05, 0.07, 0.2), (0.22, 0.25, 0.55), (0.13, 0.56, 0.55), (0.5, 0.8, 0.35), (0.99, 0.91, 0.15))
+
+
+@torch.inference_mode()
+def think(upscaler: Any, work: Work) -> Path:
+    """Run the chain on a small image and write a zip: ``facts.json``, and PNG files that it names.
+
+    Of every step t: ``state`` (x_t, decoded), ``belief`` (the prediction of x_0, decoded), ``noise`` (z_t, mean of the
+    channels), and with a noise predictor ``uncertainty`` (exp(log-variance / 2), likewise). Raises ConfigError for
+    images larger than MOST and for no steps.
+    """
+    options, device = work.options, upscaler.device
+    photo = read(work.source)
+    if max(photo.height, photo.width) > MOST:
+        raise ConfigError(
+            f"the model's steps are kept of at most {MOST} x {MOST} pixels; choose a part of the photograph"
+        )
+    if options.steps == 0:
+        raise ConfigError("with 0 steps there is no chain to look at; choose 1 or more")
+    lr = torch.from_numpy(to_unit(photo.pixels)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1).to(device)
+    work.callback(Progress(0, 1))
+    album = _Album()
+    with nullcontext() if upscaler.dtype == torch.float32 else torch.autocast(device.type, upscaler.dtype):
+        _chain(upscaler.restorer, lr, work, album)
+    work.callback(Progress(1, 1))
+    return album.save(work.folder / "thoughts.zip")
+
+
+def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
+    options = work.options
+    start = restorer.upsample(lr, options.start)
+    album.picture("bicubic", restorer.bicubic(lr))
+    album.picture("start", start)
+    y0 = restorer.encode(start).float()
+    guesses: list[tuple[Tensor, Tensor]] = []
+
+    def source(condition: Tensor, _y0: Tensor) -> Any:
+        usual = restorer.noise_source(options.noise, condition, fidelity_controls(options.fidelity or 0.0)[0])
+        if not isinstance(usual, PredictedNoise):
+            return usual
+
+        def predict(x_t: Tensor, x0: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            guesses.append(usual.predictor(x_t, x0, t))
+            return guesses[-1]
+
+        return PredictedNoise(predict, usual.temperature)
+
+    def watch(state: StepState) -> None:
+        work.callback(Progress(0, 1, state))
+        step: dict[str, Any] = {"t": state.t + 1, "sigma": round(state.sigma, 4)}
+        step["state"] = album.picture(f"state-{state.t + 1}", restorer.decode(state.x_t))
+        step["belief"] = album.picture(f"belief-{state.t + 1}", restorer.decode(state.x0))
+        if state.noise is not None:
+            step |= album.map("noise", state.t + 1, state.noise, _DIVERGING)
+        if guesses:
+            spread = torch.exp(0.5 * guesses.pop()[1])
+            step |= album.map("uncertainty", state.t + 1, spread, _SEQUENTIAL)
+        album.steps.append(step)
+
+    x0 = restorer.sample(lr, y0, NoiseField(options.seed).draw(), steps=options.steps, noise=source, callback=watch)
+    album.picture("result", restorer.decode(x0))
+
+
+class _Album:
+    """PNG files and numbers on their way into a zip."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self._files: dict[str, bytes] = {}
+
+    def picture(self, name: str, image: Tensor) -> str:
+        """(1, 3, H, W), about [0, 1]."""
+        pixels = (image[0].float().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+        return self._keep(name, pixels)
+
+    def map(self, what: str, t: int, values: Tensor, colours: Any) -> dict[str, Any]:
+        """(1, c, h, w), the mean over its channels in colours, each value as large as what it becomes in the image."""
+        plane = values[0].float().mean(0).cpu().numpy()
+        if colours is _DIVERGING:  # the middle colour is zero
+            high = max(float(np.abs(plane).max()), 1e-12)
+            low = -high
+        else:
+            low, high = float(plane.min()), float(plane.max())
+        shares = (plane - low) / max(high - low, 1e-12)
+        pixels = _coloured(shares, colours).repeat(FACTOR, 0).repeat(FACTOR, 1)
+        return {what: self._keep(f"{what}-{t}", pixels), f"{what}_range": [round(low, 4), round(high, 4)]}
+
+    def _keep(self, name: str, pixels: NDArray[np.uint8]) -> str:
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
+        self._files[f"{name}.png"] = out.getvalue()
+        return f"{name}.png"
+
+    def save(self, path: Path) -> Path:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+            file.writestr("facts.json", json.dumps({"steps": self.steps}, indent=1))
+            for name, data in self._files.items():
+                file.writestr(name, data)
+        return path
+
+
+def _coloured(shares: NDArray[Any], colours: Any) -> NDArray[np.uint8]:
+    """0..1 (h, w) -> 0..255 (h, w, 3), between colours that are equally far apart."""
+    places = np.linspace(0, 1, len(colours))
+    channels = [np.interp(shares, places, [colour[i] for colour in colours]) for i in range(3)]
+    return (np.stack(channels, -1) * 255).round().astype(np.uint8)
