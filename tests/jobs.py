@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -70,6 +72,13 @@ def picture(
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, kind, **save)
     return out.getvalue()
+
+
+def declaring(width: int, height: int, zeros: int = 10) -> bytes:
+    """A PNG file whose header declares this size, and whose data are so many zeros."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(zeros)))]
+    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def colour_of(data: bytes) -> tuple[int, int, int]:

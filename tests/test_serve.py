@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from jobs import FakeModels, colour_of, engine, picture, until
+from jobs import FakeModels, colour_of, declaring, engine, picture, until
 from lpnsr.apps.http.app import create_app
 from lpnsr.apps.jobs import State, settings_in
 
@@ -99,22 +97,15 @@ def test_states_have_their_answers(client: TestClient, models: FakeModels) -> No
     assert client.delete("/v1/jobs/unknown").status_code == 404
 
 
-def _declaring(width: int, height: int, zeros: int = 10) -> bytes:
-    """A PNG file whose header declares this size, and whose data are so many zeros."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(zeros)))]
-    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
         (b"", 422, "0 bytes"),
         (b"no image at all", 415, "not an image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 415, "x.svg: "),
-        (_declaring(20_000, 10_000), 413, "10,000 is the limit"),
-        (_declaring(2**31 - 1, 2**31 - 1), 413, "10,000 is the limit"),
-        (_declaring(30_000, 30_000, 50_000_000), 413, "10,000 is the limit"),
+        (declaring(20_000, 10_000), 413, "10,000 is the limit"),
+        (declaring(2**31 - 1, 2**31 - 1), 413, "10,000 is the limit"),
+        (declaring(30_000, 30_000, 50_000_000), 413, "10,000 is the limit"),
         (b"x" * 170_000, 413, "100,000 bytes"),
         (b"x" * 100_001, 413, "100,000 bytes"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(/etc/passwd) run", 415, "x.svg"),

@@ -47,6 +47,6 @@ def create_app(desk: Desk, *, login: tuple[str, str] | None = None) -> Guard:
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        css_paths=[STYLE],
+        head=f"<style>{STYLE.read_text(encoding='utf-8')}</style>",  # as css, Gradio would rewrite it
     )
     return Guard(app, folders=(desk.uploads, desk.shown), login=login, max_upload=largest, room=desk.room)

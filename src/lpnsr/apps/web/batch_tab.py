@@ -14,7 +14,7 @@ import gradio as gr
 from lpnsr.apps.jobs import BusyError, State, Status
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import Member, Results, members
-from lpnsr.apps.web.components import LONG, QUICK, FilesInput, Form, form, formats, quality_of
+from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, formats, quality_of, uploads
 from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest
 from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
@@ -31,7 +31,7 @@ class BatchTab:
         self.desk = desk
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
-                self.files = FilesInput(
+                self.files = gr.File(
                     label="Photographs, or zip files of them", file_count="multiple", height=220, elem_id="files"
                 )
                 self.form = form(desk)
@@ -47,11 +47,11 @@ class BatchTab:
                 )
                 self.list = gr.HTML(_EMPTY, elem_id="batch-list")
         inputs = [self.files, self.kind, self.quality, *self.form.inputs]
-        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.download, self.list], **LONG)
+        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.download, self.list], **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
 
     async def _run(
-        self, request: gr.Request, files: list[Upload], kind: str, quality: float, *values: Any
+        self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         """Do one file after the other, with room between them for other visitors' jobs."""
         visitor = self.desk.visitor(request)
@@ -67,7 +67,7 @@ class BatchTab:
         try:
             options, batch.device = Form.options(values)
             batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
-            async for _ in batch.work(files):
+            async for _ in batch.work(uploads(payload)):
                 yield {self.status: batch.progress(), self.list: batch.rows()}
             path = batch.finish()
             yield idle | {
@@ -165,7 +165,9 @@ class _Batch:
             return None
 
     def _add(self, member: Member, ticket: Ticket, state: str) -> None:
-        self.results.add(member.name, ticket.result(), ticket.status.file_name, state)
+        status = ticket.status  # what was finished before may have had another name
+        name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
+        self.results.add(member.name, ticket.result(), name, state)
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)
@@ -200,5 +202,6 @@ class _Batch:
 
 _EMPTY = (
     '<div class="lp-empty"><b>The state of every file appears here</b><span>What was finished with the same '
-    "settings is not made again, also after a cancellation. A file that cannot be read does not stop the others.</span></div>"
+    "settings is not made again, also after a cancellation. "
+    "A file that cannot be read does not stop the others.</span></div>"
 )

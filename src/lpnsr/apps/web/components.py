@@ -1,4 +1,4 @@
-"""Gradio's components where they hand over files as they came, and the form for the settings."""
+"""Files as they come from a browser, and the form for the settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from lpnsr.apps.jobs.settings import FormatName, clean_name
+from lpnsr.apps.jobs.settings import FormatName, JobOptions, clean_name
 from lpnsr.apps.web.desk import Desk, Model, Upload
 from lpnsr.imaging import FORMATS
 
-_SIZES = (("factor", "scale"), ("width, px", "width"), ("height, px", "height"), ("longest side, px", "max_side"))
+_SIZES = (
+    ("times as large", "scale"),
+    ("width in pixels", "width"),
+    ("height in pixels", "height"),
+    ("longest side in pixels", "max_side"),
+)
 _NOISES = (
     ("predicted (LPNSR)", "predicted"),
     ("its mean: deterministic", "mode"),
@@ -23,37 +28,34 @@ _WITH_QUALITY = ("jpeg", "webp", "avif")
 _SEEDS = 2**31
 
 
-class PhotoInput(gr.Image):
-    """An image that Gradio does not open: handlers get an Upload or None."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return _upload(payload)
-
-
-class FilesInput(gr.File):
-    """Files; handlers get a list of Uploads."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        files = [] if payload is None else getattr(payload, "root", payload)
-        return [upload for upload in map(_upload, files) if upload]
+def photo_input(elem_id: str, height: int) -> gr.Image:
+    """A place to drop a photograph; handlers with RAW give what it has to ``uploads``."""
+    return gr.Image(
+        label="Photograph",
+        type="filepath",
+        sources=["upload", "clipboard"],
+        height=height,
+        elem_id=elem_id,
+        buttons=[],
+        placeholder="Drop a photograph here\n- or -\nClick to choose one",
+    )
 
 
-def _upload(payload: Any) -> Upload | None:
-    if payload is None or not payload.path:
-        return None
-    path = Path(payload.path)
-    return Upload(path, clean_name(payload.orig_name or path.name))
+def uploads(payload: Any) -> list[Upload]:
+    """The files in what a browser sends for an image or for files, which the guard has seen to be here."""
+    found = []
+    for each in payload if isinstance(payload, list) else [payload]:
+        if isinstance(each, dict) and isinstance(each.get("path"), str):
+            path = Path(each["path"])
+            found.append(Upload(path, clean_name(str(each.get("orig_name") or path.name))))
+    return found
 
 
 @dataclass(frozen=True)
 class Form:
     """The settings of a job. ``inputs`` are to be given to a handler, which gives their values to ``options``."""
 
-    size_kind: gr.Radio
+    size_kind: gr.Dropdown
     size: gr.Number
     model: gr.Dropdown
     device: gr.Dropdown
@@ -69,11 +71,12 @@ class Form:
 
     @staticmethod
     def options(values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
-        """(options of a job, device)."""
+        """(options of a job, device). Raises ConfigError."""
         kind, size, model, steps, fidelity, noise, seed, device = values
-        size = size if kind == "scale" or size is None else int(size)
-        options = {"model": model, "steps": int(steps), "fidelity": fidelity, "noise": noise, "seed": int(seed or 0)}
-        return options | ({} if size is None else {kind: size}), device
+        sides = {key: None for _, key in _SIZES} | {kind: size or None}
+        options = {"model": model, "steps": steps, "fidelity": fidelity, "noise": noise, "seed": seed or 0} | sides
+        chosen = JobOptions.parse(options, "settings").model_dump(exclude_unset=True, exclude_none=True)
+        return chosen, str(device)
 
     @property
     def reusable(self) -> list[Any]:
@@ -95,8 +98,10 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
     names, devices = [*desk.models], desk.fleet.choices
     first = desk.models[names[0]]
     with gr.Row(visible=sized, elem_classes="lp-size"):
-        size_kind = gr.Radio([*_SIZES], value="scale", label="Size of the result by", scale=3, min_width=220)
-        size = gr.Number(4, label="Value", minimum=0, scale=1, min_width=90)
+        size_kind = gr.Dropdown(
+            [*_SIZES], value="scale", label="Size of the result", interactive=True, scale=2, min_width=160
+        )
+        size = gr.Number(4, label="Value", minimum=0, scale=1, min_width=100)
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, min_width=140)
@@ -119,6 +124,8 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Of handlers that answer at once."""
+RAW: dict[str, Any] = {"preprocess": False}
+"""Of handlers that get files: Gradio would open images, and say so in its own words where it cannot."""
 LONG: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 """Of handlers that follow a job: the queue of devices is the only one in which visitors wait."""
 

@@ -21,8 +21,15 @@ _LOOK = 3.0  # seconds between two looks at the queue
 
 
 def theme() -> gr.themes.Base:
-    return gr.themes.Soft(
+    soft = gr.themes.Soft(
         primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="md", font=_SYSTEM, font_mono=_MONO
+    )
+    return soft.set(  # so that white on it can be read
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_600",
+        button_primary_background_fill_dark="*primary_700",
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
     )
 
 
@@ -39,7 +46,7 @@ def make_page(desk: Desk) -> gr.Blocks:
             )
             queue = gr.HTML(texts.queues(desk.fleet), elem_id="queue", scale=2, min_width=220)
         with gr.Tabs():
-            with gr.Tab("Photograph", id="photo"):
+            with gr.Tab("Photo", id="photo"):
                 PhotoTab(desk)
             with gr.Tab("Batch", id="batch"):
                 BatchTab(desk)
@@ -48,8 +55,8 @@ def make_page(desk: Desk) -> gr.Blocks:
         limits = desk.limits
         gr.HTML(
             f'<p class="lp-foot">Up to {limits.max_upload / 2**20:g} MB and {limits.max_pixels / 1e6:g} million pixels '
-            f"a photograph. Files are kept for {texts.spoken(limits.ttl)}, or until this page is closed, and leave this "
-            "server by your downloads alone.</p>"
+            f"a photograph. Files are kept for {texts.spoken(limits.ttl)}, or until this page is closed, and leave "
+            "this server by your downloads alone.</p>"
         )
         gr.Timer(_LOOK).tick(lambda: texts.queues(desk.fleet), None, queue, **QUICK)
         page.unload(_leaving(desk))

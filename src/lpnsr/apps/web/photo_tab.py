@@ -13,7 +13,7 @@ from lpnsr.apps.jobs import State, settings_in
 from lpnsr.apps.jobs.inspect import inspect
 from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.apps.web import pictures, texts
-from lpnsr.apps.web.components import LONG, QUICK, Form, PhotoInput, form, formats, quality_of
+from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, formats, photo_input, quality_of, uploads
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
 from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
@@ -33,9 +33,7 @@ class PhotoTab:
         self.desk = desk
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
-                self.photo = PhotoInput(
-                    label="Photograph", sources=["upload", "clipboard"], height=260, elem_id="photo", buttons=[]
-                )
+                self.photo = photo_input("photo", 260)
                 self.about = gr.HTML(elem_id="about")
                 self.reuse = gr.Button("Use its settings", size="sm", visible=False, elem_id="reuse")
                 gr.Examples(
@@ -70,8 +68,8 @@ class PhotoTab:
                     self.kind, self.quality = formats()
                     self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", min_width=140)
                 self.trouble = gr.HTML(elem_id="trouble")
-        self.photo.change(self._arrived, self.photo, [self.about, self.reuse, self.photo], **QUICK)
-        self.reuse.click(self._reused, self.photo, self.form.reusable, **QUICK)
+        self.photo.change(self._arrived, self.photo, [self.about, self.reuse, self.photo], **QUICK, **RAW)
+        self.reuse.click(self._reused, self.photo, self.form.reusable, **QUICK, **RAW)
         outputs = [
             self.status,
             self.run,
@@ -83,15 +81,16 @@ class PhotoTab:
             self.download,
             self.trouble,
         ]
-        self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG)
+        self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
         for change in (self.kind.input, self.quality.release):
             change(self._convert, [self.kind, self.quality], [self.download, self.trouble], **LONG)
 
-    def _arrived(self, request: gr.Request, photo: Upload | None) -> list[Any]:
+    def _arrived(self, request: gr.Request, payload: Any) -> list[Any]:
         """What is known of a photograph from its header; and a picture of what a browser cannot show."""
-        if photo is None:
+        if not uploads(payload):
             return ["", gr.Button(visible=False), gr.skip()]
+        photo = uploads(payload)[0]
         visitor, limits, picture = self.desk.visitor(request), self.desk.limits, gr.skip()
         original = visitor.original(photo)
         try:
@@ -111,21 +110,21 @@ class PhotoTab:
         about = f"{original.name}: {width} x {height} px"
         return [texts.note(about), gr.Button(visible=made is not None), picture]
 
-    def _reused(self, request: gr.Request, photo: Upload | None) -> list[Any]:
-        made = settings_in(self.desk.visitor(request).original(photo).path) if photo else None
-        return Form.reused(made or {}, self.desk.models)
+    def _reused(self, request: gr.Request, payload: Any) -> list[Any]:
+        photos = [self.desk.visitor(request).original(photo) for photo in uploads(payload)]
+        return Form.reused((settings_in(photos[0].path) if photos else None) or {}, self.desk.models)
 
     async def _run(
-        self, request: gr.Request, photo: Upload | None, kind: str, quality: float, *values: Any
+        self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         """Follow a job from the queue to the slider."""
         visitor = self.desk.visitor(request)
         working = {self.run: gr.Button(interactive=False), self.stop: gr.Button(visible=True)}
         idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
         try:
-            if photo is None:
+            if not uploads(payload):
                 raise InputError("there is no photograph yet; drop one above, or click an example")
-            photo = visitor.original(photo)
+            photo = visitor.original(uploads(payload)[0])
             options, device = Form.options(values)
             ticket = await asyncio.to_thread(
                 self.desk.submit, visitor, _PART, photo, options, device, request.client.host
@@ -146,7 +145,7 @@ class PhotoTab:
         """The slider, the facts and the download of a job that is done."""
         status, limits = ticket.status, self.desk.limits
         before, after = (self.desk.new_file(visitor, name) for name in ("before.png", "after.png"))
-        pictures.shown(photo.path, before, max_pixels=limits.max_pixels)
+        pictures.shown(photo.path, before, max_pixels=limits.max_pixels, size=(status.height, status.width))
         smaller = status.width * status.height > pictures.MOST_SHOWN
         if smaller:
             pictures.shown(ticket.result(), after, max_pixels=limits.result_pixels)
@@ -178,7 +177,8 @@ class PhotoTab:
                 self.download: gr.DownloadButton(value=None, interactive=False),
                 self.trouble: texts.problem(str(error).replace(str(target), target.name)),
             }
-        return {self.download: gr.DownloadButton(value=str(target), interactive=True), self.trouble: ""}
+        label = f"Download {kind.upper()}, {texts.size(target.stat().st_size)}"
+        return {self.download: gr.DownloadButton(label, value=str(target), interactive=True), self.trouble: ""}
 
     async def _convert(self, request: gr.Request, kind: str, quality: float) -> dict[Any, Any]:
         visitor = self.desk.visitor(request)

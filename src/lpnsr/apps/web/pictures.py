@@ -18,14 +18,22 @@ MOST_SHOWN = 64_000_000
 """Pixels of a picture that a browser is asked to show."""
 
 
-def shown(source: Path, target: Path, *, max_pixels: int, most: int = MOST_SHOWN) -> bool:
-    """Write the picture in ``source`` as a PNG; smaller if it has more than ``most`` pixels. Returns whether it is."""
+def shown(
+    source: Path, target: Path, *, max_pixels: int, size: tuple[int, int] | None = None, most: int = MOST_SHOWN
+) -> None:
+    """Write the picture in ``source`` as a PNG, enlarged to ``size`` (height, width) bicubically, or as it is.
+
+    With more than ``most`` pixels it is made smaller; a picture that would be enlarged beyond a quarter of them stays
+    as it is, and the browser enlarges it.
+    """
     rows = open_rows(source, max_pixels=max_pixels, scratch=target.parent)
-    share = (most / (rows.height * rows.width)) ** 0.5
+    here = (rows.height, rows.width)
+    share = (most / (here[0] * here[1])) ** 0.5
     if share < 1:
-        rows = _resized(rows, (max(1, int(rows.height * share)), max(1, int(rows.width * share))))
+        rows = _resized(rows, (max(1, int(here[0] * share)), max(1, int(here[1] * share))))
+    elif size is not None and size[0] * size[1] <= most // 4:
+        rows = _resized(rows, size)
     write_rows(replace(rows, exif=None), target)
-    return share < 1
 
 
 def converted(source: Path, target: Path, quality: int | None) -> None:

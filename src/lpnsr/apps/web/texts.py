@@ -21,6 +21,11 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size(count: int) -> str:
+    """Of a file of ``count`` bytes."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def problem(text: str) -> str:
     return f'<div class="lp-problem" role="alert">{escape(_sentence(text))}</div>'
 
@@ -50,6 +55,7 @@ def progress(status: Status) -> str:
             parts.append(f"tile {min(status.tiles_done + 1, status.tiles)} of {status.tiles}")
         if status.steps:
             parts.append(f"step {min(status.steps_done + 1, status.steps)} of {status.steps}")
+        left = left if (status.seconds_left or 0) >= 1 else ""  # the guess was exceeded, or it is the end
         return bar(status.progress, f"Working{': ' if parts else ''}{', '.join(parts)}{left}")
     if status.state is State.CANCELLED:
         return note("Cancelled; its memory is free again")

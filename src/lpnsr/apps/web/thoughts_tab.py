@@ -15,7 +15,7 @@ import gradio as gr
 
 from lpnsr.apps.jobs import State
 from lpnsr.apps.web import pictures, texts
-from lpnsr.apps.web.components import LONG, QUICK, Form, PhotoInput, form
+from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, photo_input, uploads
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
 from lpnsr.apps.web.fleet import THOUGHTS, Ticket
 from lpnsr.apps.web.follow import following
@@ -23,9 +23,9 @@ from lpnsr.errors import InputError, LpnsrError
 
 SIDES = (64, 96, 128)
 _ABOUT = (
-    "The chain starts at the pre-upsampled photograph with noise on it, and in each step <i>t</i> does three things: it "
-    "guesses the clean picture, goes part of the way there, and adds noise that a second network predicts from the photograph "
-    "instead of drawing it. Here is all of that for a small part of a photograph."
+    "The chain starts at the pre-upsampled photograph with noise on it. Each step <i>t</i> guesses the clean picture, "
+    "goes part of the way there, and adds noise, which a second network predicts from the photograph instead "
+    "of drawing it. Here is all of that for a small part of a photograph."
 )
 _COLUMNS = (
     ("state", "What enters", "x<sub>t</sub>, decoded"),
@@ -43,13 +43,7 @@ class ThoughtsTab:
         gr.HTML(f'<p class="lp-about">{_ABOUT}</p>')
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
-                self.photo = PhotoInput(
-                    label="Photograph",
-                    sources=["upload", "clipboard"],
-                    height=220,
-                    elem_id="thoughts-photo",
-                    buttons=[],
-                )
+                self.photo = photo_input("thoughts-photo", 220)
                 self.side = gr.Radio([*SIDES], value=SIDES[1], label="Part of the photograph, pixels a side")
                 with gr.Row():
                     self.across = gr.Slider(0, 100, 50, step=1, label="From the left, %", min_width=140)
@@ -65,17 +59,18 @@ class ThoughtsTab:
                 )
                 self.download = gr.DownloadButton("Download these pictures", visible=False, elem_id="thoughts-download")
         inputs = [self.photo, self.side, self.across, self.down, *self.form.inputs]
-        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.pages, self.download], **LONG)
+        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.pages, self.download], **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
 
     async def _run(
-        self, request: gr.Request, photo: Upload | None, side: int, across: float, down: float, *values: Any
+        self, request: gr.Request, payload: Any, side: int, across: float, down: float, *values: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         visitor = self.desk.visitor(request)
         idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
         try:
-            if photo is None:
+            if not uploads(payload):
                 raise InputError("there is no photograph yet; drop one above")
+            photo = uploads(payload)[0]
             if side not in SIDES:
                 raise InputError(f"the part has {side} pixels a side; allowed are {', '.join(map(str, SIDES))}")
             options, device = Form.options(values)
