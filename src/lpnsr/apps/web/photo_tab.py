@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lpnsr.apps.jobs import State, settings_in
-from lpnsr.apps.jobs.inspect import inspect
+from lpnsr.apps.jobs.inspect import inspect, renamed
 from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, formats, photo_input, quality_of, uploads
@@ -106,7 +106,8 @@ class PhotoTab:
                 visitor.originals[path] = original
                 picture = str(path)
         except LpnsrError as error:
-            return [texts.problem(str(error)), gr.Button(visible=False), gr.skip()]
+            about = texts.problem(renamed(error, original.path, original.name))
+            return [about, gr.Button(visible=False), gr.skip()]
         about = f"{original.name}: {width} x {height} px"
         return [texts.note(about), gr.Button(visible=made is not None), picture]
 
@@ -135,7 +136,10 @@ class PhotoTab:
                     yield {self.status: texts.progress(status)}
             if status.state is State.DONE:
                 yield {self.status: texts.bar(1, "Preparing the pictures")}
-                yield idle | await asyncio.to_thread(self._done, visitor, ticket, photo, kind, quality)
+                try:
+                    yield idle | await asyncio.to_thread(self._done, visitor, ticket, photo, kind, quality)
+                except LpnsrError as error:
+                    yield idle | {self.status: texts.problem(renamed(error, photo.path, photo.name))}
             else:
                 yield idle | {self.status: texts.progress(status)}
         except LpnsrError as error:
