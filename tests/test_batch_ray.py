@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -23,11 +24,13 @@ pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
 from lpnsr.apps.batch.book import Book  # noqa: E402
+from lpnsr.apps.batch.engine import _Batch  # noqa: E402
 from lpnsr.apps.batch.listing import Entry, Listing, bundles  # noqa: E402
 from lpnsr.apps.batch.manifest import Manifest  # noqa: E402
 from lpnsr.apps.batch.places import Place  # noqa: E402
 from lpnsr.apps.batch.worker import MOST_DEATHS, Actor, Job  # noqa: E402
 from lpnsr.apps.cli.plan import Naming  # noqa: E402
+from lpnsr.apps.cli.report import Report  # noqa: E402
 from lpnsr.apps.cli.run import Request  # noqa: E402
 
 LIMIT = 240  # seconds that anything may take on a busy machine
@@ -249,6 +252,25 @@ def test_images_of_a_folder_as_of_a_url(folder):
         assert set(place.images(recursive=False, leave_out=outside)) == {"b2.png", "b10.jpg"}
         assert place.exists("deep/c.png")
         assert not place.exists("deep/d.png")
+
+
+@pytest.mark.parametrize(
+    "text", ["zip://b.jpg::file:///photos.zip", "zip://deep/b.jpg::/photos.zip", "https://host/b.jpg", "/photos/b.jpg"]
+)
+def test_an_image_given_by_name(tmp_path, text):
+    with Report(0) as report:
+        batch = _Batch(Naming("out"), Place("out"), Request({}), report, None, tmp_path)
+        entry = batch._named(text)
+    assert entry.name == "b.jpg"
+    assert batch.places[entry.place].name(entry.name) == text
+
+
+def test_names_of_places():
+    place = Place("sftp://me:secret@host/photos")
+    assert place.name("a/b.png") == "sftp://me:***@host/photos/a/b.png"
+    assert place.below("m").text == "sftp://me:secret@host/photos/m"
+    assert Place("s3://bucket/x?region=a").below("m").text == "s3://bucket/x/m?region=a"
+    assert pickle.loads(pickle.dumps(place)).text == place.text
 
 
 def test_a_manifest_takes_names_that_are_no_text(tmp_path):

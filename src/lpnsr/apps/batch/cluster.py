@@ -101,7 +101,8 @@ def pool(request: dict[str, Any], workers: int | None, threads: int | None, *, o
     fitting = max(1, cpus // threads)
     if own:
         fitting = max(1, min(fitting, available_memory("cpu") // _WORKER_MEMORY))
-    return Pool(workers or (fitting if device == "cpu" else 1), threads, min(threads, cpus), 0, device)
+    most = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
+    return Pool(workers or (fitting if device == "cpu" else 1), threads, min(threads, most), 0, device)
 
 
 def open_book() -> Any:

@@ -63,7 +63,7 @@ def run(
     options = request.size | {key: value for key, value in request.options.items() if key != "seed"}
     options |= {"dtype": request.model["dtype"], "runtime": request.model["runtime"], "quality": request.quality}
     manifest = Manifest(
-        Place(scale.manifest) if scale.manifest else Place(output.name("manifest.parquet")),
+        Place(scale.manifest) if scale.manifest else output.below("manifest.parquet"),
         identity,
         {
             "seed": request.options["seed"],
@@ -149,7 +149,7 @@ class _Batch:
                         for row in rows:
                             self._settle(row)
                         settled += 1
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, SystemExit):
                     for row in unclaimed(book):
                         self._settle(row)
                     raise
@@ -189,7 +189,7 @@ class _Batch:
         return Entry(self._number(Place("::".join([folder, *chain]))), name)
 
     def _number(self, place: Place) -> int:
-        number = self._numbers.setdefault(place.name(), len(self.places))
+        number = self._numbers.setdefault(place.text, len(self.places))
         if number == len(self.places):
             self.places.append(place)
         return number

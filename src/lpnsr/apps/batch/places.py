@@ -24,6 +24,7 @@ _DISK = re.compile(r"^(?:file|local)://")
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
 """Stores in which an object appears whole; elsewhere a file is written under another name first."""
 _TRIES = 3
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 def is_url(text: str) -> bool:
@@ -50,11 +51,20 @@ class Place:
         return _open(self.text)
 
     def name(self, relative: str = "") -> str:
-        """What ``relative`` is called in messages and in the manifest: an absolute path, or a URL."""
+        """What ``relative`` is called in messages and in the manifest: an absolute path, or a URL without passwords."""
+        return _PASSWORD.sub(r"\1***@", self._full(relative))
+
+    def below(self, relative: str) -> Place:
+        """The place of this name."""
+        return Place(self._full(relative))
+
+    def _full(self, relative: str) -> str:
         if self.local is not None:
             return str(self.local / relative)
         first, *chain = self.text.split("::")
-        return "::".join([f"{first.rstrip('/')}/{relative}" if relative else first, *chain])
+        first, mark, query = first.partition("?")
+        root = first if first.endswith("://") or not relative else first.rstrip("/") + "/"
+        return "::".join([root + relative + mark + query, *chain])
 
     def is_dir(self, relative: str = "") -> bool:
         """Whether there is such a folder."""
@@ -89,7 +99,7 @@ class Place:
         target = _join(root, relative)
 
         def copy() -> None:
-            if _PUTS_WHOLE & {fs.protocol} if isinstance(fs.protocol, str) else _PUTS_WHOLE & {*fs.protocol}:
+            if self.text.partition("://")[0] in _PUTS_WHOLE:
                 fs.put_file(str(file), target)
                 return
             folder, _, _ = target.rpartition("/")
@@ -185,9 +195,7 @@ def _open_by_pyarrow(url: str) -> tuple[Any, str] | None:
         return None
     except Exception as error:
         raise ConfigError(f"{url} is no folder that can be reached: {_reason(error)}") from None
-    wrapped = ArrowFSWrapper(fs)
-    wrapped.protocol = url.partition("://")[0]
-    return wrapped, root
+    return ArrowFSWrapper(fs), root
 
 
 def _join(root: str, relative: str) -> str:
