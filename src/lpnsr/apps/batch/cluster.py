@@ -6,8 +6,10 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,7 +80,8 @@ def cluster(address: str, cpus: int, *, debug: bool = False) -> Iterator[bool]:
         if not debug:
             for name in ("ray", "ray.data"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-        yield own
+        with _terminable():
+            yield own
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -191,6 +194,23 @@ def _device_without_gpus() -> str:
     from lpnsr.devices import pick_device
 
     return pick_device("auto").type
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A SIGTERM is a SystemExit in this context; Ray's own handler aborts the process, and nothing is put in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextmanager

@@ -28,7 +28,10 @@ from lpnsr.apps.cli.run import Request, exists_already
 from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import EXTENSIONS, max_pixels_allowed, parse_memory, remove_leftovers
 
-_BUNDLE = 16  # images that a worker is given at a time, at most
+_BUNDLE = 16  # images that a worker is given at a time
+_BUNDLES = (
+    10_000  # there are no more than that: Ray keeps 5 KB of statistics of each, so larger batches have larger ones
+)
 _ASKED_AT_ONCE = 256  # results of which it is asked whether they are there
 _MOST_DEATHS = 10  # images in a row that workers die of
 _SCRATCH = "LPNSR_SCRATCH"
@@ -139,7 +142,7 @@ class _Batch:
         try:
             with cluster(address, cpus, debug=debug) as own:
                 chosen = pool(self.request.model, scale.workers, scale.threads, own=own)
-                bundle = max(1, min(_BUNDLE, count // (4 * chosen.workers)))
+                bundle = max(1, min(_BUNDLE, count // (4 * chosen.workers)), -(-count // _BUNDLES))
                 request = replace(self.request, model=self.request.model | {"device": chosen.device})
                 job = Job(request, self.naming, self.places, self.output, chosen.threads, str(self.scratch))
                 self.manifest.common |= {"threads": chosen.threads, "device": chosen.device}
