@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
+from lpnsr.apps.batch import prepare  # noqa: E402
 from lpnsr.apps.batch.book import Book  # noqa: E402
 from lpnsr.apps.batch.engine import _Batch  # noqa: E402
 from lpnsr.apps.batch.listing import Entry, Listing, bundles  # noqa: E402
@@ -157,27 +159,6 @@ def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatc
     assert "empty" in errors["empty.jpg"]
 
 
-def test_from_a_zip_into_a_place_behind_a_url(model, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make("in/a.png", "in/deep/b.jpg", size=(16, 16))
-    with zipfile.ZipFile("photos.zip", "w") as archive:
-        for name in ("a.png", "deep/b.jpg"):
-            archive.write(f"in/{name}", name)
-        archive.writestr("deep/bad.png", "no image")
-    source, target = f"zip://::file://{tmp_path}/photos.zip", f"dir://out::file://{tmp_path}"
-    options = ["-r", "-n", model, "--device", "cpu", "-s", 2]
-    child = start(source, "-o", target, *options, "--engine", "ray", "--workers", 1, "--threads", 1)
-    ended(child, 1)
-    ended(start("in", "-o", "plain", *options), 0)
-    assert [name for name in files("out") if not name.startswith("manifest")] == files("plain")
-    for name in files("plain"):
-        assert Path("out", name).read_bytes() == Path("plain", name).read_bytes()
-    rows = {row["input"]: row for row in manifest()}
-    bad = rows[f"zip://deep/bad.png::file://{tmp_path}/photos.zip"]
-    assert bad["error"].startswith(f"zip://deep/bad.png::file://{tmp_path}/photos.zip: the content is not an image")
-    assert rows[f"zip://a.png::file://{tmp_path}/photos.zip"]["output"] == f"dir://out/a.png::file://{tmp_path}"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -204,6 +185,21 @@ def test_what_is_refused(folder, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_what_ray_finds_in_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr("lpnsr.apps.batch._TOKEN", tmp_path / "token")
+    for address in (None, "auto", "host:6379"):
+        environment: dict[str, str] = {}
+        monkeypatch.setattr(os, "environ", environment)
+        assert prepare(address) == (address or "local")
+        assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert ("RAY_AUTH_TOKEN" in environment) == ("RAY_AUTH_MODE" in environment) == (address is None)
+    (tmp_path / "token").write_text("x")
+    monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": "host:1", "RAY_USAGE_STATS_ENABLED": "1"})
+    assert prepare(None) == "host:1"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
 def test_options_of_the_engine_are_not_for_the_plain_one(fake, folder):
@@ -302,6 +298,34 @@ def actor(fake, folder, monkeypatch):
     book = Book()
     job = Job(request, Naming("out"), [Place("photos")], Place("out"), 2, "")
     return Actor(job, _Remote(book)), book
+
+
+def test_from_a_zip_into_a_place_behind_a_url(fake, actor, folder):
+    actor, _ = actor
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("b2.png", "deep/c.png"):
+            archive.write(f"photos/{name}", name)
+        archive.writestr("deep/bad.png", "no image")
+    url = f"file://{folder}"
+    source, target = Place(f"zip://::{url}/photos.zip"), Place(f"dir://out::{url}")
+    actor._worker._job = actor._job = replace(actor._job, places=[source], output=target)
+    names = sorted(source.images(recursive=True, leave_out=target))
+    assert names == ["b2.png", "deep/bad.png", "deep/c.png"]
+    rows = actor._bundle(0, [Entry(0, name) for name in names])
+    assert [row["status"] for row in rows] == ["done", "failed", "done"]
+    run("photos", "-r", "-o", "plain")
+    for name in ("b2.png", "deep/c.png"):
+        assert Path("out", name).read_bytes() == Path("plain", name).read_bytes()
+    assert files("out") == ["b2.png", "deep/c.png"]
+    assert rows[0]["input"] == f"zip://b2.png::{url}/photos.zip"
+    assert rows[0]["output"] == f"dir://out/b2.png::{url}"
+    assert rows[0]["input_bytes"] == Path("photos/b2.png").stat().st_size
+    assert rows[1]["error"].startswith(f"zip://deep/bad.png::{url}/photos.zip: the content is not an image")
+    assert not list(Path(actor._worker._scratch.name).iterdir())
+    [again] = actor._bundle(1, [Entry(0, "b2.png")])
+    assert again["error"] == f"dir://out/b2.png::{url} exists already; use --overwrite or --skip-existing"
+    [missing] = actor._bundle(2, [Entry(0, "none.png")])
+    assert missing["error"] == f"zip://none.png::{url}/photos.zip: there is no such file"
 
 
 ENTRIES = [Entry(0, "b2.png"), Entry(0, "b10.jpg")]

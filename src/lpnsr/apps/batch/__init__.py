@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import secrets
 from importlib.util import find_spec
+from pathlib import Path
 
 from lpnsr.errors import ConfigError, MissingExtraError
 
 LOCAL = "local"
 """The address that stands for processes of our own on this machine."""
+_TOKEN = Path("~/.ray/auth_token")
 
 
 def check_installed() -> None:
@@ -40,6 +42,8 @@ def prepare(address: str | None) -> str:
     if address == LOCAL:
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux too, it makes Ray use the loopback interface
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or _TOKEN.expanduser().is_file():
+        wanted["RAY_AUTH_MODE"] = "token"  # Ray does this by itself for the address auto alone
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     return address
