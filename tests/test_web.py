@@ -120,8 +120,9 @@ def test_from_photograph_to_download(page: Page, site: Site) -> None:
     expect(page.get_by_label("Seed").first).to_have_value("7")
 
 
-def test_the_slider_moves(page: Page) -> None:
-    _drop(page, ("a.png", picture(GREEN, (32, 24))))
+def test_an_example_and_the_slider(page: Page) -> None:
+    page.locator("#examples button").first.click()
+    expect(page.locator("#about")).to_contain_text("otter.png: 128 x 128")
     page.click("#run")
     page.wait_for_selector("#slider img")
     line = page.locator("#slider .outer, #slider .slider-wrap, #slider [class*=slider]").first

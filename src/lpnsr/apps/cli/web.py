@@ -56,6 +56,7 @@ def web(
 
     One photograph with a before/after slider, batches, and a look at what the model thinks.
     """
+    login = _login(auth)
     try:
         from lpnsr.apps.web.server import serve
     except ModuleNotFoundError as error:
@@ -69,7 +70,6 @@ def web(
 
     if memory is not None:
         parse_memory(memory)
-    login = _login(auth)
     fleet = Fleet.of(
         Models(model or ["lite"], dtype=dtype.value, cache_dir=cache_dir, memory=memory),
         device or ["auto"],

@@ -34,18 +34,16 @@ class Upload:
 class Visitor:
     """One open tab. tickets: the job at hand of each part of the page. finished: of batches, by file and options.
 
-    originals: the uploads behind pictures that stand for them. folders: where files for this visitor are.
+    photo: what the page shows for the photograph; of an example, the page itself does not always know it.
+    folders: where files for this visitor are.
     """
 
     tickets: dict[str, Ticket] = field(default_factory=dict)
     finished: dict[tuple[str, str], Ticket] = field(default_factory=dict)
-    originals: dict[Path, Upload] = field(default_factory=dict)
+    photo: Upload | None = None
     folders: list[Path] = field(default_factory=list)
     batches: int = 0
     stopped: int = 0
-
-    def original(self, upload: Upload) -> Upload:
-        return self.originals.get(upload.path, upload)
 
     def cancel(self, part: str) -> None:
         """End the job of a part of the page, if it has one."""
@@ -76,6 +74,7 @@ class Desk:
         self.shown.mkdir(mode=0o700)
         self.models = {name: _model(name, cache_dir) for name in fleet.first.models.names}
         self._visitors: dict[str, Visitor] = {}
+        self._examples: set[Path] = set()  # what the page itself has put there
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-web-sweeper", daemon=True)
@@ -85,6 +84,7 @@ class Desk:
         return self.fleet.first.limits
 
     def start(self) -> None:
+        self._examples = {*self.uploads.iterdir()}
         self.fleet.start()
         self._sweeper.start()
 
@@ -144,15 +144,17 @@ class Desk:
         """Whether there is room for another upload; what is kept of all visitors is limited."""
         return sum(_size(path) for path in self.uploads.rglob("*")) < self.limits.max_stored
 
+    def sweep(self) -> None:
+        """Delete files that are too old."""
+        for folder in {*self.uploads.iterdir(), *self.shown.iterdir()} - self._examples:
+            with suppress(OSError):
+                newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+                if time.time() - newest > self.limits.ttl:
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _sweep(self) -> None:
         while not self._closed.wait(_SWEEP):
-            for folder in (*self.uploads.iterdir(), *self.shown.iterdir()):
-                with suppress(OSError):
-                    if (
-                        time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-                        > self.limits.ttl
-                    ):
-                        shutil.rmtree(folder, ignore_errors=True)
+            self.sweep()
 
 
 def digest(path: Path) -> str:

@@ -28,6 +28,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_600",
         button_primary_background_fill_dark="*primary_700",
+        body_background_fill="*neutral_50",
+        block_border_width="1px",
         block_label_text_color="*primary_800",
         block_title_text_color="*primary_800",
     )

@@ -68,8 +68,8 @@ class PhotoTab:
                     self.kind, self.quality = formats()
                     self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", min_width=140)
                 self.trouble = gr.HTML(elem_id="trouble")
-        self.photo.change(self._arrived, self.photo, [self.about, self.reuse, self.photo], **QUICK, **RAW)
-        self.reuse.click(self._reused, self.photo, self.form.reusable, **QUICK, **RAW)
+        self.photo.change(self._arrived, self.photo, [self.about, self.reuse], **QUICK, **RAW)
+        self.reuse.click(self._reused, None, self.form.reusable, **QUICK)
         outputs = [
             self.status,
             self.run,
@@ -88,32 +88,27 @@ class PhotoTab:
 
     def _arrived(self, request: gr.Request, payload: Any) -> list[Any]:
         """What is known of a photograph from its header; and a picture of what a browser cannot show."""
-        if not uploads(payload):
-            return ["", gr.Button(visible=False), gr.skip()]
-        photo = uploads(payload)[0]
-        visitor, limits, picture = self.desk.visitor(request), self.desk.limits, gr.skip()
-        original = visitor.original(photo)
+        visitor, limits = self.desk.visitor(request), self.desk.limits
+        visitor.photo = photo = next(iter(uploads(payload)), None)
+        if photo is None:
+            return ["", gr.Button(visible=False)]
         try:
-            if original.path.stat().st_size > limits.max_upload:
-                raise InputError(
-                    f"{original.name} is larger than {limits.max_upload / 2**20:g} MB; send a smaller file"
-                )
-            (height, width), _ = inspect(original.path, original.name, JobOptions(scale=1), limits)
-            made = settings_in(original.path)
-            if original is photo and original.path.suffix.lower() in _UNSHOWN:
-                path = self.desk.new_file(visitor, f"{original.path.stem}.png")
-                pictures.shown(original.path, path, max_pixels=limits.max_pixels, most=_PREVIEW)
-                visitor.originals[path] = original
-                picture = str(path)
+            if photo.path.stat().st_size > limits.max_upload:
+                raise InputError(f"{photo.name} is larger than {limits.max_upload / 2**20:g} MB; send a smaller file")
+            (height, width), _ = inspect(photo.path, photo.name, JobOptions(scale=1), limits)
+            about = texts.note(f"{photo.name}: {width} x {height} px")
+            if photo.path.suffix.lower() in _UNSHOWN:
+                picture = self.desk.new_file(visitor, "preview.png")
+                pictures.shown(photo.path, picture, max_pixels=limits.max_pixels, most=_PREVIEW)
+                about += texts.image(picture, photo.name)
         except LpnsrError as error:
-            about = texts.problem(renamed(error, original.path, original.name))
-            return [about, gr.Button(visible=False), gr.skip()]
-        about = f"{original.name}: {width} x {height} px"
-        return [texts.note(about), gr.Button(visible=made is not None), picture]
+            return [texts.problem(renamed(error, photo.path, photo.name)), gr.Button(visible=False)]
+        return [about, gr.Button(visible=settings_in(photo.path) is not None)]
 
-    def _reused(self, request: gr.Request, payload: Any) -> list[Any]:
-        photos = [self.desk.visitor(request).original(photo) for photo in uploads(payload)]
-        return Form.reused((settings_in(photos[0].path) if photos else None) or {}, self.desk.models)
+    def _reused(self, request: gr.Request) -> list[Any]:
+        photo = self.desk.visitor(request).photo
+        made = settings_in(photo.path) if photo else None
+        return Form.reused(made or {}, self.desk.models)
 
     async def _run(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
@@ -123,9 +118,9 @@ class PhotoTab:
         working = {self.run: gr.Button(interactive=False), self.stop: gr.Button(visible=True)}
         idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
         try:
-            if not uploads(payload):
+            photo = next(iter(uploads(payload)), visitor.photo)
+            if photo is None:
                 raise InputError("there is no photograph yet; drop one above, or click an example")
-            photo = visitor.original(uploads(payload)[0])
             options, device = Form.options(values)
             ticket = await asyncio.to_thread(
                 self.desk.submit, visitor, _PART, photo, options, device, request.client.host

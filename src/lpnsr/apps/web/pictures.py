@@ -65,7 +65,8 @@ def _resized(rows: PhotoRows, size: tuple[int, int]) -> PhotoRows:
 
     def strips() -> Iterator[Photo]:
         for strip in resize_strips(values, (rows.height, rows.width), size, rows=count):
-            pixels = strip.clamp_(0, most).round_().permute(1, 2, 0).numpy().astype(rows.dtype)
-            yield Photo(pixels[..., :-1], pixels[..., -1]) if rows.transparent else Photo(pixels)
+            pixels = strip.clamp_(0, most).round_().permute(1, 2, 0).numpy().astype(rows.dtype, order="C")
+            alpha = np.ascontiguousarray(pixels[..., -1]) if rows.transparent else None
+            yield Photo(pixels if alpha is None else np.ascontiguousarray(pixels[..., :-1]), alpha)
 
     return replace(rows, height=size[0], width=size[1], strips=strips())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from urllib.parse import quote
 
 from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.web.fleet import Fleet
@@ -62,6 +64,11 @@ def progress(status: Status) -> str:
     if status.state is State.FAILED:
         return problem(status.error or "This failed")
     return ""
+
+
+def image(path: Path, text: str) -> str:
+    """A picture in the page's folder."""
+    return f'<img src="gradio_api/file={quote(str(path))}" alt="{escape(text)}" loading="lazy">'
 
 
 def made_with(status: Status) -> str:

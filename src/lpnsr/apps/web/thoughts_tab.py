@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
@@ -141,9 +140,7 @@ def _group(title: str, text: str, figures: list[str]) -> str:
 
 
 def _figure(folder: Path, name: str, title: str, what: str) -> str:
-    source = f"gradio_api/file={quote(str(folder / name))}"
-    caption = f"<figcaption><b>{title}</b> {what}</figcaption>"
-    return f'<figure><img src="{source}" alt="{title}" loading="lazy">{caption}</figure>'
+    return f"<figure>{texts.image(folder / name, title)}<figcaption><b>{title}</b> {what}</figcaption></figure>"
 
 
 def _ranged(span: list[float] | None, what: str) -> str:

@@ -1,0 +1,247 @@
+"""The parts of ``lpnsr web`` that need no browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from jobs import FakeModels, engine, picture, until
+from lpnsr.apps.jobs import JobOptions, Limits, Work
+from lpnsr.apps.web import pictures, texts
+from lpnsr.apps.web.archive import Member, Results, members
+from lpnsr.apps.web.desk import Desk, Upload
+from lpnsr.apps.web.fleet import ANY, KINDS, Fleet, Ticket
+from lpnsr.apps.web.guard import Guard
+from lpnsr.apps.web.thoughts import think
+from lpnsr.errors import ConfigError, InputError
+from lpnsr.imaging import Photo, read, write
+from tiny_model import tiny_upscaler
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk(Fleet({"cpu": engine(kinds=KINDS, ttl=100)}))
+    desk.start()
+    yield desk
+    desk.close()
+
+
+def _guarded(tmp_path: Path, **how: Any) -> TestClient:
+    app = PlainTextResponse("in")
+    settings = {"folders": (tmp_path,), "login": None, "max_upload": 1000, "room": lambda: True} | how
+    return TestClient(Guard(app, **settings))
+
+
+def test_a_password_is_needed_everywhere(tmp_path: Path) -> None:
+    client = _guarded(tmp_path, login=("anna", "se:cret"))
+    for path in ("/", "/config", "/assets/x.js", "/gradio_api/queue/data", "/gradio_api/heartbeat/x", "/nothing"):
+        for header in ("", "Basic", "Basic %%%", "Basic " + base64.b64encode(b"anna:wrong").decode(), "Bearer x"):
+            answer = client.get(path, headers={"Authorization": header})
+            assert (answer.status_code, answer.text == "in") == (401, False), path
+            assert answer.headers["www-authenticate"].startswith("Basic")
+    assert client.get("/", auth=("anna", "se:cret")).text == "in"
+
+
+def test_what_is_sent_is_counted(tmp_path: Path) -> None:
+    assert _guarded(tmp_path).post("/gradio_api/upload", content=bytes(100_000)).status_code == 413
+    assert _guarded(tmp_path, room=lambda: False).post("/gradio_api/upload", content=b"a").status_code == 507
+    assert _guarded(tmp_path).post("/gradio_api/upload", content=b"a").text == "in"
+    seen = []
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request":
+            seen.append(len(message["body"]))
+            if not message.get("more_body"):
+                break
+        await PlainTextResponse(message["type"])(scope, receive, send)
+
+    guard = Guard(reads, folders=(), login=None, max_upload=1000, room=lambda: True)
+    answer = TestClient(guard).post("/gradio_api/upload", content=(bytes(10_000) for _ in range(50)))
+    assert (answer.text, sum(seen) < 100_000) == ("http.disconnect", True)
+
+
+def test_calls_name_files_that_are_here(tmp_path: Path) -> None:
+    client, here = _guarded(tmp_path), str(tmp_path / "a.png")
+    deep: Any = {"path": "/etc/passwd"}
+    for _ in range(100):
+        deep = [{"a": deep}]
+    for call, status in (
+        ({"data": [{"path": here}, 3, None]}, 200),
+        ({"data": [{"path": f"{tmp_path}/../x"}]}, 400),
+        ({"data": [{"path": str(tmp_path)}]}, 400),
+        ({"data": [{"path": "http://example.com"}]}, 400),
+        ({"data": [{"path": 7}]}, 400),
+        (deep, 400),
+    ):
+        assert client.post("/gradio_api/queue/join", json=call).status_code == status, call
+    assert client.post("/gradio_api/run/predict", content=b"{").status_code == 400
+
+
+def test_a_member_is_not_taken_out_to_where_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("../../up.png", "C:\\deep\\..\\win.png", "/root.png", "ok/a:b.png", "..", "__MACOSX/x"):
+            archive.writestr(name, picture())
+        archive.writestr("bomb.png", bytes(1_000_000))
+    found = members([Upload(path, "a.zip")])
+    names = ["up.png", "C/deep/win.png", "root.png", "ok/ab.png", "image", "bomb.png"]
+    assert [member.name for member in found] == names
+    for member in found[:-1]:
+        member.save(tmp_path / "out", 10_000)
+        assert (tmp_path / "out").read_bytes() == picture()
+    found[-1].save(tmp_path / "out", 10_000)
+    assert (tmp_path / "out").stat().st_size == 10_001
+    data = bytearray(path.read_bytes())
+    data[40:60] = bytes(20)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"up.png: it cannot be taken out"):
+        found[0].save(tmp_path / "out", 10_000)
+    with pytest.raises(InputError, match="no photographs"):
+        members([])
+
+
+def test_results_of_one_name_get_two(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    results = Results(tmp_path / "out.zip")
+    for name in ("d/x.png", "d/x.jpg", "x.png"):
+        results.add(name, tmp_path / "a", "x_8x8.png", "done")
+    results.missing("=1+1.png", "failed", "it is no image")
+    results.finish()
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == ["d/x_8x8.png", "d/x_8x8 (2).png", "x_8x8.png", "report.csv"]
+        assert "'=1+1.png,failed,,it is no image" in archive.read("report.csv").decode()
+
+
+def test_old_files_go_and_examples_stay() -> None:
+    desk = Desk(Fleet({"cpu": engine(ttl=100)}))
+    (desk.uploads / "example").mkdir()
+    desk.start()
+    try:
+        visitor = desk.visitor(SimpleNamespace(session_hash="a"))
+        old, new = desk.new_file(visitor, "old"), desk.new_file(visitor, "new")
+        (desk.uploads / "sent").mkdir()
+        for path in (old.parent, desk.uploads / "sent", desk.uploads / "example", new.parent):
+            os.utime(path, (1, 1))
+        new.write_bytes(b"still being written")
+        desk.sweep()
+        assert [old.parent.exists(), new.exists(), *(p.name for p in desk.uploads.iterdir())] == [
+            False,
+            True,
+            "example",
+        ]
+    finally:
+        desk.close()
+    assert not desk.uploads.exists()
+
+
+def test_who_leaves_leaves_nothing(desk: Desk) -> None:
+    one, other = (SimpleNamespace(session_hash=name) for name in "ab")
+    desk.fleet.first.models.gate.clear()  # type: ignore[attr-defined]
+    (desk.uploads / "a.png").write_bytes(picture())
+    upload = Upload(desk.uploads / "a.png", "a.png")
+    tickets = [desk.submit(desk.visitor(each), "photo", upload, {}, "cpu", "") for each in (one, other)]
+    file = desk.new_file(desk.visitor(one), "x")
+    desk.leave(one)
+    assert [ticket.status.state.ended for ticket in tickets] == [True, False]
+    assert not file.parent.exists()
+    desk.visitor(other).cancel("photo")
+    assert tickets[1].status.state == "cancelled"
+
+
+def test_devices_are_picked(tmp_path: Path) -> None:
+    models = FakeModels()
+    fleet = Fleet({name: engine(models) for name in ("cuda:0", "cuda:1", "cpu")})
+    try:
+        assert fleet.choices == [ANY, "cuda:0", "cuda:1", "cpu"]
+        fleet.pick("cuda:0").submit(picture())
+        assert fleet.pick(ANY) is fleet.engines["cuda:1"]
+        assert fleet.pick("cpu") is fleet.engines["cpu"]
+        assert Fleet({"cpu": fleet.first}).choices == ["cpu"]
+    finally:
+        fleet.close()
+
+
+@pytest.mark.parametrize("noise", ["predicted", "mode", "gaussian"])
+def test_thoughts_are_those_of_the_chain(tmp_path: Path, noise: Any) -> None:
+    (tmp_path / "in.png").write_bytes(picture((90, 130, 40), (40, 24)))
+    up, seen = tiny_upscaler(), []
+    options = JobOptions(noise=noise, seed=3, steps=3, fidelity=0.0)
+    work = Work("in.png", tmp_path / "in.png", tmp_path, options, Limits(), seen.append)
+    with zipfile.ZipFile(think(up, work)) as file:
+        steps = json.loads(file.read("facts.json"))["steps"]
+        (tmp_path / "result.png").write_bytes(file.read("result.png"))
+    assert [step["t"] for step in steps] == [3, 2, 1]
+    assert [("noise" in step, "uncertainty" in step) for step in steps] == [
+        *[(True, noise != "gaussian")] * 2,
+        (False, False),
+    ]
+    usual = up(Image.open(tmp_path / "in.png"), noise=noise, seed=3, steps=3, fidelity=0.0, colour_fix="none", tile=0)
+    difference = np.abs(np.asarray(usual).astype(int) - np.asarray(Image.open(tmp_path / "result.png")))
+    assert difference.max() <= 1
+    assert len(seen) == 3 + 2
+
+
+def test_thoughts_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.png").write_bytes(picture(size=(200, 20)))
+    work = Work("in.png", tmp_path / "in.png", tmp_path, JobOptions(), Limits(), lambda state: None)
+    with pytest.raises(ConfigError, match="128 x 128"):
+        think(tiny_upscaler(), work)
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (30, 40, 3), dtype=np.uint16)
+    write(Photo(pixels), tmp_path / "a.tif")
+    pictures.shown(tmp_path / "a.tif", tmp_path / "same.png", max_pixels=10_000)
+    assert (read(tmp_path / "same.png").pixels == pixels).all()
+    pictures.shown(tmp_path / "a.tif", tmp_path / "small.png", max_pixels=10_000, most=300)
+    assert read(tmp_path / "small.png").pixels.shape == (15, 20, 3)
+    write(Photo(pixels[..., :1], pixels[..., 1]), tmp_path / "gray.png")
+    pictures.shown(tmp_path / "gray.png", tmp_path / "large.png", max_pixels=10_000, size=(61, 80))
+    large = read(tmp_path / "large.png")
+    assert (large.pixels.shape, large.alpha is not None and large.alpha.shape) == ((61, 80, 1), (61, 80))
+    pictures.cropped(tmp_path / "a.tif", tmp_path / "c.png", 16, 1.0, 0.5, max_pixels=10_000, name="a.tif")
+    assert (read(tmp_path / "c.png").pixels == pixels[7:23, 24:]).all()
+    with pytest.raises(InputError, match=r"^mine\.tif"):
+        pictures.cropped(tmp_path / "no.tif", tmp_path / "c.png", 16, 0, 0, max_pixels=10_000, name="mine.tif")
+
+
+def test_what_visitors_read_is_escaped(desk: Desk) -> None:
+    job = desk.fleet.first.submit(picture(), name="<b>x</b>.png")
+    until(lambda: desk.fleet.first.status(job).state.ended)
+    assert "<b>x" not in texts.rows([("<b>x", "done", "<script>")]) + texts.problem("<b>x")
+    assert "seed 0" in texts.made_with(Ticket(desk.fleet.first, job).status)
+    assert [texts.spoken(s) for s in (0.2, 30, 600, 9000)] == ["a moment", "30 s", "10 min", "2.5 h"]
+
+
+def test_members_that_are_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(50))
+    Member("a", tmp_path / "a").save(tmp_path / "b", 10)
+    assert (tmp_path / "b").stat().st_size == 11
+
+
+def test_the_command_says_what_is_wrong() -> None:
+    lines = "from lpnsr.apps.cli import main; main()"
+    hidden = f"import sys; sys.modules['gradio'] = None; {lines}"
+    for code, arguments, words in (
+        (hidden, [], "pip install 'lpnsr[web]'"),
+        (lines, ["--auth", "nocolon"], "USER:PASSWORD"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, "web", *arguments], capture_output=True, text=True)
+        assert done.returncode in (1, 2)
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
