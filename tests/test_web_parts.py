@@ -185,7 +185,7 @@ def test_thoughts_are_those_of_the_chain(tmp_path: Path, noise: Any) -> None:
         steps = json.loads(file.read("facts.json"))["steps"]
         (tmp_path / "result.png").write_bytes(file.read("result.png"))
     assert [step["t"] for step in steps] == [3, 2, 1]
-    assert [("noise" in step, "uncertainty" in step) for step in steps] == [
+    assert [("noise" in step, "uncertainty" in step and "predicted" in step) for step in steps] == [
         *[(True, noise != "gaussian")] * 2,
         (False, False),
     ]

@@ -113,7 +113,7 @@ class _Batch:
                 async for _ in self._one(index, member):
                     yield
             except LpnsrError as error:
-                self.states[index] = ("failed", str(error))
+                self.states[index] = ("failed", _after(member.name, str(error)))
         for index, (state, _) in enumerate(self.states):
             if state in ("waiting", "working"):
                 self.states[index] = ("cancelled", "cancelled")
@@ -154,7 +154,7 @@ class _Batch:
             await asyncio.to_thread(self._add, member, ticket, "done")
             self.states[index] = ("done", f"{status.width} x {status.height} px")
         else:
-            self.states[index] = (status.state.value, status.error or status.state.value)
+            self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
 
     def _finished(self, key: tuple[str, str]) -> Ticket | None:
         """The job that made this file with these options, if its result is still there."""
@@ -198,6 +198,11 @@ class _Batch:
                 self.results.missing(member.name, state, text)
         self.results.finish()
         return self.results.path if self.results.count else None
+
+
+def _after(name: str, text: str) -> str:
+    """A sentence about a file without its name, which stands beside it."""
+    return text.removeprefix(f"{name.rpartition('/')[2]}: ").removeprefix(f"{name}: ")
 
 
 _EMPTY = (

@@ -32,7 +32,8 @@ def think(upscaler: Any, work: Work) -> Path:
     """Run the chain on a small image and write a zip: ``facts.json``, and PNG files that it names.
 
     Of every step t: ``state`` (x_t, decoded), ``belief`` (the prediction of x_0, decoded), ``noise`` (z_t, mean of the
-    channels), and with a noise predictor ``uncertainty`` (exp(log-variance / 2), likewise). Raises ConfigError for
+    channels), and with a noise predictor ``predicted`` and ``uncertainty`` (its mean and exp(log-variance / 2), likewise).
+    Raises ConfigError for
     images larger than MOST and for no steps.
     """
     options, device = work.options, upscaler.device
@@ -76,11 +77,12 @@ def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
         step: dict[str, Any] = {"t": state.t + 1, "sigma": round(state.sigma, 4)}
         step["state"] = album.picture(f"state-{state.t + 1}", restorer.decode(state.x_t))
         step["belief"] = album.picture(f"belief-{state.t + 1}", restorer.decode(state.x0))
+        if guesses:
+            mean, log_variance = guesses.pop()
+            step |= album.map("predicted", state.t + 1, mean, _DIVERGING)
+            step |= album.map("uncertainty", state.t + 1, torch.exp(0.5 * log_variance), _SEQUENTIAL)
         if state.noise is not None:
             step |= album.map("noise", state.t + 1, state.noise, _DIVERGING)
-        if guesses:
-            spread = torch.exp(0.5 * guesses.pop()[1])
-            step |= album.map("uncertainty", state.t + 1, spread, _SEQUENTIAL)
         album.steps.append(step)
 
     x0 = restorer.sample(lr, y0, NoiseField(options.seed).draw(), steps=options.steps, noise=source, callback=watch)

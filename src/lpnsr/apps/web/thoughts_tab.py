@@ -29,8 +29,9 @@ _ABOUT = (
 _COLUMNS = (
     ("state", "What enters", "x<sub>t</sub>, decoded"),
     ("belief", "What it believes", "the guess of x<sub>0</sub>, decoded"),
-    ("noise", "The noise it adds", "z<sub>t</sub>, mean of the channels; blue is negative, red positive"),
-    ("uncertainty", "How unsure the predictor is", "&sigma; of that noise; dark is sure, yellow is not"),
+    ("predicted", "The noise it predicts", "the mean of z<sub>t</sub>; blue is negative, red positive"),
+    ("uncertainty", "How unsure it is of that", "the &sigma; of z<sub>t</sub>; dark is sure, yellow is not"),
+    ("noise", "The noise it adds", "z<sub>t</sub>, &sigma;<sub>t</sub> times of it; maps are means of the channels"),
 )
 
 
@@ -44,9 +45,8 @@ class ThoughtsTab:
             with gr.Column(scale=2, min_width=320):
                 self.photo = photo_input("thoughts-photo", 220)
                 self.side = gr.Radio([*SIDES], value=SIDES[1], label="Part of the photograph, pixels a side")
-                with gr.Row():
-                    self.across = gr.Slider(0, 100, 50, step=1, label="From the left, %", min_width=140)
-                    self.down = gr.Slider(0, 100, 50, step=1, label="From the top, %", min_width=140)
+                self.across = gr.Slider(0, 100, 50, step=1, label="From the left, %")
+                self.down = gr.Slider(0, 100, 50, step=1, label="From the top, %")
                 self.form = form(desk, sized=False)
                 with gr.Row():
                     self.run = gr.Button("Think aloud", variant="primary", elem_id="thoughts-run")
