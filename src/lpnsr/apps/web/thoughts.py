@@ -31,10 +31,9 @@ _SEQUENTIAL = ((0.05, 0.07, 0.2), (0.22, 0.25, 0.55), (0.13, 0.56, 0.55), (0.5, 
 def think(upscaler: Any, work: Work) -> Path:
     """Run the chain on a small image and write a zip: ``facts.json``, and PNG files that it names.
 
-    Of every step t: ``state`` (x_t, decoded), ``belief`` (the prediction of x_0, decoded), ``noise`` (z_t, mean of the
-    channels), and with a noise predictor ``predicted`` and ``uncertainty`` (its mean and exp(log-variance / 2), likewise).
-    Raises ConfigError for
-    images larger than MOST and for no steps.
+    Of every step t: ``state`` (x_t, decoded), ``belief`` (the prediction of x_0, decoded), ``noise`` (z_t), and with a
+    noise predictor ``predicted`` and ``uncertainty`` (its mean and exp(log-variance / 2)); maps are means of the
+    channels. Raises ConfigError for images larger than MOST and for no steps.
     """
     options, device = work.options, upscaler.device
     photo = read(work.source)
