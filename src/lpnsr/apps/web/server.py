@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 
@@ -33,7 +34,10 @@ def serve(
         access_log=False,
         timeout_graceful_shutdown=_LAST_ANSWERS,
     )
-    _Server(config, say).run(sockets=[listening])
+    server = _Server(config, say)
+    # Pages that are open are cut off at the end, which is no error.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
+    server.run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
