@@ -34,6 +34,7 @@ from lpnsr.apps.batch.worker import MOST_DEATHS, Actor, Job  # noqa: E402
 from lpnsr.apps.cli.plan import Naming  # noqa: E402
 from lpnsr.apps.cli.report import Report  # noqa: E402
 from lpnsr.apps.cli.run import Request  # noqa: E402
+from lpnsr.errors import ConfigError  # noqa: E402
 
 LIMIT = 240  # seconds that anything may take on a busy machine
 
@@ -260,6 +261,29 @@ def test_an_image_given_by_name(tmp_path, text):
         entry = batch._named(text)
     assert entry.name == "b.jpg"
     assert batch.places[entry.place].name(entry.name) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        ("memory://b/photos/a.jpg", "memory://b/photos"),
+        ("memory://b/photos/a.jpg", "memory:///b/photos/"),
+        ("s3://b/photos/a.jpg", "s3://b/photos"),
+        ("photos/b10.jpg", "photos"),
+        ("file://photos/b10.jpg", "linked"),
+    ],
+)
+def test_no_result_replaces_its_input(folder, text, output):
+    Path("linked").symlink_to("photos")
+    with Report(0) as report:
+        batch = _Batch(Naming(output), Place(output), Request({}), report, None, folder)
+        listing = Listing(batch.listing)
+        with pytest.raises(ConfigError, match=r"would overwrite the input .*; choose another folder or a --suffix"):
+            batch._find(listing, batch._named(text))
+        batch.naming = replace(batch.naming, suffix="_x4")
+        if not text.startswith("s3"):  # asks for a connection
+            batch._find(listing, batch._named(text))
+    assert not listing.todo
 
 
 def test_names_of_places():

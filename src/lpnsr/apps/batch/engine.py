@@ -198,7 +198,12 @@ class _Batch:
         return number
 
     def _find(self, listing: Listing, entry: Entry) -> None:
-        target = target_of(entry, self.naming)
+        target, place = target_of(entry, self.naming), self.places[entry.place]
+        if place.same(entry.name, self.output, target):
+            raise ConfigError(
+                f"{self.output.name(target)} would overwrite the input {place.name(entry.name)}; choose another folder "
+                "or a --suffix"
+            )
         other = listing.find(entry, target)
         if other is not None:
             names = [self.places[each.place].name(each.name) for each in (other, entry)]

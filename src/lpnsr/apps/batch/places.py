@@ -12,6 +12,7 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -88,6 +89,19 @@ class Place:
             here, there = self.name().rstrip("/"), other.name().rstrip("/")
         return here == there or here.startswith(there.rstrip("/") + "/")
 
+    def same(self, relative: str, other: Place, there: str = "") -> bool:
+        """Whether ``relative`` is what ``there`` is in ``other``: a file or a folder, through links on a disk."""
+        if self.local is not None and other.local is not None:
+            with suppress(OSError, ValueError):
+                return (other.local / there).samefile(self.local / relative)
+            return False
+        if self.local is not None or other.local is not None:
+            return False
+        if self._full(relative).rstrip("/") == other._full(there).rstrip("/"):
+            return True
+        (fs, root), (other_fs, other_root) = self._remote, other._remote
+        return bool(fs == other_fs and _join(root, relative).strip("/") == _join(other_root, there).strip("/"))
+
     def fetch(self, relative: str, file: Path) -> None:
         """Copy to a file on a disk. Raises ImageReadError."""
         fs, root = self._remote
@@ -129,7 +143,7 @@ class Place:
                 if name.startswith("."):
                     continue
                 if kind == "directory":
-                    if recursive and not self._same(relative, leave_out):
+                    if recursive and not self.same(relative, leave_out):
                         waiting.append(relative)
                 elif kind == "file" and PurePosixPath(name).suffix.lower() in EXTENSIONS:
                     yield relative
@@ -151,11 +165,6 @@ class Place:
                     yield name, "directory" if found["type"] == "directory" else "file"
         except OSError as error:
             warnings.warn(f"{self.name(folder)} cannot be listed, and is left out: {error}", LpnsrWarning, stacklevel=2)
-
-    def _same(self, relative: str, other: Place) -> bool:
-        if self.local is not None and other.local is not None:
-            return os.path.realpath(self.local / relative) == os.path.realpath(other.local)
-        return self.name(relative).rstrip("/") == other.name().rstrip("/")
 
     def _tried(self, work: Callable[[], _T], kind: type[Exception], relative: str) -> _T:
         """``work()``, again after what may pass; what stays becomes an error of ``kind``."""

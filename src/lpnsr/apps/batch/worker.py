@@ -20,7 +20,7 @@ from lpnsr.apps.batch.places import Place
 from lpnsr.apps.cli.plan import Naming, Task, result_name
 from lpnsr.apps.cli.report import Outcome
 from lpnsr.apps.cli.run import Request, Skipped, Worker, exists_already
-from lpnsr.errors import ConfigError, LicenceError, LpnsrWarning, OutputError
+from lpnsr.errors import ConfigError, LicenceError, LpnsrWarning
 from lpnsr.imaging import PhotoRows, RowWriter, remove_leftovers
 
 MOST_DEATHS = 2
@@ -188,10 +188,6 @@ class _PlacesWorker(Worker):
             raise exists_already(output.name(item.target))
         if item.place.local is None:
             item.place.fetch(item.entry.name, task.source)
-        elif _same_file(task.source, task.target):
-            raise OutputError(
-                f"{task.target} would overwrite the input {task.source}; choose another folder or a --suffix"
-            )
         with suppress(OSError, ValueError):
             item.facts["input_bytes"] = task.source.stat().st_size
         rows = super()._read(task)
@@ -225,10 +221,3 @@ class _PlacesWorker(Worker):
             "finished": int(time.time() * 1000),
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
-    except (OSError, ValueError):
-        return False
