@@ -24,7 +24,7 @@ pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
-from lpnsr.apps.batch import prepare  # noqa: E402
+from lpnsr.apps.batch import cluster, prepare  # noqa: E402
 from lpnsr.apps.batch.book import Book  # noqa: E402
 from lpnsr.apps.batch.engine import _Batch  # noqa: E402
 from lpnsr.apps.batch.listing import Entry, Listing, bundles  # noqa: E402
@@ -202,6 +202,30 @@ def test_what_ray_finds_in_the_environment(monkeypatch, tmp_path):
     assert prepare(None) == "host:1"
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("said", "workers", "threads", "each"),
+    [
+        ("", 8, None, 1),
+        ("", 2, None, 2),
+        ("", None, None, 4),
+        ("", 8, 3, 3),
+        ("2", 8, None, 2),
+        ("4,2", 1, None, 4),
+        ("many", 1, None, 4),
+        ("0", 3, None, 1),
+    ],
+)
+def test_as_many_workers_as_asked_for_have_processors(monkeypatch, said, workers, threads, each):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    cpus = cluster.cpus_for(workers, threads, 4)
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": cpus})
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": cpus}}])
+    pool = cluster.pool({"device": "cpu", "runtime": "auto"}, workers, threads, own=True)
+    assert pool.threads == each
+    assert pool.workers == (workers or 1)
+    assert pool.workers * pool.cpus <= cpus
 
 
 def test_options_of_the_engine_are_not_for_the_plain_one(fake, folder):

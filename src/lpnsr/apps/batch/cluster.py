@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import shutil
 import signal
 import sys
@@ -100,12 +101,23 @@ def pool(request: dict[str, Any], workers: int | None, threads: int | None, *, o
         return Pool(count, threads or max(1, min(_THREADS, cpus // count)), 1, share, "cuda")
     if device == "auto":
         device = _device_without_gpus()
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or min(_THREADS, cpus)
+    threads = _threads_each(workers, threads, cpus)
     fitting = max(1, cpus // threads)
     if own:
         fitting = max(1, min(fitting, available_memory("cpu") // _WORKER_MEMORY))
     most = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
     return Pool(workers or (fitting if device == "cpu" else 1), threads, min(threads, most), 0, device)
+
+
+def cpus_for(workers: int | None, threads: int | None, cores: int) -> int:
+    """The processors of a cluster of our own, for all workers to run at once."""
+    return max(cores, (workers or 1) * _threads_each(workers, threads, cores))
+
+
+def _threads_each(workers: int | None, threads: int | None, cpus: int) -> int:
+    """The threads of a worker without a GPU: as given, as the environment says, or its part of the processors."""
+    said = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))  # "4,2" is for nested loops
+    return threads or int(said[1] if said else 0) or max(1, min(_THREADS, cpus // (workers or 1)))
 
 
 def open_book() -> Any:

@@ -134,10 +134,10 @@ class _Batch:
     def work(self, count: int, scale: Scale) -> None:
         """Do what is in the listing."""
         address = prepare(scale.address)
-        from lpnsr.apps.batch.cluster import AHEAD, cluster, open_book, outcomes, pool, unclaimed
+        from lpnsr.apps.batch.cluster import AHEAD, cluster, cpus_for, open_book, outcomes, pool, unclaimed
 
         debug = self.request.debug
-        cpus = max(_cores(), (scale.workers or 1) * (scale.threads or 1))
+        cpus = cpus_for(scale.workers, scale.threads, _cores())
         bundle, settled, whole = 1, 0, False
         try:
             with cluster(address, cpus, debug=debug) as own:
