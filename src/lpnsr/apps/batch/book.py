@@ -16,7 +16,11 @@ class Bundle:
 
 
 class Book:
-    """Runs as an actor. If it is lost, nothing is: what it knew is made again."""
+    """Runs as an actor on the node of the command, so that it outlives every other node.
+
+    If its process alone is lost, an empty one takes its place: nothing that is made is lost, but results of the bundles
+    at hand are then told as there already where a worker has to begin with such a bundle again.
+    """
 
     def __init__(self) -> None:
         self._bundles: dict[int, Bundle] = {}

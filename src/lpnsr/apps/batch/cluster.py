@@ -121,8 +121,15 @@ def _threads_each(workers: int | None, threads: int | None, cpus: int) -> int:
 
 
 def open_book() -> Any:
-    """The handle of a ``Book``."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Book).remote()
+    """The handle of a ``Book``, on this node."""
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": _here()}
+    return ray.remote(**options)(Book).remote()
+
+
+def _here() -> Any:
+    """No other node than this, without which there is no batch."""
+    affinity: Any = scheduling_strategies.NodeAffinitySchedulingStrategy
+    return affinity(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def unclaimed(book: Any) -> list[dict[str, Any]]:
@@ -137,13 +144,9 @@ def outcomes(listing: Path, bundle: int, job: Job, pool: Pool, book: Any) -> Ite
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # a bundle is a block, however small: blocks are what workers are given
-    affinity: Any = scheduling_strategies.NodeAffinitySchedulingStrategy
-    here = ray.get_runtime_context().get_node_id()
     settled = listing.with_name("settled")
     names = Names(listing, bundle, settled, ahead=max(AHEAD, 4 * pool.workers))
-    data = ray.data.read_datasource(
-        names, override_num_blocks=1, num_cpus=0, scheduling_strategy=affinity(here, soft=False)
-    ).map_batches(
+    data = ray.data.read_datasource(names, override_num_blocks=1, num_cpus=0, scheduling_strategy=_here()).map_batches(
         Actor,
         fn_constructor_args=(job, book),
         batch_size=None,
