@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import pickle
@@ -173,6 +174,7 @@ def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatc
         (["photos", "-o", "nothing://x"], "nothing://x"),
         (["photos", "-o", "out", "-r", "--ext", "xyz"], "--ext xyz"),
         (["photos", "photos/deep/c.png", "photos/deep", "other", "-o", "out"], "would both be written to"),
+        (["photos/*.png", "-o", "photos", "--suffix", "_x4"], "the results need a folder outside of the input"),
         (["photos/nothing", "-o", "out"], "no images in photos/nothing"),
         (["photos", "-o", "out", "-t", "10"], "tile = 10"),
         (["photos", "-o", "out", "--memory", "much"], "much"),
@@ -308,6 +310,20 @@ def test_no_result_replaces_its_input(folder, text, output):
         if not text.startswith("s3"):  # asks for a connection
             batch._find(listing, batch._named(text))
     assert not listing.todo
+
+
+def test_patterns_mean_what_they_mean_to_the_plain_engine(folder, monkeypatch):
+    make("[2024]/a.png", "[2024]/~b.png", "[2024]/up/a.png", "[2024]/un/c.png")
+    monkeypatch.chdir("[2024]")
+    with Report(0) as report:
+        batch = _Batch(Naming("up"), Place("up"), Request({}), report, None, folder)
+        for text, names in {
+            "*.png": ["a.png", "~b.png"],
+            "u*": ["c.png"],
+            "file://u*": ["c.png"],
+            f"{glob.escape(str(Path.cwd()))}/?.png": ["a.png"],
+        }.items():
+            assert sorted(entry.name for entry in batch._expand(text, False)) == names
 
 
 def test_names_of_places():

@@ -20,7 +20,7 @@ from lpnsr import __version__
 from lpnsr.apps.batch import prepare
 from lpnsr.apps.batch.listing import Entry, Listing, bundles
 from lpnsr.apps.batch.manifest import Manifest
-from lpnsr.apps.batch.places import Place, is_url
+from lpnsr.apps.batch.places import Place, is_url, on_disk
 from lpnsr.apps.batch.worker import Job, target_of
 from lpnsr.apps.cli.plan import Naming, check_suffix, nothing_found, result_name
 from lpnsr.apps.cli.report import Named, Outcome, Report
@@ -171,15 +171,28 @@ class _Batch:
         elif place.local is None or os.path.lexists(place.local) or not glob.has_magic(text):
             yield self._named(text)
         else:
-            for match in glob.iglob(str(place.local), recursive=True):  # noqa: PTH207 (pathlib's lists folders whole)
-                yield from self._expand(match, recursive) if Path(match).is_dir() else [self._named(match)]
+            yield from self._pattern(on_disk(text), recursive)
+
+    def _pattern(self, pattern: str, recursive: bool) -> Iterator[Entry]:
+        last = -1
+        for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 (pathlib's lists folders whole)
+            found = str(Path(match).absolute())
+            if not Place(found).same("", self.output):
+                for entry in self._expand(found, recursive):
+                    if entry.place != last and self.places[entry.place].same("", self.output):
+                        raise self._inside(self.places[entry.place])
+                    last = entry.place
+                    yield entry
+
+    def _inside(self, place: Place) -> ConfigError:
+        return ConfigError(
+            f"-o {self.output.name()}: with --engine ray the results need a folder outside of the input "
+            f"{place.name()}, or one below it"
+        )
 
     def _folder(self, place: Place, recursive: bool) -> Iterator[Entry]:
         if place.within(self.output):
-            raise ConfigError(
-                f"-o {self.output.name()}: with --engine ray the results need a folder outside of the input "
-                f"{place.name()}, or one below it"
-            )
+            raise self._inside(place)
         number = self._number(place)
         for name in place.images(recursive=recursive, leave_out=self.output):
             yield Entry(number, name)

@@ -33,12 +33,17 @@ def is_url(text: str) -> bool:
     return "://" in text and not _DISK.match(text)
 
 
+def on_disk(text: str) -> str:
+    """A name on a disk without ``file://`` and ``~``."""
+    return str(Path(_DISK.sub("", text)).expanduser())
+
+
 class Place:
     """A folder, which need not exist. Names in it are relative, with slashes. Can be pickled."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.local = None if is_url(text) else Path(_DISK.sub("", text)).expanduser().absolute()
+        self.local = None if is_url(text) else Path(on_disk(text)).absolute()
 
     def __getstate__(self) -> str:
         return self.text if self.local is None else str(self.local)
