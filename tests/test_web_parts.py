@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -19,15 +20,16 @@ from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from jobs import FakeModels, engine, picture, until
-from lpnsr.apps.jobs import JobOptions, Limits, Work
+from jobs import FakeModels, ended, engine, picture, until
+from lpnsr.apps.jobs import JobOptions, Limits, StorageError, Work
 from lpnsr.apps.web import pictures, texts
-from lpnsr.apps.web.archive import Member, Results, members
+from lpnsr.apps.web.archive import MOST_FILES, Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload
 from lpnsr.apps.web.fleet import ANY, KINDS, Fleet, Ticket
+from lpnsr.apps.web.follow import following
 from lpnsr.apps.web.guard import Guard
 from lpnsr.apps.web.thoughts import think
-from lpnsr.errors import ConfigError, InputError
+from lpnsr.errors import ConfigError, InputError, OutputError
 from lpnsr.imaging import Photo, read, write
 from tiny_model import tiny_upscaler
 
@@ -114,6 +116,22 @@ def test_a_member_is_not_taken_out_to_where_it_says(tmp_path: Path) -> None:
         members([])
 
 
+def test_what_cannot_be_unpacked_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", picture() * 100)
+        for number in range(MOST_FILES):
+            archive.writestr(f"{number}", b"")
+    with pytest.raises(InputError, match=f"more than {MOST_FILES} files"):
+        members([Upload(tmp_path / "a.zip", "a.zip")])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[50:80] = bytes([255]) * 30  # of a stream that tells nothing of its end, an LZMAError
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match=r"^a\.png: it cannot be taken out of its zip file \("):
+        Member("a.png", tmp_path / "a.zip", "a.png").save(tmp_path / "out", 10_000)
+    with pytest.raises(OutputError, match=r"^the zip file cannot be written: No such file or directory$"):
+        Results(tmp_path / "no" / "out.zip")
+
+
 def test_results_of_one_name_get_two(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     results = Results(tmp_path / "out.zip")
@@ -134,15 +152,20 @@ def test_old_files_go_and_examples_stay() -> None:
         visitor = desk.visitor(SimpleNamespace(session_hash="a"))
         old, new = desk.new_file(visitor, "old"), desk.new_file(visitor, "new")
         (desk.uploads / "sent").mkdir()
-        for path in (old.parent, desk.uploads / "sent", desk.uploads / "example", new.parent):
+        (desk.uploads / "broken-off").write_bytes(b"a")
+        (desk.uploads / "arriving").write_bytes(b"a")
+        for path in (
+            old.parent,
+            desk.uploads / "sent",
+            desk.uploads / "broken-off",
+            desk.uploads / "example",
+            new.parent,
+        ):
             os.utime(path, (1, 1))
         new.write_bytes(b"still being written")
         desk.sweep()
-        assert [old.parent.exists(), new.exists(), *(p.name for p in desk.uploads.iterdir())] == [
-            False,
-            True,
-            "example",
-        ]
+        assert (old.parent.exists(), new.exists()) == (False, True)
+        assert sorted(path.name for path in desk.uploads.iterdir()) == ["arriving", "example"]
     finally:
         desk.close()
     assert not desk.uploads.exists()
@@ -160,6 +183,110 @@ def test_who_leaves_leaves_nothing(desk: Desk) -> None:
     assert not file.parent.exists()
     desk.visitor(other).cancel("photo")
     assert tickets[1].status.state == "cancelled"
+
+
+def test_who_leaves_leaves_no_results(desk: Desk) -> None:
+    request, engine = SimpleNamespace(session_hash="a"), desk.fleet.first
+    visitor = desk.visitor(request)
+    (desk.uploads / "a.png").write_bytes(picture())
+    results = []
+    for part in ("batch", "photo", "photo"):
+        ticket = desk.submit(visitor, part, Upload(desk.uploads / "a.png", "a.png"), {}, "cpu", "")
+        ended(engine, ticket.id)
+        results.append(ticket.result())
+        if part == "batch":
+            visitor.finished["file", "options"] = visitor.tickets.pop(part)
+    assert [path.exists() for path in results] == [True, False, True]  # the second is that of no part any more
+    visitor.tickets["thoughts"] = Ticket(engine, "forgotten")
+    file = desk.new_file(visitor, "x")
+    desk.leave(request)
+    assert not any(path.exists() for path in (*results, file.parent))
+
+
+def test_jobs_that_are_forgotten_are_no_obstacle(desk: Desk) -> None:
+    visitor = desk.visitor(SimpleNamespace(session_hash="a"))
+    visitor.tickets["photo"] = Ticket(desk.fleet.first, "forgotten")
+    visitor.cancel("photo")
+    (desk.uploads / "a.png").write_bytes(picture())
+    assert desk.submit(visitor, "photo", Upload(desk.uploads / "a.png", "a.png"), {}, "cpu", "").status
+
+
+def test_room_is_limited() -> None:
+    desk = Desk(Fleet({"cpu": engine(max_stored=1_500_000)}))
+    try:
+        visitor = desk.visitor(SimpleNamespace(session_hash="a"))
+        file = desk.new_file(visitor, "a")
+        file.write_bytes(bytes(1_000_000))
+        assert desk.handed_out(visitor, file, "b").stat().st_nlink == 2
+        assert desk.room()
+        (desk.uploads / "c").write_bytes(bytes(1_000_000))
+        assert not desk.room()
+        with pytest.raises(StorageError, match="no room"):
+            desk.new_file(visitor, "d")
+        (desk.uploads / "c").unlink()
+        desk.drop(visitor, file)
+        with pytest.raises(StorageError, match=r"^e\.png cannot be stored: No such file"):
+            desk.handed_out(visitor, file, "e.png")
+        assert len(visitor.folders) == len([*desk.shown.iterdir()]) == 1
+    finally:
+        desk.close()
+
+
+def _worked_off(batch: Any, files: list[Upload], at_news: Any = lambda: None) -> list[str]:
+    async def work() -> None:
+        async for _ in batch.work(files):
+            at_news()
+
+    asyncio.run(work())
+    return [state for state, _ in batch.states]
+
+
+def test_a_batch_may_last_longer_than_files_are_kept(desk: Desk) -> None:
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.batch_tab import _Batch
+
+    visitor = desk.visitor(SimpleNamespace(session_hash="a"))
+    batch = _Batch(desk, visitor, "", 1)
+    files = []
+    for number in range(3):
+        (desk.uploads / str(number)).mkdir()
+        path = desk.uploads / str(number) / "a.png"
+        path.write_bytes(picture((number, 0, 0)))
+        files.append(Upload(path, f"{number}.png"))
+    for path in (*desk.uploads.rglob("*"), *desk.shown.rglob("*")):
+        os.utime(path, (1, 1))
+    assert _worked_off(batch, files, desk.sweep) == ["done"] * 3
+    assert batch.finish().exists()
+    assert [*desk.shown.iterdir()] == [batch.results.path.parent]  # no copies of the files stay
+
+
+def test_a_batch_keeps_no_copies_of_what_is_refused(desk: Desk, tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.batch_tab import _Batch
+
+    batch = _Batch(desk, desk.visitor(SimpleNamespace(session_hash="a")), "", 1)
+    (tmp_path / "a").write_bytes(b"no image")
+    files = [Upload(tmp_path / "a", "a.png"), Upload(tmp_path / "gone", "gone.png"), Upload(tmp_path / "a", "b.png")]
+    assert _worked_off(batch, files) == ["failed"] * 3
+    assert batch.states[1][1] == "it cannot be read (No such file or directory)"
+    assert [*desk.shown.iterdir()] == [batch.results.path.parent]
+
+
+def test_a_photograph_in_the_queue_does_not_get_old(desk: Desk) -> None:
+    desk.fleet.first.models.gate.clear()  # type: ignore[attr-defined]
+    (desk.uploads / "a.png").write_bytes(picture())
+    upload = Upload(desk.uploads / "a.png", "a.png")
+    ticket = desk.submit(desk.visitor(SimpleNamespace(session_hash="a")), "photo", upload, {}, "cpu", "")
+    os.utime(upload.path, (1, 1))
+
+    async def look() -> None:
+        async with following(ticket, [upload.path]) as statuses:
+            await anext(statuses)
+            desk.sweep()
+
+    asyncio.run(look())
+    assert upload.path.exists()
+    assert ticket.status.state == "cancelled"
 
 
 def test_devices_are_picked(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO
@@ -29,24 +29,28 @@ class Member:
 
     def save(self, target: Path, limit: int) -> None:
         """Copy it to ``target``, up to ``limit`` bytes and a little more. Raises InputError."""
-        if self.entry is None:
-            with self.file.open("rb") as source:
-                _copy(source, target, limit)
-            return
         try:
-            with zipfile.ZipFile(self.file) as archive, archive.open(self.entry) as source:
-                _copy(source, target, limit)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            raise InputError(f"{self.name}: it cannot be taken out of its zip file ({error})") from None
+            if self.entry is None:
+                with self.file.open("rb") as source:
+                    _copy(source, target, limit)
+            else:
+                with zipfile.ZipFile(self.file) as archive, archive.open(self.entry) as source:
+                    _copy(source, target, limit)
+        except Exception as error:  # decompressors have many of their own
+            what = "taken out of its zip file" if self.entry else "read"
+            raise InputError(f"{self.name}: it cannot be {what} ({_reason(error)})") from None
 
 
 def members(uploads: Iterable[Upload]) -> list[Member]:
     """What is to be done, in order. Raises InputError for a zip that cannot be read, or for too many files."""
-    found = [member for upload in uploads for member in _members(upload)]
+    found: list[Member] = []
+    for upload in uploads:
+        for member in _members(upload):
+            if len(found) == MOST_FILES:
+                raise InputError(f"these are more than {MOST_FILES} files, the limit; make several batches of them")
+            found.append(member)
     if not found:
         raise InputError("there are no photographs in this; drop image files, or a zip of them")
-    if len(found) > MOST_FILES:
-        raise InputError(f"these are {len(found)} files, and {MOST_FILES} is the limit; make several batches of them")
     return found
 
 
@@ -79,14 +83,15 @@ def _copy(source: IO[bytes], target: Path, limit: int) -> None:
 
 
 class Results:
-    """A zip that is written result by result; ``report.csv`` in it tells of every file."""
+    """A zip that is written result by result; ``report.csv`` in it tells of every file. Raises OutputError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
         self._names: set[str] = set()
         self._lines: list[tuple[str, ...]] = [("file", "state", "result", "what")]
-        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+        with _written():
+            self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
 
     def add(self, name: str, result: Path, file_name: str, state: str) -> None:
         """Put in the result of ``name``, beside it under ``file_name``. Raises OutputError."""
@@ -95,10 +100,8 @@ class Results:
         while free.lower() in self._names:
             free, number = str(PurePath(wanted).with_stem(f"{PurePath(wanted).stem} ({number})")), number + 1
         self._names.add(free.lower())
-        try:
+        with _written():
             self._zip.write(result, free)
-        except OSError as error:
-            raise OutputError(f"the zip file cannot be written: {error.strerror or error}") from None
         self.count += 1
         self._lines.append((name, state, free, ""))
 
@@ -107,10 +110,24 @@ class Results:
         self._lines.append((name, state, "", what))
 
     def finish(self) -> None:
+        """Write the report and close the file. Raises OutputError."""
         out = io.StringIO()
         csv.writer(out).writerows([_plain(cell) for cell in line] for line in self._lines)
-        self._zip.writestr("report.csv", out.getvalue())
-        self._zip.close()
+        with _written(), self._zip:
+            self._zip.writestr("report.csv", out.getvalue())
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"the zip file cannot be written: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Without the server's paths."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _plain(cell: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,11 +16,12 @@ from lpnsr.apps.jobs import BusyError, State, Status
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import Member, Results, members
 from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, formats, quality_of, uploads
-from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest
+from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest, renew
 from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
 from lpnsr.errors import LpnsrError
 
+_log = logging.getLogger(__name__)
 _PART = "batch"
 _SHOWN = 200  # files of a batch that are listed
 
@@ -56,7 +58,7 @@ class BatchTab:
         """Do one file after the other, with room between them for other visitors' jobs."""
         visitor = self.desk.visitor(request)
         visitor.batches += 1
-        batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
+        batch = None
         idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
         yield {
             self.run: gr.Button(interactive=False),
@@ -65,6 +67,7 @@ class BatchTab:
             self.status: texts.bar(0, "Looking at the files"),
         }
         try:
+            batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
             options, batch.device = Form.options(values)
             batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
             async for _ in batch.work(uploads(payload)):
@@ -76,7 +79,11 @@ class BatchTab:
                 self.download: gr.DownloadButton(value=str(path) if path else None, visible=path is not None),
             }
         except LpnsrError as error:
-            yield idle | {self.status: texts.problem(str(error)), self.list: batch.rows()}
+            rows = {self.list: batch.rows()} if batch else {}
+            yield idle | rows | {self.status: texts.problem(str(error))}
+        except Exception:
+            _log.exception("a batch failed")
+            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
 
     def _stop(self, request: gr.Request) -> None:
         self.desk.visitor(request).cancel(_PART)
@@ -108,6 +115,7 @@ class _Batch:
             if self.stopped:
                 break
             self.states[index] = ("working", "working")
+            renew(self._needed(index))
             yield
             try:
                 async for _ in self._one(index, member):
@@ -119,29 +127,32 @@ class _Batch:
                 self.states[index] = ("cancelled", "cancelled")
 
     async def _one(self, index: int, member: Member) -> AsyncIterator[None]:
-        path = self.desk.new_file(self.visitor, "input")
-        await asyncio.to_thread(member.save, path, self.desk.limits.max_upload)
-        key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
-        earlier = self._finished(key)
-        if earlier is not None:
-            await asyncio.to_thread(self._add, member, earlier, "skipped")
-            self.states[index] = ("skipped", "finished before")
-            return
-        upload = Upload(path, member.name.rpartition("/")[2])
-        ticket = None
-        while ticket is None and not self.stopped:
-            try:
-                ticket = await asyncio.to_thread(
-                    self.desk.submit, self.visitor, _PART, upload, self.options, self.device, self.owner
-                )
-            except BusyError as error:  # many visitors: this one waits for a place
-                self.states[index] = ("working", "the queue is full; waiting for a place")
-                yield
-                await asyncio.sleep(min(error.retry_after, 5))
-        path.unlink(missing_ok=True)
+        path = await asyncio.to_thread(self.desk.new_file, self.visitor, "input")
+        try:
+            await asyncio.to_thread(member.save, path, self.desk.limits.max_upload)
+            key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
+            earlier = self._finished(key)
+            if earlier is not None:
+                await asyncio.to_thread(self._add, member, earlier, "skipped")
+                self.states[index] = ("skipped", "finished before")
+                return
+            upload = Upload(path, member.name.rpartition("/")[2])
+            ticket = None
+            while ticket is None and not self.stopped:
+                try:
+                    ticket = await asyncio.to_thread(
+                        self.desk.submit, self.visitor, _PART, upload, self.options, self.device, self.owner
+                    )
+                except BusyError as error:  # many visitors: this one waits for a place
+                    self.states[index] = ("working", "the queue is full; waiting for a place")
+                    renew({path, *self._needed(index)})
+                    yield
+                    await asyncio.sleep(min(error.retry_after, 5))
+        finally:
+            self.desk.drop(self.visitor, path)
         if ticket is None:
             return
-        async with following(ticket) as statuses:
+        async with following(ticket, self._needed(index)) as statuses:
             async for self.current in statuses:
                 self.states[index] = ("working", self.current.state.value)
                 yield
@@ -155,6 +166,10 @@ class _Batch:
             self.states[index] = ("done", f"{status.width} x {status.height} px")
         else:
             self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
+
+    def _needed(self, index: int) -> set[Path]:
+        """Files that the members from this one on are in, and the zip of the results."""
+        return {self.results.path, *(member.file for member in self.members[index:])}
 
     def _finished(self, key: tuple[str, str]) -> Ticket | None:
         """The job that made this file with these options, if its result is still there."""

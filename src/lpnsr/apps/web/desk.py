@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 import shutil
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from lpnsr.apps.jobs.store import Store
 from lpnsr.apps.web.fleet import Fleet, Ticket
 from lpnsr.checkpoints import read_spec, resolve
 
+_log = logging.getLogger(__name__)
 _SWEEP = 10.0  # seconds between two looks for files that are too old
 _MOST_VISITORS = 10_000
 
@@ -35,12 +38,13 @@ class Visitor:
     """One open tab. tickets: the job at hand of each part of the page. finished: of batches, by file and options.
 
     photo: what the page shows for the photograph; of an example, the page itself does not always know it.
-    folders: where files for this visitor are.
+    download: the result in the format chosen. folders: where files for this visitor are.
     """
 
     tickets: dict[str, Ticket] = field(default_factory=dict)
     finished: dict[tuple[str, str], Ticket] = field(default_factory=dict)
     photo: Upload | None = None
+    download: Path | None = None
     folders: list[Path] = field(default_factory=list)
     batches: int = 0
     stopped: int = 0
@@ -102,27 +106,42 @@ class Desk:
             return self._visitors.setdefault(session, Visitor())
 
     def leave(self, request: Any) -> None:
-        """End what a tab that was closed has asked for, and delete its files."""
+        """End what a tab that was closed has asked for, and delete what was made for it.
+
+        What it has sent goes with its age: another visitor may have sent the same file, which Gradio keeps once.
+        """
         with self._lock:
             visitor = self._visitors.pop(str(request.session_hash), None)
         if visitor is not None:
-            for part in [*visitor.tickets]:
-                visitor.cancel(part)
-            for folder in visitor.folders:
-                shutil.rmtree(folder, ignore_errors=True)
+            visitor.stopped = visitor.batches
+            try:
+                for ticket in [*visitor.tickets.values(), *visitor.finished.values()]:
+                    ticket.delete()
+            finally:
+                for folder in [*visitor.folders]:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def submit(
         self, visitor: Visitor, part: str, upload: Upload, options: dict[str, Any], device: str, owner: str, **how: Any
     ) -> Ticket:
-        """Put a job into the queue of a device; the part's job before it is ended. Raises as ``Engine.submit``."""
+        """Put a job into the queue of a device; the part's job before it is ended, and its result deleted.
+
+        A batch keeps the results before. Raises as ``Engine.submit``.
+        """
         engine = self.fleet.pick(device)
-        visitor.cancel(part) if part != "batch" else None
+        earlier = visitor.tickets.get(part) if part != "batch" else None
+        if earlier is not None:
+            earlier.cancel()
         ticket = Ticket(engine, engine.submit(upload.path, options, owner=owner, name=upload.name, **how))
         visitor.tickets[part] = ticket
+        if earlier is not None:
+            earlier.delete()
         return ticket
 
     def new_file(self, visitor: Visitor, name: str) -> Path:
         """A place for a file of this name, in a folder that nobody can guess. Raises StorageError."""
+        if not self.room():
+            raise StorageError("this server has no room for more files now; try again later")
         folder = self.shown / secrets.token_urlsafe(16)
         try:
             folder.mkdir(mode=0o700)
@@ -131,41 +150,69 @@ class Desk:
         visitor.folders.append(folder)
         return folder / name
 
+    def drop(self, visitor: Visitor, path: Path) -> None:
+        """Delete what ``new_file`` gave."""
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with suppress(ValueError):
+            visitor.folders.remove(path.parent)
+
     def handed_out(self, visitor: Visitor, path: Path, name: str) -> Path:
-        """The file ``path`` under another name, without a copy where the disk can do that."""
+        """The file ``path`` under another name, without a copy where the disk can do that. Raises StorageError."""
         target = self.new_file(visitor, name)
         try:
             os.link(path, target)
         except OSError:
-            shutil.copyfile(path, target)
+            try:
+                shutil.copyfile(path, target)
+            except OSError as error:
+                self.drop(visitor, target)
+                raise StorageError(f"{name} cannot be stored: {error.strerror or error}") from None
         return target
 
     def room(self) -> bool:
-        """Whether there is room for another upload; what is kept of all visitors is limited."""
-        return sum(_size(path) for path in self.uploads.rglob("*")) < self.limits.max_stored
+        """Whether there is room for another file; what is kept of all visitors is limited."""
+        sizes: dict[tuple[int, int], int] = {}  # by inode: links to a file take no room
+        for path in (*self.uploads.rglob("*"), *self.shown.rglob("*")):
+            with suppress(OSError):
+                stat = path.stat()
+                sizes[stat.st_dev, stat.st_ino] = stat.st_size
+        return sum(sizes.values()) < self.limits.max_stored
 
     def sweep(self) -> None:
-        """Delete files that are too old."""
-        for folder in {*self.uploads.iterdir(), *self.shown.iterdir()} - self._examples:
+        """Delete folders whose files are too old, and plain files, which are uploads that were broken off."""
+        for path in {*self.uploads.iterdir(), *self.shown.iterdir()} - self._examples:
             with suppress(OSError):
-                newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-                if time.time() - newest > self.limits.ttl:
-                    shutil.rmtree(folder, ignore_errors=True)
+                inside = [*path.iterdir()] if path.is_dir() else []
+                newest = max(each.stat().st_mtime for each in (path, *inside))
+                if time.time() - newest <= self.limits.ttl:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
     def _sweep(self) -> None:
         while not self._closed.wait(_SWEEP):
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:
+                _log.exception("looking for files that are too old failed")
+
+
+def renew(paths: Iterable[Path]) -> None:
+    """Have files that are still needed count as new, for the desk (mtime) and for Gradio (ctime)."""
+    for path in paths:
+        with suppress(OSError):
+            os.utime(path)
 
 
 def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
+    """Raises StorageError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"the file cannot be read: {error.strerror or error}") from None
 
 
 def _model(name: str, cache_dir: str | Path | None) -> Model:

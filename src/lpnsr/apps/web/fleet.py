@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lpnsr.apps.jobs import Engine, Limits, Models, Status, Work
+from lpnsr.apps.jobs import Engine, Limits, Models, Status, UnknownJobError, Work
 
 ANY = "any"
 THOUGHTS = "thoughts"
@@ -36,7 +37,13 @@ class Ticket:
 
     def cancel(self) -> None:
         """End the job if it waits or runs; a result that is there stays."""
-        if not self.status.state.ended:
+        with suppress(UnknownJobError):  # forgotten, long after its end
+            if not self.status.state.ended:
+                self.engine.cancel(self.id)
+
+    def delete(self) -> None:
+        """End the job, or delete its result."""
+        with suppress(UnknownJobError):
             self.engine.cancel(self.id)
 
     def result(self) -> Path:

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from lpnsr.apps.jobs import Status
+from lpnsr.apps.web.desk import renew
 from lpnsr.apps.web.fleet import Ticket
 
 _EVERY = 0.25  # seconds between two looks at a job
+_RENEWED = 1.0  # seconds after which files are renewed again
 
 
 @asynccontextmanager
-async def following(ticket: Ticket) -> AsyncIterator[AsyncIterator[Status]]:
-    """A context with the statuses of a job, the last of which has ended; leaving it early ends the job."""
+async def following(ticket: Ticket, needed: Collection[Path] = ()) -> AsyncIterator[AsyncIterator[Status]]:
+    """A context with the statuses of a job, the last of which has ended; leaving it early ends the job.
+
+    needed: files that do not get too old meanwhile.
+    """
     try:
-        yield _statuses(ticket)
+        yield _statuses(ticket, needed)
     finally:
         ticket.cancel()
 
 
-async def _statuses(ticket: Ticket) -> AsyncIterator[Status]:
+async def _statuses(ticket: Ticket, needed: Collection[Path]) -> AsyncIterator[Status]:
+    renewed = float("-inf")
     while not (status := ticket.status).state.ended:
+        if time.monotonic() - renewed > _RENEWED:
+            renew(needed)
+            renewed = time.monotonic()
         yield status
         await asyncio.sleep(_EVERY)
     yield status

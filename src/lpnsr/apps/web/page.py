@@ -57,8 +57,8 @@ def make_page(desk: Desk) -> gr.Blocks:
         limits = desk.limits
         gr.HTML(
             f'<p class="lp-foot">Up to {limits.max_upload / 2**20:g} MB and {limits.max_pixels / 1e6:g} million pixels '
-            f"a photograph. Files are kept for {texts.spoken(limits.ttl)}, or until this page is closed, and leave "
-            "this server by your downloads alone.</p>"
+            f"a photograph. What you send is kept for {texts.spoken(limits.ttl)}, and what is made of it no longer "
+            "than that, or until this page is closed. Both leave this server by your downloads alone.</p>"
         )
         gr.Timer(_LOOK).tick(lambda: texts.queues(desk.fleet), None, queue, **QUICK)
         page.unload(_leaving(desk))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
 from lpnsr.errors import InputError, LpnsrError
 
+_log = logging.getLogger(__name__)
 PHOTOS = Path(__file__).parent / "photos"
 EXAMPLES = ("otter.png", "dog.png", "coast.jpg")
 _PART = "photo"
@@ -125,7 +127,7 @@ class PhotoTab:
             ticket = await asyncio.to_thread(
                 self.desk.submit, visitor, _PART, photo, options, device, request.client.host
             )
-            async with following(ticket) as statuses:
+            async with following(ticket, [photo.path]) as statuses:
                 yield working | {self.status: texts.progress(ticket.status), self.trouble: ""}
                 async for status in statuses:
                     yield {self.status: texts.progress(status)}
@@ -139,6 +141,9 @@ class PhotoTab:
                 yield idle | {self.status: texts.progress(status)}
         except LpnsrError as error:
             yield idle | {self.status: texts.problem(str(error))}
+        except Exception:
+            _log.exception("a photograph failed")
+            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
 
     def _done(self, visitor: Visitor, ticket: Ticket, photo: Upload, kind: str, quality: float) -> dict[Any, Any]:
         """The slider, the facts and the download of a job that is done."""
@@ -164,17 +169,22 @@ class PhotoTab:
 
     def _download(self, visitor: Visitor, ticket: Ticket, kind: str, quality: float) -> dict[Any, Any]:
         """The button with the result in a format; or why there is none."""
-        name = Path(ticket.status.file_name).stem
-        target = self.desk.new_file(visitor, f"{name}{JobOptions(format=kind).extension}")  # type: ignore[arg-type]
+        if visitor.download is not None:
+            self.desk.drop(visitor, visitor.download)
+        target = None
         try:
+            name = f"{Path(ticket.status.file_name).stem}{JobOptions(format=kind).extension}"  # type: ignore[arg-type]
             if kind == "png":
-                target = self.desk.handed_out(visitor, ticket.result(), target.name)
+                target = self.desk.handed_out(visitor, ticket.result(), name)
             else:
+                target = self.desk.new_file(visitor, name)
                 pictures.converted(ticket.result(), target, quality_of(kind, quality))
+            visitor.download = target
         except LpnsrError as error:
+            text = str(error) if target is None else str(error).replace(str(target), target.name)
             return {
                 self.download: gr.DownloadButton(value=None, interactive=False),
-                self.trouble: texts.problem(str(error).replace(str(target), target.name)),
+                self.trouble: texts.problem(text),
             }
         label = f"Download {kind.upper()}, {texts.size(target.stat().st_size)}"
         return {self.download: gr.DownloadButton(label, value=str(target), interactive=True), self.trouble: ""}
@@ -182,7 +192,11 @@ class PhotoTab:
     async def _convert(self, request: gr.Request, kind: str, quality: float) -> dict[Any, Any]:
         visitor = self.desk.visitor(request)
         ticket = visitor.tickets.get(_PART)
-        if ticket is None or ticket.status.state is not State.DONE:
+        try:
+            gone = ticket is None or ticket.status.state is not State.DONE
+        except LpnsrError:
+            gone = True
+        if ticket is None or gone:
             return {self.trouble: texts.problem("the result is gone; upscale the photograph again")}
         return await asyncio.to_thread(self._download, visitor, ticket, kind, quality)
 

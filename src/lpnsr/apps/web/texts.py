@@ -11,6 +11,8 @@ from urllib.parse import quote
 from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.web.fleet import Fleet
 
+UNEXPECTED = "This failed unexpectedly; the server's log tells more about it"
+
 
 def spoken(seconds: float) -> str:
     """A time left, no more exact than it is known."""

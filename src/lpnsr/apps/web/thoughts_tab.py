@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import zipfile
 from collections.abc import AsyncIterator
 from html import escape
@@ -20,6 +21,7 @@ from lpnsr.apps.web.fleet import THOUGHTS, Ticket
 from lpnsr.apps.web.follow import following
 from lpnsr.errors import InputError, LpnsrError
 
+_log = logging.getLogger(__name__)
 SIDES = (64, 96, 128)
 _ABOUT = (
     "The chain starts at the pre-upsampled photograph with noise on it. Each step <i>t</i> guesses the clean picture, "
@@ -95,6 +97,9 @@ class ThoughtsTab:
                 yield idle | {self.status: texts.progress(status)}
         except LpnsrError as error:
             yield idle | {self.status: texts.problem(str(error))}
+        except Exception:
+            _log.exception("thoughts failed")
+            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
 
     def _shown(self, visitor: Visitor, ticket: Ticket) -> dict[Any, Any]:
         target = self.desk.handed_out(visitor, ticket.result(), f"{Path(ticket.status.name).stem}_thoughts.zip")
