@@ -12,7 +12,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ pytest.importorskip("fsspec")
 
 from lpnsr.apps.batch import cluster, prepare  # noqa: E402
 from lpnsr.apps.batch.book import Book  # noqa: E402
-from lpnsr.apps.batch.engine import _Batch  # noqa: E402
+from lpnsr.apps.batch.engine import Scale, _Batch  # noqa: E402
 from lpnsr.apps.batch.listing import Entry, Listing, bundles  # noqa: E402
 from lpnsr.apps.batch.manifest import Manifest  # noqa: E402
 from lpnsr.apps.batch.places import Place  # noqa: E402
@@ -35,7 +35,7 @@ from lpnsr.apps.batch.worker import MOST_DEATHS, Actor, Job  # noqa: E402
 from lpnsr.apps.cli.plan import Naming  # noqa: E402
 from lpnsr.apps.cli.report import Report  # noqa: E402
 from lpnsr.apps.cli.run import Request  # noqa: E402
-from lpnsr.errors import ConfigError  # noqa: E402
+from lpnsr.errors import ConfigError, LpnsrError  # noqa: E402
 
 LIMIT = 240  # seconds that anything may take on a busy machine
 
@@ -175,6 +175,7 @@ def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatc
         (["photos", "-o", "out", "-r", "--ext", "xyz"], "--ext xyz"),
         (["photos", "photos/deep/c.png", "photos/deep", "other", "-o", "out"], "would both be written to"),
         (["photos/*.png", "-o", "photos", "--suffix", "_x4"], "the results need a folder outside of the input"),
+        (["photos", "-o", "out", "--manifest", "photos/b2.png"], "b2.png is no folder, and the manifest needs one"),
         (["photos/nothing", "-o", "out"], "no images in photos/nothing"),
         (["photos", "-o", "out", "-t", "10"], "tile = 10"),
         (["photos", "-o", "out", "--memory", "much"], "much"),
@@ -189,6 +190,40 @@ def test_what_is_refused(folder, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_folders_that_cannot_be_made(folder, monkeypatch):
+    make("out/b2.png", "out/b10.jpg")
+    options = ["photos", "-o", "out", "--engine", "ray", "--skip-existing"]
+    refused = run(*options, "--manifest", "photos/b2.png/m", code=1).stderr
+    assert "b2.png/m cannot be made (Not a directory); name another by --manifest" in refused
+    monkeypatch.setenv("LPNSR_SCRATCH", "absent")
+    refused = run(*options, code=2).stderr
+    assert refused.startswith("error: LPNSR_SCRATCH=absent: no folder can be made there (No such file or directory); ")
+
+
+def test_what_is_done_is_told_whatever_ends_the_batch(folder, monkeypatch):
+    def rows(*names):
+        return [{"input": name, "output": name, "status": "failed", "seconds": 0.0, "died": True} for name in names]
+
+    def outcomes(*_):
+        yield rows(*"abcdefghijkl")
+
+    monkeypatch.setattr("lpnsr.apps.batch.engine.prepare", lambda address: address)
+    monkeypatch.setattr(cluster, "cluster", lambda *_, **__: nullcontext(True))
+    monkeypatch.setattr(cluster, "pool", lambda *_, **__: cluster.Pool(1, 1, 1, 0, "cpu"))
+    monkeypatch.setattr(cluster, "open_book", Book)
+    monkeypatch.setattr(cluster, "outcomes", outcomes)
+    monkeypatch.setattr(cluster, "unclaimed", lambda book: rows("m"))
+    Listing(folder / "listing").close()
+    with Report(13) as report:
+        book = Manifest(Place("m"), "run", {})
+        batch = _Batch(Naming("out"), Place("out"), Request({}), report, book, folder)
+        with pytest.raises(LpnsrError, match="the workers were killed at each of the last 10 images"):
+            batch.work(13, Scale())
+    assert report.failed == 13
+    book.flush()
+    assert len(manifest("m")) == 13
 
 
 def test_what_ray_finds_in_the_environment(monkeypatch, tmp_path):
@@ -268,6 +303,7 @@ def test_a_listing_is_the_same_each_time(tmp_path):
 def test_images_of_a_folder_as_of_a_url(folder):
     make("photos/.hidden.png", "photos/out/r.png", "photos/.git/x.png")
     Path("photos/notes.txt").touch()
+    Path("photos/circle").symlink_to("circle")
     wanted = {"b2.png", "b10.jpg", "deep/c.png"}
     for text in ("photos", f"file://{folder}/photos", f"dir://photos::file://{folder}"):
         place = Place(text)

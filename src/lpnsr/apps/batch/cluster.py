@@ -41,9 +41,7 @@ _WORKER_MEMORY = 3 << 30  # a worker for lite and its usual tile
 _THREADS = 4  # beyond, a second worker brings more
 _POLL = 0.05
 _PATIENCE = 10.0
-
-AHEAD = 64
-"""Bundles that are under way at most, or four a worker."""
+_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,11 @@ class Pool:
     cpus: float
     gpus: float
     device: str
+
+    @property
+    def ahead(self) -> int:
+        """Bundles that are under way at most."""
+        return max(_AHEAD, 4 * self.workers)
 
 
 @contextmanager
@@ -145,7 +148,7 @@ def outcomes(listing: Path, bundle: int, job: Job, pool: Pool, book: Any) -> Ite
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # a bundle is a block, however small: blocks are what workers are given
     settled = listing.with_name("settled")
-    names = Names(listing, bundle, settled, ahead=max(AHEAD, 4 * pool.workers))
+    names = Names(listing, bundle, settled, ahead=pool.ahead)
     data = ray.data.read_datasource(names, override_num_blocks=1, num_cpus=0, scheduling_strategy=_here()).map_batches(
         Actor,
         fn_constructor_args=(job, book),

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -77,7 +78,7 @@ def run(
         },
     )
     with (
-        tempfile.TemporaryDirectory(prefix="lpnsr-", dir=os.environ.get(_SCRATCH)) as scratch,
+        _scratch() as scratch,
         Report(0, as_json=as_json, quiet=quiet) as report,
     ):
         batch = _Batch(naming, output, request, report, manifest, Path(scratch))
@@ -134,32 +135,36 @@ class _Batch:
     def work(self, count: int, scale: Scale) -> None:
         """Do what is in the listing."""
         address = prepare(scale.address)
-        from lpnsr.apps.batch.cluster import AHEAD, cluster, cpus_for, open_book, outcomes, pool, unclaimed
+        from lpnsr.apps.batch.cluster import cluster, cpus_for, open_book, outcomes, pool, unclaimed
 
         debug = self.request.debug
         cpus = cpus_for(scale.workers, scale.threads, _cores())
-        bundle, settled, whole = 1, 0, False
+        bundle, settled, ahead, whole = 1, 0, 0, False
         try:
             with cluster(address, cpus, debug=debug) as own:
                 chosen = pool(self.request.model, scale.workers, scale.threads, own=own)
+                ahead = chosen.ahead
                 bundle = max(1, min(_BUNDLE, count // (4 * chosen.workers)), -(-count // _BUNDLES))
                 request = replace(self.request, model=self.request.model | {"device": chosen.device})
                 job = Job(request, self.naming, self.places, self.output, chosen.threads, str(self.scratch))
                 self.manifest.common |= {"threads": chosen.threads, "device": chosen.device}
                 book = open_book()
+                left: Iterator[dict[str, Any]] = iter(())
                 try:
                     for rows in outcomes(self.listing, bundle, job, chosen, book):
-                        for row in rows:
+                        left = iter(rows)
+                        for row in left:
                             self._settle(row)
                         settled += 1
-                except (KeyboardInterrupt, SystemExit):
-                    for row in unclaimed(book):
-                        self._settle(row)
+                except BaseException:
+                    for row in (*left, *unclaimed(book)):
+                        with suppress(LpnsrError):  # the first is told
+                            self._settle(row)
                     raise
                 whole = True
         finally:
             if not whole and self.output.local is not None:
-                near = islice(bundles(self.listing, bundle), max(0, settled - AHEAD), settled + 2 * AHEAD)
+                near = islice(bundles(self.listing, bundle), max(0, settled - ahead), settled + 2 * ahead)
                 for folder in {self._target(entry).parent for some in near for entry in some}:
                     remove_leftovers(folder)
 
@@ -305,6 +310,18 @@ def _checked_model(request: Request) -> tuple[str, Request]:
     model = str(Path(given["model"]).absolute()) if Path(given["model"]).is_dir() else given["model"]
     cache = given["cache_dir"] and Path(given["cache_dir"]).absolute()
     return digest, replace(request, model=given | {"model": model, "cache_dir": cache})
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder. Raises ConfigError where the environment names none in which it can be made."""
+    folder = os.environ.get(_SCRATCH) or None
+    try:
+        return tempfile.TemporaryDirectory(prefix="lpnsr-", dir=folder)
+    except OSError as error:
+        where = f"{_SCRATCH}={folder}" if folder else "the system's temporary folder"
+        raise ConfigError(
+            f"{where}: no folder can be made there ({error.strerror}); set {_SCRATCH} to one with room for the batch"
+        ) from None
 
 
 def _cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lpnsr.apps.batch.places import Place
+from lpnsr.errors import ConfigError, OutputError
 from lpnsr.imaging import write_bytes
 
 ROWS, SECONDS = 5000, 20.0
@@ -47,10 +49,13 @@ SCHEMA = pa.schema(
 class Manifest:
     """Rows of one run. Each file is whole or not there, so that whoever is killed leaves a folder that can be read.
 
-    place: the folder; files of earlier runs stay. common: columns that are the same in every row.
+    place: the folder; files of earlier runs stay. common: columns that are the same in every row. Raises ConfigError
+    where a file has the folder's name.
     """
 
     def __init__(self, place: Place, run: str, common: dict[str, Any]) -> None:
+        if place.local is not None and os.path.lexists(place.local) and not place.is_dir():
+            raise ConfigError(f"{place.name()} is no folder, and the manifest needs one; name another by --manifest")
         self.place = place
         self.run = run
         self.common = {"run": run} | common
@@ -75,7 +80,13 @@ class Manifest:
         name = f"{self.run}-{self._files:05d}.parquet"
         data = buffer.getvalue().to_pybytes()
         if self.place.local is not None:
-            self.place.local.mkdir(parents=True, exist_ok=True)
+            try:
+                self.place.local.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"the manifest's folder {self.place.name()} cannot be made ({error.strerror}); name another by "
+                    "--manifest"
+                ) from None
             write_bytes(self.place.local / name, data)
         else:
             with tempfile.TemporaryDirectory(prefix="lpnsr-") as folder:

@@ -159,8 +159,10 @@ class Place:
             if self.local is not None:
                 with os.scandir(self.local / folder) as entries:
                     for entry in entries:
-                        linked = entry.is_symlink()
-                        kind = ("link" if linked else "directory") if entry.is_dir() else "file"
+                        kind = "file"  # also a link to itself, of which the system refuses to tell
+                        with suppress(OSError):
+                            if entry.is_dir():
+                                kind = "link" if entry.is_symlink() else "directory"
                         yield entry.name, kind
                 return
             fs, root = self._remote
