@@ -176,6 +176,8 @@ def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatc
         (["photos", "photos/deep/c.png", "photos/deep", "other", "-o", "out"], "would both be written to"),
         (["photos/*.png", "-o", "photos", "--suffix", "_x4"], "the results need a folder outside of the input"),
         (["photos", "-o", "out", "--manifest", "photos/b2.png"], "b2.png is no folder, and the manifest needs one"),
+        (["photos/b2.png", "photos/b2_x.png", "-o", "photos", "--suffix", "_x"], "would overwrite the input"),
+        (["photos/deep/c.png", "more", "-r", "-o", "photos", "--overwrite"], "deep/c.png would overwrite the input"),
         (["photos/nothing", "-o", "out"], "no images in photos/nothing"),
         (["photos", "-o", "out", "-t", "10"], "tile = 10"),
         (["photos", "-o", "out", "--memory", "much"], "much"),
@@ -183,7 +185,7 @@ def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatc
     ],
 )
 def test_what_is_refused(folder, arguments, message):
-    make("other/c.png")
+    make("other/c.png", "more/deep/c.png", "photos/b2_x.png")
     Path("photos/nothing").mkdir()
     result = run(*arguments, "--engine", "ray", code=2)
     assert result.stderr.startswith("error: ")
@@ -300,6 +302,7 @@ def test_a_listing_is_the_same_each_time(tmp_path):
         assert list(bundles(tmp_path / "listing", 1)) == [[entry] for entry in wanted]
 
 
+@pytest.mark.filterwarnings("error::lpnsr.errors.LpnsrWarning")
 def test_images_of_a_folder_as_of_a_url(folder):
     make("photos/.hidden.png", "photos/out/r.png", "photos/.git/x.png")
     Path("photos/notes.txt").touch()

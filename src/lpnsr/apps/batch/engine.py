@@ -104,6 +104,7 @@ class _Batch:
         self.listing = scratch / "listing"
         self.places: list[Place] = []
         self._numbers: dict[str, int] = {}
+        self._among_results: dict[int, str | None] = {}  # by the number of a place
         self._deaths = 0
 
     def find(self, inputs: list[str], recursive: bool) -> int:
@@ -122,6 +123,8 @@ class _Batch:
             raise nothing_found(inputs, recursive)
         for text in empty:  # it is reported as a missing file, and the others go on
             self._find(listing, self._named(text))
+        if pair := listing.replaced():
+            raise self._overwritten(target_of(pair[0], self.naming), pair[1])
         self.report.expect(listing.found)
         for some in listing.all(_ASKED_AT_ONCE):
             for entry, there in zip(some, self._there(some), strict=True):
@@ -196,7 +199,7 @@ class _Batch:
         )
 
     def _folder(self, place: Place, recursive: bool) -> Iterator[Entry]:
-        if place.within(self.output):
+        if place.within(self.output) is not None:
             raise self._inside(place)
         number = self._number(place)
         for name in place.images(recursive=recursive, leave_out=self.output):
@@ -218,11 +221,11 @@ class _Batch:
     def _find(self, listing: Listing, entry: Entry) -> None:
         target, place = target_of(entry, self.naming), self.places[entry.place]
         if place.same(entry.name, self.output, target):
-            raise ConfigError(
-                f"{self.output.name(target)} would overwrite the input {place.name(entry.name)}; choose another folder "
-                "or a --suffix"
-            )
-        other = listing.find(entry, target)
+            raise self._overwritten(target, entry)
+        if entry.place not in self._among_results:
+            self._among_results[entry.place] = place.within(self.output)
+        among = self._among_results[entry.place]
+        other = listing.find(entry, target, None if among is None else f"{among}/{entry.name}".lstrip("/"))
         if other is not None:
             names = [self.places[each.place].name(each.name) for each in (other, entry)]
             if os.path.realpath(names[0]) != os.path.realpath(names[1]):
@@ -230,6 +233,11 @@ class _Batch:
                     f"{names[0]} and {names[1]} would both be written to {self.output.name(target)}; rename one of "
                     "them, or use separate output folders"
                 )
+
+    def _overwritten(self, target: str, entry: Entry) -> ConfigError:
+        replaced = self.places[entry.place].name(entry.name)
+        hint = "choose another folder or a --suffix"
+        return ConfigError(f"{self.output.name(target)} would overwrite the input {replaced}; {hint}")
 
     def _target(self, entry: Entry) -> Path:
         return Path(self.output.name(target_of(entry, self.naming)))

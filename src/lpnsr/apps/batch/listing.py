@@ -29,19 +29,33 @@ class Listing:
         self._database.execute("CREATE TABLE found (id INTEGER PRIMARY KEY, place INTEGER, name BLOB)")
         self._database.execute("CREATE TABLE todo (id INTEGER PRIMARY KEY, place INTEGER, name BLOB)")
         self._database.execute("CREATE TABLE writers (key INTEGER PRIMARY KEY, id INTEGER)")
+        self._database.execute("CREATE TABLE beside (key INTEGER PRIMARY KEY, id INTEGER)")
         self.found = self.todo = 0
 
-    def find(self, entry: Entry, target: str) -> Entry | None:
-        """Note ``entry``, which is to be written to ``target``; or return what else would be."""
-        key = int.from_bytes(hashlib.blake2b(_key(target), digest_size=8).digest(), signed=True)
+    def find(self, entry: Entry, target: str, beside: str | None = None) -> Entry | None:
+        """Note ``entry``, which is to be written to ``target``; or return what else would be.
+
+        beside: its own name among the targets, where it lies among them.
+        """
+        key = _hashed(target)
         try:
             self._database.execute("INSERT INTO writers VALUES (?, ?)", (key, self.found))
         except sqlite3.IntegrityError:
             other = "SELECT place, name FROM found JOIN writers USING (id) WHERE key = ?"
             return _entry(self._database.execute(other, (key,)).fetchone())
         self._database.execute("INSERT INTO found VALUES (?, ?, ?)", (self.found, *_stored(entry)))
+        if beside is not None:
+            self._database.execute("INSERT OR IGNORE INTO beside VALUES (?, ?)", (_hashed(beside), self.found))
         self.found += 1
         return None
+
+    def replaced(self) -> tuple[Entry, Entry] | None:
+        """What would be written over another that was found, and that other."""
+        pair = "SELECT writers.id, beside.id FROM writers JOIN beside USING (key)"
+        ids = self._database.execute(pair).fetchone() or ()
+        found = "SELECT place, name FROM found WHERE id = ?"
+        entries = [_entry(self._database.execute(found, (each,)).fetchone()) for each in ids]
+        return (entries[0], entries[1]) if entries else None
 
     def all(self, size: int) -> Iterator[list[Entry]]:
         """What was found, ``size`` entries at a time."""
@@ -83,6 +97,10 @@ def _stored(entry: Entry) -> tuple[int, bytes]:
 
 def _entry(row: tuple[int, bytes]) -> Entry:
     return Entry(row[0], os.fsdecode(row[1]))
+
+
+def _hashed(target: str) -> int:
+    return int.from_bytes(hashlib.blake2b(_key(target), digest_size=8).digest(), signed=True)
 
 
 def _key(target: str) -> bytes:

@@ -86,13 +86,14 @@ class Place:
         fs, root = self._remote
         return bool(self._tried(lambda: fs.exists(_join(root, relative)), OutputError, relative))
 
-    def within(self, other: Place) -> bool:
-        """Whether it is ``other``, or lies in it."""
+    def within(self, other: Place) -> str | None:
+        """Its name in ``other``, empty if it is that; or None if it lies elsewhere."""
         if self.local is not None and other.local is not None:
             here, there = (os.path.realpath(each.local or "") for each in (self, other))
         else:
             here, there = self.name().rstrip("/"), other.name().rstrip("/")
-        return here == there or here.startswith(there.rstrip("/") + "/")
+        here, there = (each.replace(os.sep, "/").rstrip("/") + "/" for each in (here, there))
+        return here.removeprefix(there).rstrip("/") if here.startswith(there) else None
 
     def same(self, relative: str, other: Place, there: str = "") -> bool:
         """Whether ``relative`` is what ``there`` is in ``other``: a file or a folder, through links on a disk."""
