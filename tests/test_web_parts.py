@@ -372,3 +372,35 @@ def test_the_command_says_what_is_wrong() -> None:
         assert words in done.stderr
         assert "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_fails_unexpectedly_leaves_the_buttons_usable(desk: Desk) -> None:
+    gradio = pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.batch_tab import BatchTab
+    from lpnsr.apps.web.photo_tab import PhotoTab
+    from lpnsr.apps.web.thoughts_tab import ThoughtsTab
+
+    request = SimpleNamespace(session_hash="a", client=SimpleNamespace(host=""))
+    payload = {"path": str(desk.uploads / "a.png")}
+
+    async def last(news: Any) -> Any:
+        return [each async for each in news][-1]
+
+    for kind, arguments in ((BatchTab, ("png", 9)), (PhotoTab, ("png", 9)), (ThoughtsTab, (64, 0, 0))):
+        with gradio.Blocks():
+            tab = kind(desk)
+        seen = asyncio.run(last(tab._run(request, payload, *arguments)))  # without values of the form: a ValueError
+        assert "failed unexpectedly" in seen[tab.status]
+        assert seen[tab.run].interactive
+        assert not seen[tab.stop].visible
+
+
+def test_a_result_that_is_forgotten_is_told_to_be_gone(desk: Desk) -> None:
+    gradio = pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.photo_tab import PhotoTab
+
+    request = SimpleNamespace(session_hash="a")
+    desk.visitor(request).tickets["photo"] = Ticket(desk.fleet.first, "forgotten")
+    with gradio.Blocks():
+        tab = PhotoTab(desk)
+    assert "the result is gone" in asyncio.run(tab._convert(request, "png", 9))[tab.trouble]
