@@ -395,7 +395,7 @@ def test_what_fails_unexpectedly_leaves_the_buttons_usable(desk: Desk) -> None:
         assert not seen[tab.stop].visible
 
 
-def test_a_result_that_is_forgotten_is_told_to_be_gone(desk: Desk) -> None:
+def test_what_is_gone_is_told(desk: Desk) -> None:
     gradio = pytest.importorskip("gradio", reason="needs the extra web")
     from lpnsr.apps.web.photo_tab import PhotoTab
 
@@ -403,4 +403,6 @@ def test_a_result_that_is_forgotten_is_told_to_be_gone(desk: Desk) -> None:
     desk.visitor(request).tickets["photo"] = Ticket(desk.fleet.first, "forgotten")
     with gradio.Blocks():
         tab = PhotoTab(desk)
+    about, _ = tab._arrived(request, {"path": str(desk.uploads / "gone.png")})
+    assert "gone.png cannot be read (No such file" in about
     assert "the result is gone" in asyncio.run(tab._convert(request, "png", 9))[tab.trouble]

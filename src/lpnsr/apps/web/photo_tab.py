@@ -105,6 +105,9 @@ class PhotoTab:
                 about += texts.image(picture, photo.name)
         except LpnsrError as error:
             return [texts.problem(renamed(error, photo.path, photo.name)), gr.Button(visible=False)]
+        except OSError as error:
+            text = f"{photo.name} cannot be read ({error.strerror}); drop it again"
+            return [texts.problem(text), gr.Button(visible=False)]
         return [about, gr.Button(visible=settings_in(photo.path) is not None)]
 
     def _reused(self, request: gr.Request) -> list[Any]:
