@@ -26,14 +26,14 @@ def lite() -> Upscaler:
 
 def flops_per_pixel(up: Upscaler, steps: int) -> float:
     lr = torch.rand(1, 3, 64, 64)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # in inference mode Winograd is not counted
         up.restorer.restore(lr, NoiseField(0).draw(), steps=steps)
     return counter.get_total_flops() / lr[0, 0].numel()
 
 
 def test_it_fits_its_budget(lite: Upscaler) -> None:
-    assert flops_per_pixel(lite, 4) < 12e6
-    assert flops_per_pixel(lite, 1) < 4e6
+    assert 3e6 < flops_per_pixel(lite, 4) < 12e6
+    assert 2e6 < flops_per_pixel(lite, 1) < 4e6
     folder = checkpoints.resolve("lite")
     assert sum(f.stat().st_size for f in folder.rglob("*.safetensors")) < 30e6
 

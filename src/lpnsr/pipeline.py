@@ -48,7 +48,8 @@ class Upscaler:
 
     memory: bytes, or a text such as "2G", that the process may hold in all (resident: Python, torch, the weights and
         the work); None is what is free on the machine. Where it is short, tiles are smaller and large images lie on the
-        disk meanwhile. Raises ConfigError for what is no size.
+        disk meanwhile. On a CPU, None also has the C library keep freed blocks for the process (``keep_freed_memory``
+        of lpnsr.devices). Raises ConfigError for what is no size.
     """
 
     def __init__(
