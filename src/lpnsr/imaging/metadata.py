@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,9 @@ def carried_exif(exif: Image.Exif, name: str) -> bytes | None:
                 clean[tag] = value
         for tag in _SUB_IFDS:
             if group := dict(exif.get_ifd(tag)):
-                interop = exif.get_ifd(ExifTags.IFD.Interop) if tag == _SUB_IFDS[0] else None
                 group.pop(int(ExifTags.IFD.Interop), None)
-                if interop:
-                    group[int(ExifTags.IFD.Interop)] = dict(interop)
+                if tag == _SUB_IFDS[0]:
+                    group |= _hidden(exif)
                 clean[tag] = group
         if ORIENTATION in clean:
             clean[ORIENTATION] = 1
@@ -45,6 +45,15 @@ def carried_exif(exif: Image.Exif, name: str) -> bytes | None:
     except Exception as error:  # Pillow's EXIF parser raises whatever a damaged block makes it stumble over
         warnings.warn(f"{name}: its EXIF block is damaged and is left out ({error})", LpnsrWarning, stacklevel=2)
         return None
+
+
+def _hidden(exif: Image.Exif) -> dict[int, Any]:
+    """What Pillow before 13 does not show among the tags of a photograph, and has under names of its own."""
+    found: dict[int, Any] = {}
+    with suppress(KeyError):  # there is none
+        if interop := dict(exif.get_ifd(ExifTags.IFD.Interop)):
+            found[int(ExifTags.IFD.Interop)] = interop
+    return found
 
 
 def sized_exif(block: bytes, height: int, width: int) -> Image.Exif:
