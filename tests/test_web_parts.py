@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import subprocess
 import sys
@@ -14,24 +13,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from jobs import FakeModels, ended, engine, picture, until
-from lpnsr.apps.jobs import JobOptions, Limits, StorageError, Work
-from lpnsr.apps.web import pictures, texts
+from lpnsr.apps.jobs import StorageError
+from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import MOST_FILES, Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload
 from lpnsr.apps.web.fleet import ANY, KINDS, Fleet, Ticket
 from lpnsr.apps.web.follow import following
 from lpnsr.apps.web.guard import Guard
-from lpnsr.apps.web.thoughts import think
-from lpnsr.errors import ConfigError, InputError, OutputError
-from lpnsr.imaging import Photo, read, write
-from tiny_model import tiny_upscaler
+from lpnsr.errors import InputError, OutputError
 
 
 @pytest.fixture
@@ -300,50 +294,6 @@ def test_devices_are_picked(tmp_path: Path) -> None:
         assert Fleet({"cpu": fleet.first}).choices == ["cpu"]
     finally:
         fleet.close()
-
-
-@pytest.mark.parametrize("noise", ["predicted", "mode", "gaussian"])
-def test_thoughts_are_those_of_the_chain(tmp_path: Path, noise: Any) -> None:
-    (tmp_path / "in.png").write_bytes(picture((90, 130, 40), (40, 24)))
-    up, seen = tiny_upscaler(), []
-    options = JobOptions(noise=noise, seed=3, steps=3, fidelity=0.0)
-    work = Work("in.png", tmp_path / "in.png", tmp_path, options, Limits(), seen.append)
-    with zipfile.ZipFile(think(up, work)) as file:
-        steps = json.loads(file.read("facts.json"))["steps"]
-        (tmp_path / "result.png").write_bytes(file.read("result.png"))
-    assert [step["t"] for step in steps] == [3, 2, 1]
-    assert [("noise" in step, "uncertainty" in step and "predicted" in step) for step in steps] == [
-        *[(True, noise != "gaussian")] * 2,
-        (False, False),
-    ]
-    usual = up(Image.open(tmp_path / "in.png"), noise=noise, seed=3, steps=3, fidelity=0.0, colour_fix="none", tile=0)
-    difference = np.abs(np.asarray(usual).astype(int) - np.asarray(Image.open(tmp_path / "result.png")))
-    assert difference.max() <= 1
-    assert len(seen) == 3 + 2
-
-
-def test_thoughts_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "in.png").write_bytes(picture(size=(200, 20)))
-    work = Work("in.png", tmp_path / "in.png", tmp_path, JobOptions(), Limits(), lambda state: None)
-    with pytest.raises(ConfigError, match="128 x 128"):
-        think(tiny_upscaler(), work)
-
-
-def test_pictures(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 65536, (30, 40, 3), dtype=np.uint16)
-    write(Photo(pixels), tmp_path / "a.tif")
-    pictures.shown(tmp_path / "a.tif", tmp_path / "same.png", max_pixels=10_000)
-    assert (read(tmp_path / "same.png").pixels == pixels).all()
-    pictures.shown(tmp_path / "a.tif", tmp_path / "small.png", max_pixels=10_000, most=300)
-    assert read(tmp_path / "small.png").pixels.shape == (15, 20, 3)
-    write(Photo(pixels[..., :1], pixels[..., 1]), tmp_path / "gray.png")
-    pictures.shown(tmp_path / "gray.png", tmp_path / "large.png", max_pixels=10_000, size=(61, 80))
-    large = read(tmp_path / "large.png")
-    assert (large.pixels.shape, large.alpha is not None and large.alpha.shape) == ((61, 80, 1), (61, 80))
-    pictures.cropped(tmp_path / "a.tif", tmp_path / "c.png", 16, 1.0, 0.5, max_pixels=10_000, name="a.tif")
-    assert (read(tmp_path / "c.png").pixels == pixels[7:23, 24:]).all()
-    with pytest.raises(InputError, match=r"^mine\.tif"):
-        pictures.cropped(tmp_path / "no.tif", tmp_path / "c.png", 16, 0, 0, max_pixels=10_000, name="mine.tif")
 
 
 def test_what_visitors_read_is_escaped(desk: Desk) -> None:

@@ -54,22 +54,22 @@ def settle(net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 _KEPT = 512 << 20
-_KEPT_AT_MOST = 32 << 20  # by a glibc before 2.35
+_KEPT_BY_OLDER = 32 << 20  # some versions of glibc refuse more
 
 
 @cache
 def keep_freed_memory() -> None:
     """Let the C library keep blocks that were freed for those that are asked for next, in the whole process.
 
-    glibc gives large blocks back to the kernel at once and gets new pages for the next ones, each of them zeroed: up to
-    a tenth of a network's time. Up to half a GiB stays with the process instead. Nothing happens with another C
-    library, or where the environment says how glibc is to do it.
+    glibc gives large blocks back to the kernel at once and gets new pages for the next ones, each of them zeroed. Up to
+    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment says how
+    glibc is to do it.
     """
     told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
     if told or platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    if mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, _KEPT_AT_MOST):
+    if mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, _KEPT_BY_OLDER):
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
