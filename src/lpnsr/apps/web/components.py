@@ -66,8 +66,7 @@ class Form:
 
     @property
     def inputs(self) -> list[Any]:
-        chosen = [self.size_kind, self.size, self.model, self.steps, self.fidelity, self.noise, self.seed]
-        return [*chosen, self.device]
+        return [*self.reusable, self.device]
 
     @staticmethod
     def options(values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
