@@ -138,6 +138,15 @@ def test_an_example_and_the_slider(page: Page) -> None:
     assert page.locator("#slider").inner_html() != before
 
 
+def test_a_picture_that_browsers_do_not_show(page: Page, site: Site) -> None:
+    _drop(page, ("a b.TIF", picture(RED, (12, 10), kind="TIFF")))
+    expect(page.locator("#about img")).to_be_visible()
+    expect(page.locator("#photo .image-frame img")).to_have_count(1)
+    expect(page.locator("#photo .image-frame img")).to_be_hidden()
+    page.click("#run")
+    expect(page.locator("#facts")).to_contain_text("48 x 40")
+
+
 def test_what_cannot_be_done_is_told_in_a_sentence(page: Page, site: Site) -> None:
     page.click("#run")
     expect(page.locator("#status [role=alert]")).to_contain_text("no photograph yet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -77,7 +78,8 @@ class Book:
     def _busy(self, what: str) -> BusyError:
         self._counts["rejected"] += 1
         seconds = min((self._pace.left(job.record, job.progress) for job in self._running if job.progress), default=1.0)
-        seconds = min(600, max(1, math.ceil(seconds)))
+        # Who was refused together is not to come back together.
+        seconds = min(600, max(1, math.ceil(seconds * random.uniform(1, 2))))
         return BusyError(f"{what}; try again in {seconds} s", seconds)
 
     def add(self, record: Record) -> None:

@@ -36,6 +36,7 @@ def photo_input(elem_id: str, height: int) -> gr.Image:
         sources=["upload", "clipboard"],
         height=height,
         elem_id=elem_id,
+        elem_classes="lp-photo",
         buttons=[],
         placeholder="Drop a photograph here\n- or -\nClick to choose one",
     )
