@@ -108,6 +108,12 @@ def test_wrong_options_are_told_before_a_model_is_looked_for(folder):
     assert result.stderr == "error: options: tile = 10; allowed: a whole number from 16, or 0 or auto\n"
 
 
+@pytest.mark.parametrize("names", [["photos", "-o", "s3://bucket/out"], ["file:///photos", "-o", "out"]])
+def test_urls_are_no_folders_here(fake, folder, names):
+    assert "is a URL; only --engine ray reads and writes these" in run(*names, code=2).stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["photos"]
+
+
 def test_warnings_are_lines(fake, folder):
     fake.behaviour = staticmethod(lambda photo: warnings.warn("mind the gap", LpnsrWarning, stacklevel=1))
     assert "warning: mind the gap\n" in run("photos/b2.png", "-o", "out").stderr

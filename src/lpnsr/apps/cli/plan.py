@@ -62,10 +62,11 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     and is a result of another input is passed over: NAME_x4 beside NAME where results named so go, and a before/after
     picture beside its image. What is given by name is an input, whatever it is called; with ``skip_existing`` only if
     it is not the very file that another input would be written to, for then a shell's pattern can be given again.
-    Raises ConfigError if there is nothing to do, if two inputs would be written to one file, or if a result would
-    replace an input.
+    Raises ConfigError if there is nothing to do, if two inputs would be written to one file, if a result would replace
+    an input, or for a URL.
     """
     check_suffix(naming)
+    _check_no_urls([*inputs, naming.output])
     expanded = {text: _expand(text, Path(naming.output), recursive) for text in inputs}
     found = [item for items in expanded.values() for item in items]
     if found:  # what matches nothing is reported as a missing file, and the others go on
@@ -92,6 +93,14 @@ def check_suffix(naming: Naming) -> None:
     """Raise ConfigError for a suffix that is no part of a name."""
     if "/" in naming.suffix or os.sep in naming.suffix:
         raise ConfigError(f"--suffix {naming.suffix!r}: it is a part of the file's name, so it cannot hold a slash")
+
+
+def _check_no_urls(names: list[str]) -> None:
+    for name in names:
+        if "://" in name and not os.path.lexists(name):
+            raise ConfigError(
+                f"{name} is a URL; only --engine ray reads and writes these, other names are of files here"
+            )
 
 
 def nothing_found(inputs: list[str], recursive: bool) -> ConfigError:
