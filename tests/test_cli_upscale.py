@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -145,6 +146,16 @@ def test_missing_files_are_reported_without_torch(tmp_path):
     output = subprocess.run(command, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "1 False"
     assert "there is no such file" in output.stderr
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_leave_the_processor_to_others(given, kept):
+    code = "import atexit, os; atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY']))\n"
+    code += "from lpnsr.apps.cli import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    command = [sys.executable, "-c", code, "--version"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert output.split()[-1] == kept
 
 
 def test_version_and_unknown_command():

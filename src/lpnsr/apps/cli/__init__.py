@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import re
 import sys
 import warnings
@@ -115,4 +116,6 @@ def main() -> None:
     """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
+    # Read when torch is loaded: threads of OpenMP that have nothing to do are not to keep busy what others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
