@@ -96,6 +96,8 @@ def test_from_photograph_to_download(page: Page, site: Site) -> None:
     page.wait_for_selector("#slider img")
     expect(page.locator("#facts")).to_contain_text("64 x 48")
     expect(page.locator("#facts")).to_contain_text("seed 7")
+    expect(page.locator("#facts .lp-facts")).to_be_visible()
+    expect(page.locator("#queue .lp-queue")).to_be_visible()
     page.wait_for_function("[...document.querySelectorAll('#slider img')].every(i => i.naturalWidth == 64)")
     assert page.locator("#slider img").count() == 2
     name, data = _fetched(page, "#download")

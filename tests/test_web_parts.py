@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,6 +227,34 @@ def test_room_is_limited() -> None:
         assert len(visitor.folders) == len([*desk.shown.iterdir()]) == 1
     finally:
         desk.close()
+
+
+def test_room_and_sweeping_while_others_come_and_go(desk: Desk) -> None:
+    done = threading.Event()
+
+    def comes_and_goes(folder: Path) -> None:
+        while not done.is_set():
+            with suppress(OSError):  # it was swept meanwhile
+                (folder / "inner").mkdir(parents=True, exist_ok=True)
+                (folder / "inner" / "a.png").touch()
+                os.utime(folder, (1, 1))
+            shutil.rmtree(folder, ignore_errors=True)
+
+    others = [
+        threading.Thread(target=comes_and_goes, args=(where / str(number),))
+        for where in (desk.uploads, desk.shown)
+        for number in range(2)
+    ]
+    try:
+        for other in others:
+            other.start()
+        for _ in range(300):
+            assert desk.room()
+            desk.sweep()
+    finally:
+        done.set()
+        for other in others:
+            other.join()
 
 
 def _worked_off(batch: Any, files: list[Upload], at_news: Any = lambda: None) -> list[str]:

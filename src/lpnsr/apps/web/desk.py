@@ -172,10 +172,11 @@ class Desk:
     def room(self) -> bool:
         """Whether there is room for another file; what is kept of all visitors is limited."""
         sizes: dict[tuple[int, int], int] = {}  # by inode: links to a file take no room
-        for path in (*self.uploads.rglob("*"), *self.shown.rglob("*")):
-            with suppress(OSError):
-                stat = path.stat()
-                sizes[stat.st_dev, stat.st_ino] = stat.st_size
+        for folder, _, names in os.walk(self._store.root):  # rglob fails where a folder goes meanwhile
+            for name in names:
+                with suppress(OSError):
+                    stat = Path(folder, name).stat()
+                    sizes[stat.st_dev, stat.st_ino] = stat.st_size
         return sum(sizes.values()) < self.limits.max_stored
 
     def sweep(self) -> None:
