@@ -107,9 +107,6 @@ def test_one_at_a_time_in_order_with_positions(models: FakeModels) -> None:
         jobs = [queue.submit(picture((n, 0, 0)), {"model": "other" if n % 2 else None}) for n in range(5)]
         running(queue, jobs[0])
         assert [queue.status(job).position for job in jobs] == [None, 1, 2, 3, 4]
-        left = [queue.status(job).seconds_left for job in jobs]
-        assert all(value is not None for value in left)
-        assert left[1:] == sorted(left[1:])  # type: ignore[type-var]
         with pytest.raises(NotReadyError, match="running"):
             queue.result(jobs[0])
         models.gate.set()
@@ -148,6 +145,73 @@ def test_full_queues_say_when_to_come_back(models: FakeModels) -> None:
         assert len(queue.jobs("a")) == 2
         assert queue.counts()["rejected"] == 2
         assert len([*queue._store.root.glob("jobs/*")]) == 4
+        models.gate.set()
+
+
+def test_times_are_told_when_something_is_known_of_them(models: FakeModels, monkeypatch: Any) -> None:
+    loading, load = threading.Event(), models.load
+    monkeypatch.setattr(models, "load", lambda *given: [loading.wait(20), load(*given)][1])
+    models.gate.clear()
+    with engine(models) as queue:
+        jobs = [queue.submit(picture()) for _ in range(3)]
+        running(queue, jobs[0])
+
+        def left() -> list[float | None]:
+            return [queue.status(job).seconds_left for job in jobs]
+
+        assert left() == [None] * 3
+        time.sleep(0.5)
+        loading.set()
+        until(lambda: models.at_work == 1)
+        assert left() == [None] * 3
+        record, progress = queue._book._jobs[jobs[0]].record, queue._book._running[0].progress
+        assert progress is not None
+        assert progress.at_work < progress.seconds - 0.4
+        assert progress.begun is not None
+        monkeypatch.setattr(progress, "update", lambda *_: None)
+        progress.begun -= 100
+        progress.done, progress.total = 1, 4
+        queue._book._pace.glimpse(record, progress)
+        assert left() == pytest.approx([300, 700, 1100], abs=20)
+        queue._book._pace.learn(record, 1000)
+        assert left() == pytest.approx([300, 1300, 2300], abs=20)
+        progress.done = 0
+        assert left() == pytest.approx([900, 1900, 2900], abs=20)
+        progress.begun -= 1000  # longer than was expected
+        assert left() == [None, pytest.approx(1000), pytest.approx(2000)]
+        queue._book._pace._rates.clear()
+        queue._book._pace._last = 0.0
+        assert left() == [None, 1, 1]
+        models.gate.set()
+
+
+def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) -> None:
+    models.gate.clear()
+    with engine(models, queue=9, owner_queue=8) as queue:
+
+        def refused(owner: str) -> list[int]:
+            seconds = []
+            for _ in range(200):
+                with pytest.raises(BusyError) as caught:
+                    queue.check_room(owner)
+                seconds.append(caught.value.retry_after)
+            return seconds
+
+        first = queue.submit(picture(), owner="a")
+        running(queue, first)
+        for _ in range(8):
+            last = queue.submit(picture(), owner="b")
+        assert set(refused("b")) <= {5, 6, 7, 8, 9, 10}
+        queue._book._pace.learn(queue._book._jobs[first].record, 40.0)
+        for owner, first_end in (("b", 80), ("c", 40)):
+            seconds = refused(owner)
+            assert len(set(seconds)) > 50
+            assert first_end - 20 <= min(seconds) <= first_end + 20
+            assert 300 <= max(seconds) <= 400
+            if owner == "b":
+                queue.submit(picture(), owner="a")
+        queue._book._pace.learn(queue._book._jobs[last].record, 4000.0)
+        assert max(refused("c")) == 600
         models.gate.set()
 
 
@@ -386,6 +450,26 @@ def test_without_a_state_folder_the_queue_is_worked_off(models: FakeModels) -> N
     running(queue, jobs[0])
     queue.close(grace=0)
     assert [queue.status(job).error for job in jobs] == ["the server was shut down"] * 2
+
+
+def test_what_does_not_notice_that_it_is_to_stop_is_not_waited_for(models: FakeModels, tmp_path: Path) -> None:
+    hold = threading.Event()
+    models.behaviour = lambda photo: [hold.wait(20), None][1]
+    for folder in (None, tmp_path):
+        queue = engine(models, state_dir=folder)
+        queue.start()
+        job = queue.submit(picture())
+        running(queue, job)
+        threading.Thread(target=queue.finish, args=(1000,), daemon=True).start()
+        queue.finish(0, patience=0.1)
+        assert queue.finished
+        assert queue.at_work
+        assert queue.status(job).state is (State.CANCELLED if folder is None else State.QUEUED)
+        queue.close()
+        assert queue._store.root.exists() == (folder is not None)
+    hold.set()
+    with engine(models, state_dir=tmp_path) as queue:
+        assert ended(queue, job).state is State.DONE
 
 
 def test_a_job_that_kills_the_process_is_not_tried_for_ever(models: FakeModels, tmp_path: Path) -> None:

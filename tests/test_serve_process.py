@@ -125,6 +125,51 @@ def test_the_example_client_and_an_end_without_a_state_folder(tmp_path: Path) ->
         assert process.wait(100) == 0
 
 
+_STUCK = """
+import sys, threading
+sys.path.insert(0, {tests!r})
+from jobs import FakeModels, engine
+from lpnsr.apps.http.server import serve
+models = FakeModels()
+models.behaviour = lambda photo: threading.Event().wait()
+say = lambda text: print(text, file=sys.stderr, flush=True)
+serve(engine(models, state_dir={state!r}), port=0, grace={grace}, say=say)
+"""
+
+
+@pytest.mark.parametrize("state", [None, "state"])
+@pytest.mark.parametrize("grace", [0.1, 1000])
+def test_a_step_that_never_ends_does_not_keep_the_process(tmp_path: Path, state: str | None, grace: float) -> None:
+    temporary, log = tmp_path / "temporary", tmp_path / "log"
+    temporary.mkdir()
+    state = state and str(tmp_path / state)
+    code = _STUCK.format(tests=str(Path(__file__).parent), state=state, grace=grace)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=file, env=os.environ | {"TMPDIR": str(temporary)}
+        )
+    try:
+        until(lambda: process.poll() is not None or b"listening" in log.read_bytes(), 120)
+        address = re.search(r"http://[\d.:]+", log.read_text())
+        assert address, log.read_text()
+        with httpx.Client(base_url=address[0], timeout=60) as client:
+            job = _submit(client, COLOURS[0])
+            until(lambda: client.get(f"/v1/jobs/{job}").json()["progress"] == 1)
+            process.send_signal(signal.SIGTERM)
+            if grace > 100:
+                until(lambda: client.get("/health").status_code == 503)
+                process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text(), log.read_text()
+    assert [*temporary.iterdir()] == []
+    if state is not None:
+        kept = json.loads((Path(state) / "jobs" / job / "job.json").read_text())
+        assert (kept["state"], kept["attempts"]) == ("queued", 0)
+
+
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -96,7 +96,7 @@ def jobs_router(guarded: bool, models: Sequence[str]) -> APIRouter:
 
     @router.get("/{job_id}", summary="State and progress of a job", responses=unknown)
     def status(status: StatusNow) -> Status:
-        """`state` is queued, running, done, failed, cancelled or expired; `seconds_left` is an estimate."""
+        """`state` is queued, running, done, failed, cancelled or expired; `seconds_left` is an estimate, or null."""
         return status
 
     @router.get("/{job_id}/events", summary="Follow a job", response_class=EventSourceResponse, responses=unknown)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from lpnsr.apps.jobs import Engine, State
 from lpnsr.apps.network import address, listen
 
 _LAST_ANSWERS = 5  # seconds for answers that are under way when everything else has ended
+_LAST_STEP = 0.5  # seconds for a job to notice that it is to stop; a step of the model can take a minute
 _GLANCE = 0.1
 
 
@@ -30,7 +34,8 @@ def serve(
     """Serve until SIGINT or SIGTERM. port: 0 for any that is free. say: is told the address, and of the end.
 
     At the first signal no more jobs are taken (503), and ``grace`` seconds are left for those at hand, see
-    ``Engine.close``, and for clients to fetch what is done; a second signal ends that time. Raises ConfigError.
+    ``Engine.finish``, and for clients to fetch what is done; a second signal ends that time. If a device is still at
+    work then, the process ends here and does not wait for it. Raises ConfigError.
     """
     listening = listen(host, port)
     app = create_app(engine, token=token)
@@ -41,6 +46,12 @@ def serve(
         timeout_graceful_shutdown=_LAST_ANSWERS,
     )
     _Server(config, engine, app.state.fetched, grace, say).run(sockets=[listening])
+    if engine.finished and engine.at_work:  # a thread that nothing else can stop
+        engine.close()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class _Server(uvicorn.Server):
@@ -63,6 +74,8 @@ class _Server(uvicorn.Server):
         if self._signals == 1:
             threading.Thread(target=self._end, daemon=True).start()
         else:
+            self.config.timeout_graceful_shutdown = 1
+            self.force_exit = self.should_exit
             self._hurry.set()
 
     def _end(self) -> None:
@@ -71,11 +84,12 @@ class _Server(uvicorn.Server):
         )
         until = time.monotonic() + self._grace
         pending = self._engine.unfinished()
-        working = threading.Thread(target=self._engine.finish, args=(self._grace,), daemon=True)
+        patient = {"patience": _LAST_STEP}
+        working = threading.Thread(target=self._engine.finish, args=(self._grace,), kwargs=patient, daemon=True)
         working.start()
-        while working.is_alive():
+        while working.is_alive() and not self._engine.finished:
             if self._hurry.wait(_GLANCE):
-                self._engine.finish(0)
+                self._engine.finish(0, **patient)
         while not self._engine.keeps and time.monotonic() < until and self._to_be_fetched(pending):
             if self._hurry.wait(_GLANCE):
                 break

@@ -23,6 +23,7 @@ from lpnsr.errors import LpnsrError
 _log = logging.getLogger(__name__)
 _SHARED = set(Status.model_fields) & set(Record.model_fields) - {"seconds"}
 _LINGER = 5.0  # seconds for which an expired file stays: somebody may just be fetching it
+_FEW = (5.0, 10.0)  # seconds until one may try again, where nothing is known
 _MOST_ENDED = 10_000  # ended jobs that are remembered
 
 
@@ -70,16 +71,20 @@ class Book:
             if not self.accepting:
                 raise ClosedError("this server is being shut down; try again when it is back")
             if len(self._queue) >= self.limits.queue:
-                raise self._busy(f"the queue is full with {len(self._queue)} jobs")
-            theirs = sum(job.record.owner == owner for job in (*self._queue, *self._running))
-            if self.limits.owner_queue is not None and theirs >= self.limits.owner_queue:
-                raise self._busy(f"{theirs} of your jobs are waiting or running, and no more are allowed")
+                raise self._busy(f"the queue is full with {len(self._queue)} jobs", [*self._running, *self._queue])
+            theirs = [job for job in (*self._running, *self._queue) if job.record.owner == owner]
+            if self.limits.owner_queue is not None and len(theirs) >= self.limits.owner_queue:
+                raise self._busy(f"{len(theirs)} of your jobs are waiting or running, and no more are allowed", theirs)
 
-    def _busy(self, what: str) -> BusyError:
+    def _busy(self, what: str, jobs: list[Job]) -> BusyError:
+        """An error with a time at which one of ``jobs`` may end, and so make room.
+
+        It is any of these times: who was refused together is not to come back together, as places come one by one.
+        """
         self._counts["rejected"] += 1
-        seconds = min((self._pace.left(job.record, job.progress) for job in self._running if job.progress), default=1.0)
-        # Who was refused together is not to come back together.
-        seconds = min(600, max(1, math.ceil(seconds * random.uniform(1, 2))))
+        lefts = [self._left(job) for job in (*jobs[: self.workers + 1], jobs[-1])]
+        ends = [left for left in lefts if left is not None] or _FEW
+        seconds = min(600, max(1, math.ceil(random.uniform(min(ends), max(ends)))))
         return BusyError(f"{what}; try again in {seconds} s", seconds)
 
     def add(self, record: Record) -> None:
@@ -175,12 +180,19 @@ class Book:
             self._update(job, state=State.RUNNING, attempts=job.record.attempts + 1)
             return job
 
+    def begin(self, job: Job) -> None:
+        """Note that its model is there and the work begins."""
+        with self._changed:
+            if job.progress is not None:
+                job.progress.begun = time.monotonic()
+
     def advance(self, job: Job, state: Any) -> bool:
         """Note a ``pipeline.Progress``. Returns whether the job is to go on."""
         with self._changed:
             if job.state is not State.RUNNING or job.progress is None:
                 return False
             job.progress.update(state, job.record.options.steps)
+            self._pace.glimpse(job.record, job.progress)
             self._touch(job)
             return True
 
@@ -188,8 +200,7 @@ class Book:
         """Note that the worker has finished; of a job that was stopped meanwhile nothing is kept."""
         with self._changed:
             if job.state is State.RUNNING and job.progress is not None:
-                seconds = job.progress.seconds
-                self._pace.learn(job.record, seconds)
+                self._pace.learn(job.record, job.progress.at_work)
                 self._counts["pixels"] += job.record.input_height * job.record.input_width
                 made = {"result": result.name, "result_bytes": result.stat().st_size, "warnings": tuple(warnings)}
                 self._end(job, State.DONE, **made)
@@ -295,11 +306,6 @@ class Book:
     def _status(self, job: Job) -> Status:
         record, progress = job.record, job.progress or Progress()
         running, queued = job.state is State.RUNNING, job in self._queue
-        left = None
-        if running:
-            left = self._pace.left(record, progress)
-        elif queued:
-            left = self._wait(self._queue.index(job)) + self._pace.expected(record)
         return Status(
             position=self._queue.index(job) + 1 if queued else None,
             progress=1.0 if job.state is State.DONE else progress.fraction,
@@ -307,15 +313,22 @@ class Book:
             tiles=progress.total,
             steps_done=progress.step,
             steps=progress.steps,
-            seconds_left=left,
+            seconds_left=self._left(job) if running or queued else None,
             seconds=progress.seconds if running else record.seconds,
             expires=record.ended + self.limits.ttl if record.ended and job.state is not State.EXPIRED else None,
             file_name=f"{Path(record.name).stem}_{record.width}x{record.height}{record.options.extension}",
             **record.model_dump(include=_SHARED),
         )
 
+    def _left(self, job: Job) -> float | None:
+        """Seconds until a job that waits or runs has ended; None if nothing is known of them."""
+        if job.progress is not None:
+            return self._pace.left(job.record, job.progress)
+        own = self._pace.expected(job.record)
+        return None if own is None else max(1.0, self._wait(self._queue.index(job)) + own)
+
     def _wait(self, place: int) -> float:
-        """Seconds until the job at this place of the queue begins."""
+        """Seconds until the job at this place of the queue begins; what is not known counts nothing."""
         work = [self._pace.left(job.record, job.progress) for job in self._running if job.progress]
         work += [self._pace.expected(job.record) for job in self._queue[:place]]
-        return sum(work) / self.workers
+        return sum(seconds or 0.0 for seconds in work) / self.workers

@@ -180,26 +180,34 @@ class Engine:
         """Refuse new jobs from now on; what has begun goes on."""
         self._book.close(keep_queue=self._store.kept)
 
-    def finish(self, grace: float = 30.0) -> None:
+    @property
+    def at_work(self) -> bool:
+        """Whether a worker is at work, or loads its model."""
+        return any(worker.alive for worker in self._workers)
+
+    def finish(self, grace: float = 30.0, *, patience: float | None = None) -> None:
         """Take no more jobs, give those at hand ``grace`` seconds, and stop the workers; results can still be had.
 
         With a state folder only what runs is finished; the rest, and what the time did not suffice for, is done by the
         next process with this folder. Without one, the queue is worked off as far as the time suffices, and the rest is
-        cancelled. Returns when no worker is at work, which can take a step of the model longer. Called again meanwhile
-        with less time, both calls return sooner.
+        cancelled. Returns when no worker is at work, which can take a step of the model longer, but no longer than
+        ``patience`` seconds, if that is given: then the process is to end, by ``os._exit`` if a worker is ``at_work``.
+        Called again meanwhile with less time, it does not wait for the first call.
         """
         self.stop_accepting()
         until = time.monotonic() + grace
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
         self._book.give_up()
+        until = time.monotonic() + (patience or 0.0)
         for worker in self._workers:
-            worker.join()
+            worker.join(None if patience is None else max(0.0, until - time.monotonic()))
         self.finished = True
 
     def close(self, grace: float = 30.0) -> None:
-        """``finish``, and let go of the state folder; without one, results are deleted."""
-        self.finish(grace)
+        """``finish`` unless that is done, and let go of the state folder; without one, results are deleted."""
+        if not self.finished:
+            self.finish(grace)
         if not self._closed.is_set():
             self._closed.set()
             self._store.close()

@@ -8,15 +8,15 @@ from typing import Any
 
 from lpnsr.apps.jobs.record import Record
 
-_FIRST_GUESS = 6e-5  # seconds an input pixel, before any job has been timed: the bundled model on two CPU cores
 _NEWEST = 0.5  # weight of the newest job in the mean
 
 
 @dataclass
 class Progress:
-    """Of a job that runs; ``started`` by the monotonic clock."""
+    """Of a job that runs. By the monotonic clock: ``started``, and ``begun`` when its model was there."""
 
     started: float = field(default_factory=time.monotonic)
+    begun: float | None = None
     done: int = 0
     total: int = 0
     step: int = 0
@@ -39,26 +39,42 @@ class Progress:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
+    @property
+    def at_work(self) -> float:
+        """Seconds without those in which the model was loaded."""
+        return 0.0 if self.begun is None else time.monotonic() - self.begun
+
 
 class Pace:
-    """Seconds an input pixel by model and number of steps, learnt from the jobs that were done."""
+    """Seconds an input pixel by model and number of steps, learnt from the jobs that were done.
+
+    Before there are any, from how far the first one is.
+    """
 
     def __init__(self) -> None:
         self._rates: dict[tuple[str | None, int | None], float] = {}
-        self._last = _FIRST_GUESS
+        self._last: float | None = None
 
     def learn(self, record: Record, seconds: float) -> None:
         key = (record.options.model, record.options.steps)
         rate = seconds / (record.input_height * record.input_width)
         self._last = self._rates[key] = rate + (1 - _NEWEST) * (self._rates.get(key, rate) - rate)
 
-    def expected(self, record: Record) -> float:
-        """Seconds that a job will run."""
-        rate = self._rates.get((record.options.model, record.options.steps), self._last)
-        return rate * record.input_height * record.input_width
+    def glimpse(self, record: Record, progress: Progress) -> None:
+        """Note how far a job is; it counts until one is done."""
+        if not self._rates and progress.fraction > 0:
+            self._last = progress.at_work / progress.fraction / (record.input_height * record.input_width)
 
-    def left(self, record: Record, progress: Progress) -> float:
-        """Seconds that a running job still needs."""
+    def expected(self, record: Record) -> float | None:
+        """Seconds that a job will run; None if nothing is known."""
+        rate = self._rates.get((record.options.model, record.options.steps), self._last)
+        return None if rate is None else rate * record.input_height * record.input_width
+
+    def left(self, record: Record, progress: Progress) -> float | None:
+        """Seconds that a running job still needs; None if nothing is known, or it takes longer than was expected."""
+        if progress.begun is None:
+            return None
         if progress.fraction > 0:
-            return progress.seconds * (1 - progress.fraction) / progress.fraction
-        return max(0.0, self.expected(record) - progress.seconds)
+            return progress.at_work * (1 - progress.fraction) / progress.fraction
+        left = (self.expected(record) or 0.0) - progress.at_work
+        return left if left > 0 else None

@@ -55,8 +55,9 @@ class Status(StrictConfig):
 
     position: how many jobs begin before it, plus one; None once it runs. progress: 0 to 1, by ``tiles_done`` of
     ``tiles`` and ``steps_done`` of ``steps`` in the tile at work. seconds_left: until it ends, an estimate; None once
-    it has. seconds: how long it has run. width, height: of the result. expires: when the result is deleted, seconds
-    since the epoch. error: why it failed or was cancelled. file_name: what the result is to be called.
+    it has, and while nothing is known of it. seconds: how long it has run. width, height: of the result. expires: when
+    the result is deleted, seconds since the epoch. error: why it failed or was cancelled. file_name: what the result is
+    to be called.
     """
 
     id: str

@@ -39,6 +39,10 @@ class Worker:
         _listen()
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end, if it has begun."""
         if self._thread.ident is not None:
@@ -97,7 +101,9 @@ class Worker:
             limits=self._book.limits,
             callback=partial(self._watch, job),
         )
-        return self._kinds[job.record.kind](self._upscaler(str(options.model)), work)
+        upscaler = self._upscaler(str(options.model))
+        self._book.begin(job)
+        return self._kinds[job.record.kind](upscaler, work)
 
     def _watch(self, job: Job, progress: Any) -> None:
         if not self._book.advance(job, progress):
