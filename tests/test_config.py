@@ -51,8 +51,8 @@ class Example(StrictConfig):
     [
         ({"tile": 10}, "tile = 10; allowed: a whole number from 16, or 0 or auto"),
         ({"tile": "big"}, "tile = 'big'; allowed: a whole number from 16, or 0 or auto"),
-        ({"steps": "a"}, "steps = 'a'; allowed: a whole number from 1, or None"),
-        ({"steps": 1.5}, "steps = 1.5; allowed: a whole number from 1, or None"),
+        ({"steps": "a"}, "steps = 'a'; allowed: a whole number from 1, or nothing"),
+        ({"steps": 1.5}, "steps = 1.5; allowed: a whole number from 1, or nothing"),
         ({"fidelity": 3}, "fidelity = 3; allowed: a number from 0 to 1"),
         ({"fidelity": float("nan")}, "fidelity = nan; allowed: a number from 0 to 1"),
         ({"seed": -1}, "seed = -1; allowed: a whole number from 0 below 100"),

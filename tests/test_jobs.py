@@ -337,7 +337,7 @@ def test_what_goes_wrong_is_told_without_paths_and_the_next_job_runs(models: Fak
     [
         (b"", {}, InputError, "0 bytes"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", {}, ImageReadError, "x.png: "),
-        (b"x" * 5001, {}, TooLargeError, "5,000 bytes"),
+        (b"x" * 5001, {}, TooLargeError, "4.88 KiB"),
         (picture(size=(101, 100)), {}, TooLargeError, "101 x 100"),
         (picture(size=(100, 100)), {"scale": 4.1}, TooLargeError, "410 x 410"),
         (picture(), {"steps": 5}, ConfigError, "steps = 5"),

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import socket
+import threading
 import zipfile
 from collections.abc import Iterator
 from mimetypes import guess_type
@@ -23,6 +24,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from jobs import colour_of, declaring, picture, until
 from lpnsr.apps.jobs import settings_in
+from lpnsr.apps.web import pictures
 from web_site import Site, serving
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -163,6 +165,8 @@ def test_what_cannot_be_done_is_told_in_a_sentence(page: Page, site: Site) -> No
         _drop(page, (name, data))
         expect(page.locator("#about [role=alert]")).to_contain_text(words)
         expect(page.locator("#about [role=alert]")).to_contain_text(name)
+        if name == "text.jpg":
+            expect(page.locator("#photo .image-frame img")).to_be_hidden()
         page.click("#run")
         expect(page.locator("#status [role=alert]")).to_contain_text(words)
     assert str(site.desk.uploads) not in page.inner_text("body")
@@ -170,6 +174,60 @@ def test_what_cannot_be_done_is_told_in_a_sentence(page: Page, site: Site) -> No
     _drop(page, ("good.png", picture(BLUE, (12, 10))))
     page.click("#run")
     expect(page.locator("#facts")).to_contain_text("48 x 40")
+    page.click("text=More settings >> visible=true")
+    for field, value, words in (("Value", "0", "above 0"), ("Value", "", "is empty"), ("Seed", str(2**53), "exactly")):
+        page.get_by_label(field).first.fill(value)
+        page.click("#run")
+        expect(page.locator("#status [role=alert]")).to_contain_text(words)
+        page.get_by_label("Value").first.fill("4")
+
+
+def test_a_result_is_not_beside_another_photograph(page: Page, site: Site) -> None:
+    _drop(page, ("a.png", picture(RED)))
+    page.click("#run")
+    expect(page.locator("#facts")).to_contain_text("a.png")
+    _drop(page, ("b.png", picture(BLUE)))
+    expect(page.locator("#about")).to_contain_text("b.png")
+    for part in ("#slider", "#download"):
+        expect(page.locator(part)).to_be_hidden()
+    expect(page.locator("#empty")).to_be_visible()
+    site.models.gate.clear()
+    page.click("#run")
+    expect(page.locator("#queue")).to_contain_text("at work")
+    _drop(page, ("c.png", picture(GREEN)))
+    expect(page.locator("#about")).to_contain_text("c.png")
+    site.models.gate.set()
+    expect(page.locator("#facts")).to_contain_text("This is of b.png")
+
+
+def test_a_download_is_that_of_the_format_shown(page: Page, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on = threading.Event()
+    convert = pictures.converted
+    monkeypatch.setattr(pictures, "converted", lambda *given: going_on.wait(60) and convert(*given))
+    _drop(page, ("a.png", picture(RED)))
+    page.click("#run")
+    expect(page.locator("#download")).to_contain_text("PNG")
+    old = next(path for path in site.desk.shown.rglob("a_48x40.png"))
+    for name in ("jpeg", "webp"):
+        page.get_by_label("Format").first.click()
+        page.get_by_role("option", name=name).click()
+        expect(page.locator("#download")).to_contain_text("Converting")
+        expect(page.locator("#download")).to_be_disabled()
+    assert old.exists()
+    going_on.set()
+    expect(page.locator("#download")).to_contain_text("WEBP")
+    assert _fetched(page, "#download")[0] == "a_48x40.webp"
+
+
+def test_a_page_of_an_earlier_server_says_so(page: Page) -> None:
+    page.reload()
+    page.wait_for_selector("#run")
+    expect(page.locator("#restarted")).to_have_count(0)
+    page.evaluate("sessionStorage.setItem('lpnsr-server', 'another')")
+    page.reload()
+    expect(page.locator("#restarted")).to_contain_text("The server was restarted")
+    page.click("#restarted button")
+    expect(page.locator("#restarted")).to_have_count(0)
 
 
 def test_two_visitors_at_once(browser: Browser, site: Site) -> None:
@@ -230,7 +288,7 @@ def test_a_batch(page: Page, site: Site) -> None:
     _drop(page, ("x.png", picture(RED)), ("words.txt", b"words"), ("more.zip", hostile), into="files")
     expect(page.locator("#files")).to_contain_text("more")
     page.click("#batch-run")
-    expect(page.locator("#batch-status")).to_contain_text("3 upscaled, 1 finished before, 2 failed")
+    expect(page.locator("#batch-status")).to_contain_text("3 upscaled, 1 the same as another, 2 failed")
     _, data = _fetched(page, "#batch-download")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert sorted(archive.namelist()) == [
@@ -243,6 +301,9 @@ def test_a_batch(page: Page, site: Site) -> None:
         assert max(abs(a - b) for a, b in zip(colour_of(archive.read("deep/y_48x40.png")), RED, strict=True)) < 3
         report = archive.read("report.csv").decode()
     assert re.search("bomb.png,failed,,.*limit", report)
+    assert "deep/y.png,same,deep/y_48x40.png,same as x.png" in report
+    names = ["x.png", "words.txt", "tmp/escape.png", "etc/absolute.png", "deep/y.png", "bomb.png"]
+    assert [line.partition(",")[0] for line in report.splitlines()[1:]] == names
     assert re.search("words.txt,failed,,.*not an image", report)
     page.click("#batch-run")
     expect(page.locator("#batch-status")).to_contain_text("4 finished before, 2 failed")

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -314,6 +315,34 @@ def test_a_photograph_in_the_queue_does_not_get_old(desk: Desk) -> None:
     assert ticket.status.state == "cancelled"
 
 
+def test_the_queue_is_told_as_it_is() -> None:
+    for ready, running, line in (
+        (False, 0, '<li class="busy">cpu: loading the model</li>'),
+        (True, 0, '<li class="free">cpu: free</li>'),
+        (True, 1, '<li class="busy">cpu: at work, 2 waiting</li>'),
+    ):
+        counts = {"running": running, "queued": 2}
+        fleet: Any = SimpleNamespace(engines={"cpu": SimpleNamespace(ready=ready, counts=lambda counts=counts: counts)})
+        assert line in texts.queues(fleet)
+
+
+def test_transparency_that_is_lost_is_told(desk: Desk, tmp_path: Path) -> None:
+    gradio = pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.photo_tab import PhotoTab
+
+    Image.new("RGBA", (8, 8), (1, 2, 3, 99)).save(tmp_path / "a.png")
+    ticket: Any = SimpleNamespace(status=SimpleNamespace(file_name="a_8x8.png"), result=lambda: tmp_path / "a.png")
+    visitor = desk.visitor(SimpleNamespace(session_hash="a"))
+    with gradio.Blocks():
+        tab = PhotoTab(desk, gradio.HTML())
+    for kind, words in (("jpeg", ">JPEG has no transparency"), ("png", ""), ("webp", ""), ("jpeg", ">JPEG")):
+        changes = tab._download(visitor, ticket, kind, 90)
+        assert words in changes[tab.trouble]
+        assert bool(words) == bool(changes[tab.trouble])
+        assert Path(changes[tab.download].value["path"]).exists()
+    assert len([*desk.shown.iterdir()]) == 2  # the newest, and that before, which may just be fetched
+
+
 def test_devices_are_picked(tmp_path: Path) -> None:
     models = FakeModels()
     fleet = Fleet({name: engine(models) for name in ("cuda:0", "cuda:1", "cpu")})
@@ -355,6 +384,10 @@ def test_the_command_says_what_is_wrong() -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+async def _last(news: Any) -> Any:
+    return [each async for each in news][-1]
+
+
 def test_what_fails_unexpectedly_leaves_the_buttons_usable(desk: Desk) -> None:
     gradio = pytest.importorskip("gradio", reason="needs the extra web")
     from lpnsr.apps.web.batch_tab import BatchTab
@@ -364,13 +397,10 @@ def test_what_fails_unexpectedly_leaves_the_buttons_usable(desk: Desk) -> None:
     request = SimpleNamespace(session_hash="a", client=SimpleNamespace(host=""))
     payload = {"path": str(desk.uploads / "a.png")}
 
-    async def last(news: Any) -> Any:
-        return [each async for each in news][-1]
-
     for kind, arguments in ((BatchTab, ("png", 9)), (PhotoTab, ("png", 9)), (ThoughtsTab, (64, 0, 0))):
         with gradio.Blocks():
-            tab = kind(desk)
-        seen = asyncio.run(last(tab._run(request, payload, *arguments)))  # without values of the form: a ValueError
+            tab = kind(desk, gradio.HTML())
+        seen = asyncio.run(_last(tab._run(request, payload, *arguments)))  # without values of the form: a ValueError
         assert "failed unexpectedly" in seen[tab.status]
         assert seen[tab.run].interactive
         assert not seen[tab.stop].visible
@@ -383,7 +413,7 @@ def test_what_is_gone_is_told(desk: Desk) -> None:
     request = SimpleNamespace(session_hash="a")
     desk.visitor(request).tickets["photo"] = Ticket(desk.fleet.first, "forgotten")
     with gradio.Blocks():
-        tab = PhotoTab(desk)
-    about, _ = tab._arrived(request, {"path": str(desk.uploads / "gone.png")})
-    assert "gone.png cannot be read (No such file" in about
-    assert "the result is gone" in asyncio.run(tab._convert(request, "png", 9))[tab.trouble]
+        tab = PhotoTab(desk, gradio.HTML())
+    arrived = tab._arrived(request, {"path": str(desk.uploads / "gone.png")})
+    assert "gone.png cannot be read (No such file" in arrived[tab.about]
+    assert "the result is gone" in asyncio.run(_last(tab._convert(request, "png", 9)))[tab.trouble]

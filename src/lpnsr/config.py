@@ -114,7 +114,7 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
-    """``a number from 0 to 1, or None`` for a type and its limits; empty if no words are known for it."""
+    """``a number from 0 to 1, or nothing`` for a type and its limits; empty if no words are known for it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _allowed(arguments[0], (*rules, *arguments[1:]))
@@ -134,7 +134,7 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"a mapping with the keys {', '.join(annotation.model_fields)}"
     words_of = {float: "a number" + _range(limits), bool: "true or false", str: "a text", Path: "a path"}
-    return {**words_of, NoneType: "None"}.get(annotation, "")
+    return {**words_of, NoneType: "nothing"}.get(annotation, "")
 
 
 def _limits(rules: tuple[Any, ...]) -> dict[str, Any]:

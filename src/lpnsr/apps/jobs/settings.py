@@ -69,6 +69,11 @@ class Limits(StrictConfig):
         return self.max_result_pixels or 16 * self.max_pixels
 
 
+def mebibytes(count: int) -> str:
+    """How limits and sizes of files are told."""
+    return f"{count / 2**20:.4g} MiB" if count >= 2**17 else f"{count / 2**10:.3g} KiB"
+
+
 def clean_name(name: str, fallback: str = "image") -> str:
     """A file name out of what somebody says that a file is called: no folders, nothing unprintable, not too long."""
     last = PurePath(name.replace("\\", "/")).name

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from lpnsr.apps.jobs.errors import StorageError, TooLargeError
 from lpnsr.apps.jobs.record import Record
+from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.imaging import remove_leftovers, write_bytes
 
@@ -130,5 +131,5 @@ def _copy(source: BinaryIO | memoryview, target: BinaryIO, limit: int) -> None:
             return
         copied += len(piece)
         if copied > limit:
-            raise TooLargeError(f"the file has more than {limit:,} bytes, and that is the limit; send a smaller one")
+            raise TooLargeError(f"the file has more than {mebibytes(limit)}, and that is the limit; send a smaller one")
         target.write(piece)

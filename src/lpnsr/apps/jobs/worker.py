@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import threading
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lpnsr.apps.jobs.book import Book, Job
+from lpnsr.apps.jobs.hearing import heard, listen
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.apps.jobs.models import Models
 from lpnsr.apps.jobs.work import Kind, Work
-from lpnsr.errors import LpnsrError, LpnsrWarning
+from lpnsr.errors import LpnsrError
 
 _log = logging.getLogger(__name__)
-_heard = threading.local()
 
 
 class _Stopped(BaseException):
@@ -36,7 +36,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"lpnsr-worker-{device}", daemon=True)
 
     def start(self) -> None:
-        _listen()
+        listen()
         self._thread.start()
 
     @property
@@ -52,17 +52,16 @@ class Worker:
         if not self.ready:
             try:
                 self._upscaler(self._models.names[0])
-                self.ready = True
             except Exception as error:
                 _log.error("the model cannot be loaded on %s: %s", self._device, error)
         while job := self._book.take():
             self._do(job)
 
     def _do(self, job: Job) -> None:
-        notes: list[str] = []
-        _heard.notes = notes
-        result, error = self._attempt(job)
-        del _heard.notes
+        with heard() as notes:
+            result, error = self._attempt(job)
+        input_, folder = self._book.store.input(job.id), self._book.store.folder(job.id)
+        notes = [note.replace(str(input_), job.record.name).replace(f"{folder}{os.sep}", "") for note in notes]
         if result is None:
             gc.collect()  # what the job held; and only now, for its exception held the frames
             torch = sys.modules.get("torch")
@@ -112,22 +111,5 @@ class Worker:
     def _upscaler(self, name: str) -> Any:
         if name not in self._loaded:
             self._loaded[name] = self._models.load(name, self._device)
+            self.ready = True
         return self._loaded[name]
-
-
-def _listen() -> None:
-    """Have the warnings of workers noted with their jobs; all others are shown as before."""
-    usual = warnings.showwarning
-    if getattr(usual, "notes_jobs", False):
-        return
-
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        notes = getattr(_heard, "notes", None)
-        if notes is None or not issubclass(category, LpnsrWarning):
-            usual(message, category, *place)
-        elif str(message) not in notes:
-            notes.append(str(message))
-
-    show.notes_jobs = True  # type: ignore[attr-defined]
-    warnings.showwarning = show  # type: ignore[assignment]
-    warnings.simplefilter("always", LpnsrWarning)

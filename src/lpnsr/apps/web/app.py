@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 
 from lpnsr.apps.web.desk import Desk
 from lpnsr.apps.web.guard import Guard
-from lpnsr.apps.web.page import STYLE, make_page, theme
+from lpnsr.apps.web.page import head, make_page, theme
 
 
 def create_app(desk: Desk, *, login: tuple[str, str] | None = None) -> Guard:
@@ -47,6 +48,6 @@ def create_app(desk: Desk, *, login: tuple[str, str] | None = None) -> Guard:
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        head=f"<style>{STYLE.read_text(encoding='utf-8')}</style>",  # as css, Gradio would rewrite it
+        head=head(secrets.token_urlsafe(8)),
     )
     return Guard(app, folders=(desk.uploads, desk.shown), login=login, max_upload=largest, room=desk.room)

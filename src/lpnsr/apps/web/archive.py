@@ -93,7 +93,7 @@ class Results:
         with _written():
             self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
 
-    def add(self, name: str, result: Path, file_name: str, state: str) -> None:
+    def add(self, name: str, result: Path, file_name: str, state: str, what: str = "") -> None:
         """Put in the result of ``name``, beside it under ``file_name``. Raises OutputError."""
         wanted = (PurePath(name).parent / file_name).as_posix()
         free, number = wanted, 2
@@ -103,7 +103,7 @@ class Results:
         with _written():
             self._zip.write(result, free)
         self.count += 1
-        self._lines.append((name, state, free, ""))
+        self._lines.append((name, state, free, what))
 
     def missing(self, name: str, state: str, what: str) -> None:
         """Note that there is no result, and why."""

@@ -29,8 +29,8 @@ _SHOWN = 200  # files of a batch that are listed
 class BatchTab:
     """The tab's components and what they do."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, queue: gr.HTML) -> None:
+        self.desk, self.queue = desk, queue
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
                 self.files = gr.File(
@@ -49,7 +49,8 @@ class BatchTab:
                 )
                 self.list = gr.HTML(_EMPTY, elem_id="batch-list")
         inputs = [self.files, self.kind, self.quality, *self.form.inputs]
-        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.download, self.list], **LONG, **RAW)
+        outputs = [self.queue, self.status, self.run, self.stop, self.download, self.list]
+        self.run.click(self._run, inputs, outputs, **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
 
     async def _run(
@@ -71,7 +72,8 @@ class BatchTab:
             options, batch.device = Form.options(values)
             batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
             async for _ in batch.work(uploads(payload)):
-                yield {self.status: batch.progress(), self.list: batch.rows()}
+                news = {self.status: batch.progress(), self.list: batch.rows()}
+                yield news | {self.queue: texts.queues(self.desk.fleet)}
             path = batch.finish()
             yield idle | {
                 self.status: texts.note(batch.summary()),
@@ -99,6 +101,7 @@ class _Batch:
         self.members: list[Member] = []
         self.states: list[tuple[str, str]] = []
         self.results = Results(desk.new_file(visitor, "lpnsr.zip"))
+        self.made: dict[tuple[str, str], str] = {}  # in this run: the names of members, as in ``Visitor.finished``
         self.current: Status | None = None
         self.started = time.monotonic()
         self.worked = 0
@@ -122,9 +125,17 @@ class _Batch:
                     yield
             except LpnsrError as error:
                 self.states[index] = ("failed", _after(member.name, str(error)))
+            self._note(index)
         for index, (state, _) in enumerate(self.states):
             if state in ("waiting", "working"):
                 self.states[index] = ("cancelled", "cancelled")
+                self._note(index)
+
+    def _note(self, index: int) -> None:
+        """In the report, that there is no result of a member."""
+        state, text = self.states[index]
+        if state in ("failed", "cancelled", "expired"):
+            self.results.missing(self.members[index].name, state, text)
 
     async def _one(self, index: int, member: Member) -> AsyncIterator[None]:
         path = await asyncio.to_thread(self.desk.new_file, self.visitor, "input")
@@ -133,8 +144,10 @@ class _Batch:
             key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
             earlier = self._finished(key)
             if earlier is not None:
-                await asyncio.to_thread(self._add, member, earlier, "skipped")
-                self.states[index] = ("skipped", "finished before")
+                other = self.made.get(key)
+                state, text = ("same", f"same as {other}") if other else ("skipped", "finished before")
+                await asyncio.to_thread(self._add, member, earlier, state, text)
+                self.states[index] = (state, text)
                 return
             upload = Upload(path, member.name.rpartition("/")[2])
             ticket = None
@@ -161,9 +174,10 @@ class _Batch:
         status = ticket.status
         if status.state is State.DONE:
             self.worked += 1
-            self.visitor.finished[key] = ticket
-            await asyncio.to_thread(self._add, member, ticket, "done")
-            self.states[index] = ("done", f"{status.width} x {status.height} px")
+            self.visitor.finished[key], self.made[key] = ticket, member.name
+            notes = [note.removeprefix(f"result{status.options.extension}: ") for note in status.warnings]
+            await asyncio.to_thread(self._add, member, ticket, "done", "; ".join(notes))
+            self.states[index] = ("done", "; ".join([f"{status.width} x {status.height} px", *notes]))
         else:
             self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
 
@@ -179,10 +193,10 @@ class _Batch:
         except LpnsrError:
             return None
 
-    def _add(self, member: Member, ticket: Ticket, state: str) -> None:
+    def _add(self, member: Member, ticket: Ticket, state: str, what: str) -> None:
         status = ticket.status  # what was finished before may have had another name
         name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
-        self.results.add(member.name, ticket.result(), name, state)
+        self.results.add(member.name, ticket.result(), name, state, what)
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)
@@ -197,7 +211,8 @@ class _Batch:
 
     def summary(self) -> str:
         count = {state: sum(other == state for other, _ in self.states) for state, _ in self.states}
-        words = {"done": "upscaled", "skipped": "finished before", "failed": "failed", "cancelled": "cancelled"}
+        words = {"done": "upscaled", "same": "the same as another", "skipped": "finished before"}
+        words |= {state: state for state in ("failed", "cancelled")}
         return ", ".join(f"{count[state]} {word}" for state, word in words.items() if state in count)
 
     def rows(self) -> str:
@@ -208,9 +223,6 @@ class _Batch:
 
     def finish(self) -> Path | None:
         """The zip with what is finished; None if nothing is."""
-        for member, (state, text) in zip(self.members, self.states, strict=True):
-            if state not in ("done", "skipped"):
-                self.results.missing(member.name, state, text)
         self.results.finish()
         return self.results.path if self.results.count else None
 

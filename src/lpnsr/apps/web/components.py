@@ -11,6 +11,7 @@ import gradio as gr
 
 from lpnsr.apps.jobs.settings import FormatName, JobOptions, clean_name
 from lpnsr.apps.web.desk import Desk, Model, Upload
+from lpnsr.errors import ConfigError
 from lpnsr.imaging import FORMATS
 
 _SIZES = (
@@ -26,6 +27,7 @@ _NOISES = (
 )
 _WITH_QUALITY = ("jpeg", "webp", "avif")
 _SEEDS = 2**31
+_LARGEST_SEED = 2**53 - 1
 
 
 def photo_input(elem_id: str, height: int) -> gr.Image:
@@ -73,7 +75,12 @@ class Form:
     def options(values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
         """(options of a job, device). Raises ConfigError."""
         kind, size, model, steps, fidelity, noise, seed, device = values
-        sides = {key: None for _, key in _SIZES} | {kind: size or None}
+        if not isinstance(size, int | float) or size <= 0:
+            about = "is empty" if size in (None, "") else f"is {size}"
+            raise ConfigError(f"the value for the size of the result {about}; write a number above 0")
+        if (seed or 0) > _LARGEST_SEED:
+            raise ConfigError(f"the seed is above {_LARGEST_SEED:,}, more than a browser can hold exactly")
+        sides = {key: None for _, key in _SIZES} | {kind: size}
         options = {"model": model, "steps": steps, "fidelity": fidelity, "noise": noise, "seed": seed or 0} | sides
         chosen = JobOptions.parse(options, "settings").model_dump(exclude_unset=True, exclude_none=True)
         return chosen, str(device)

@@ -38,13 +38,13 @@ class Visitor:
     """One open tab. tickets: the job at hand of each part of the page. finished: of batches, by file and options.
 
     photo: what the page shows for the photograph; of an example, the page itself does not always know it.
-    download: the result in the format chosen. folders: where files for this visitor are.
+    downloads: results in the formats chosen, the newest last. folders: where files for this visitor are.
     """
 
     tickets: dict[str, Ticket] = field(default_factory=dict)
     finished: dict[tuple[str, str], Ticket] = field(default_factory=dict)
     photo: Upload | None = None
-    download: Path | None = None
+    downloads: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     batches: int = 0
     stopped: int = 0

@@ -35,11 +35,18 @@ class Ticket:
     def status(self) -> Status:
         return self.engine.status(self.id)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether the job waits or runs."""
+        try:
+            return not self.status.state.ended
+        except UnknownJobError:  # forgotten, long after its end
+            return False
+
     def cancel(self) -> None:
         """End the job if it waits or runs; a result that is there stays."""
-        with suppress(UnknownJobError):  # forgotten, long after its end
-            if not self.status.state.ended:
-                self.engine.cancel(self.id)
+        if self.at_work:
+            self.delete()
 
     def delete(self) -> None:
         """End the job, or delete its result."""

@@ -13,6 +13,8 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lpnsr.apps.jobs.settings import mebibytes
+
 _API = "/gradio_api/"
 _FILE = f"{_API}file="
 _GET = ("/assets/", "/static/", f"{_API}heartbeat/")
@@ -78,7 +80,7 @@ class Guard:
             if not self._room():
                 refusal = _text(507, "This server has no room for more files now; try again later.")
             elif receive.declared_too_much(scope):
-                refusal = _text(413, f"These files are larger than {self._max_upload / 2**20:g} MB; send less at once.")
+                refusal = _text(413, f"These files are larger than {mebibytes(self._max_upload)}; send less at once.")
         elif refusal is None and scope["path"] in _CALLS:
             body = await _body(receive, _CALL)
             if body is None or not self._harmless(body):

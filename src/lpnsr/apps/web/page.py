@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from lpnsr import __version__
+from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.batch_tab import BatchTab
 from lpnsr.apps.web.components import QUICK
@@ -14,7 +15,7 @@ from lpnsr.apps.web.desk import Desk
 from lpnsr.apps.web.photo_tab import PhotoTab
 from lpnsr.apps.web.thoughts_tab import ThoughtsTab
 
-STYLE = Path(__file__).parent / "style.css"
+_HERE = Path(__file__).parent
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing to be fetched
 _MONO = ("ui-monospace", "SFMono-Regular", "Consolas", "monospace")
 _LOOK = 3.0  # seconds between two looks at the queue
@@ -35,6 +36,12 @@ def theme() -> gr.themes.Base:
     )
 
 
+def head(server: str) -> str:
+    """Style and script of the page. server: what no other process has; as css, Gradio would rewrite the style."""
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "head.js"))
+    return f"<style>{style}</style><script>{script.replace('SERVER', server)}</script>"
+
+
 def make_page(desk: Desk) -> gr.Blocks:
     """The page's components and handlers. The queue of devices is shown on top, and by each job."""
     age = max(1, int(desk.limits.ttl))
@@ -46,21 +53,21 @@ def make_page(desk: Desk) -> gr.Blocks:
                 scale=3,
                 min_width=280,
             )
-            queue = gr.HTML(texts.queues(desk.fleet), elem_id="queue", scale=2, min_width=220)
+            queue = gr.HTML(elem_id="queue", scale=2, min_width=220)
         with gr.Tabs():
             with gr.Tab("Photo", id="photo"):
-                PhotoTab(desk)
+                PhotoTab(desk, queue)
             with gr.Tab("Batch", id="batch"):
-                BatchTab(desk)
+                BatchTab(desk, queue)
             with gr.Tab("What the model thinks", id="thoughts"):
-                ThoughtsTab(desk)
+                ThoughtsTab(desk, queue)
         limits = desk.limits
         gr.HTML(
-            f'<p class="lp-foot">Up to {limits.max_upload / 2**20:g} MB and {limits.max_pixels / 1e6:g} million pixels '
+            f'<p class="lp-foot">Up to {mebibytes(limits.max_upload)} and {limits.max_pixels / 1e6:g} million pixels '
             f"a photograph. What you send is kept for {texts.spoken(limits.ttl)}, and what is made of it no longer "
             "than that, or until this page is closed. Both leave this server by your downloads alone.</p>"
         )
-        gr.Timer(_LOOK).tick(lambda: texts.queues(desk.fleet), None, queue, **QUICK)
+        gr.on([page.load, gr.Timer(_LOOK).tick], lambda: texts.queues(desk.fleet), None, queue, **QUICK)
         page.unload(_leaving(desk))
     page.queue(default_concurrency_limit=None, api_open=False)
     return page

@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 
 from lpnsr.apps.jobs import State, settings_in
+from lpnsr.apps.jobs.hearing import heard
 from lpnsr.apps.jobs.inspect import inspect, renamed
-from lpnsr.apps.jobs.settings import JobOptions
+from lpnsr.apps.jobs.settings import JobOptions, mebibytes
 from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.components import LONG, QUICK, RAW, Form, form, formats, photo_input, quality_of, uploads
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
@@ -26,13 +27,14 @@ EXAMPLES = ("otter.png", "dog.png", "coast.jpg")
 _PART = "photo"
 _UNSHOWN = (".tif", ".tiff")
 _PREVIEW = 1_000_000  # pixels
+_DOWNLOADS = 2  # that are kept: the one before the newest may just be being fetched
 
 
 class PhotoTab:
     """The tab's components and what they do."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, queue: gr.HTML) -> None:
+        self.desk, self.queue = desk, queue
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
                 self.photo = photo_input("photo", 260)
@@ -70,33 +72,48 @@ class PhotoTab:
                     self.kind, self.quality = formats()
                     self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", min_width=140)
                 self.trouble = gr.HTML(elem_id="trouble")
-        self.photo.change(self._arrived, self.photo, [self.about, self.reuse], **QUICK, **RAW)
+        shown = [self.empty, self.slider, self.facts, self.row, self.trouble]
+        self.photo.change(self._arrived, self.photo, [self.about, self.reuse, self.status, *shown], **QUICK, **RAW)
         self.reuse.click(self._reused, None, self.form.reusable, **QUICK)
-        outputs = [
-            self.status,
-            self.run,
-            self.stop,
-            self.empty,
-            self.slider,
-            self.facts,
-            self.row,
-            self.download,
-            self.trouble,
-        ]
+        outputs = [self.queue, self.status, self.run, self.stop, *shown, self.download]
         self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
-        for change in (self.kind.input, self.quality.release):
-            change(self._convert, [self.kind, self.quality], [self.download, self.trouble], **LONG)
+        gr.on(
+            [self.kind.input, self.quality.release],
+            self._convert,
+            [self.kind, self.quality],
+            [self.download, self.trouble],
+            trigger_mode="always_last",
+            **LONG,
+        )
 
-    def _arrived(self, request: gr.Request, payload: Any) -> list[Any]:
-        """What is known of a photograph from its header; and a picture of what a browser cannot show."""
+    def _cleared(self) -> dict[Any, Any]:
+        """No result, where there was one of something else."""
+        return {
+            self.empty: gr.HTML(visible=True),
+            self.slider: gr.ImageSlider(None, visible=False),
+            self.facts: "",
+            self.row: gr.Row(visible=False),
+            self.trouble: "",
+        }
+
+    def _arrived(self, request: gr.Request, payload: Any) -> dict[Any, Any]:
+        about, reusable = self._looked_at(request, payload)
+        changes = {self.about: about, self.reuse: gr.Button(visible=reusable)} | self._cleared()
+        ticket = self.desk.visitor(request).tickets.get(_PART)
+        return changes if ticket is not None and ticket.at_work else changes | {self.status: ""}
+
+    def _looked_at(self, request: gr.Request, payload: Any) -> tuple[str, bool]:
+        """What is known of a photograph from its header, with a picture of what a browser cannot show; and whether it
+        tells settings.
+        """
         visitor, limits = self.desk.visitor(request), self.desk.limits
         visitor.photo = photo = next(iter(uploads(payload)), None)
         if photo is None:
-            return ["", gr.Button(visible=False)]
+            return "", False
         try:
             if photo.path.stat().st_size > limits.max_upload:
-                raise InputError(f"{photo.name} is larger than {limits.max_upload / 2**20:g} MB; send a smaller file")
+                raise InputError(f"{photo.name} is larger than {mebibytes(limits.max_upload)}; send a smaller file")
             (height, width), _ = inspect(photo.path, photo.name, JobOptions(scale=1), limits)
             about = texts.note(f"{photo.name}: {width} x {height} px")
             if photo.path.suffix.lower() in _UNSHOWN:
@@ -104,11 +121,10 @@ class PhotoTab:
                 pictures.shown(photo.path, picture, max_pixels=limits.max_pixels, most=_PREVIEW)
                 about += texts.image(picture, photo.name)
         except LpnsrError as error:
-            return [texts.problem(renamed(error, photo.path, photo.name)), gr.Button(visible=False)]
+            return texts.problem(renamed(error, photo.path, photo.name)), False
         except OSError as error:
-            text = f"{photo.name} cannot be read ({error.strerror}); drop it again"
-            return [texts.problem(text), gr.Button(visible=False)]
-        return [about, gr.Button(visible=settings_in(photo.path) is not None)]
+            return texts.problem(f"{photo.name} cannot be read ({error.strerror}); drop it again"), False
+        return about, settings_in(photo.path) is not None
 
     def _reused(self, request: gr.Request) -> list[Any]:
         photo = self.desk.visitor(request).photo
@@ -131,9 +147,9 @@ class PhotoTab:
                 self.desk.submit, visitor, _PART, photo, options, device, request.client.host
             )
             async with following(ticket, [photo.path]) as statuses:
-                yield working | {self.status: texts.progress(ticket.status), self.trouble: ""}
+                yield working | self._cleared()
                 async for status in statuses:
-                    yield {self.status: texts.progress(status)}
+                    yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
             if status.state is State.DONE:
                 yield {self.status: texts.bar(1, "Preparing the pictures")}
                 try:
@@ -159,6 +175,8 @@ class PhotoTab:
         else:
             after = self.desk.handed_out(visitor, ticket.result(), after.name)
         facts = texts.made_with(status)
+        if visitor.photo is not None and visitor.photo.path.resolve() != photo.path.resolve():
+            facts += texts.note(f"This is of {photo.name}, not of the photograph that was chosen meanwhile")
         if smaller:
             facts += texts.note("This is too large for a browser: the slider shows it smaller, the download is whole")
         return {
@@ -172,27 +190,30 @@ class PhotoTab:
 
     def _download(self, visitor: Visitor, ticket: Ticket, kind: str, quality: float) -> dict[Any, Any]:
         """The button with the result in a format; or why there is none."""
-        if visitor.download is not None:
-            self.desk.drop(visitor, visitor.download)
-        target = None
+        target, notes = None, []
         try:
             name = f"{Path(ticket.status.file_name).stem}{JobOptions(format=kind).extension}"  # type: ignore[arg-type]
             if kind == "png":
                 target = self.desk.handed_out(visitor, ticket.result(), name)
             else:
                 target = self.desk.new_file(visitor, name)
-                pictures.converted(ticket.result(), target, quality_of(kind, quality))
-            visitor.download = target
+                with heard() as notes:
+                    pictures.converted(ticket.result(), target, quality_of(kind, quality))
+            size = target.stat().st_size
         except LpnsrError as error:
             text = str(error) if target is None else str(error).replace(str(target), target.name)
             return {
                 self.download: gr.DownloadButton(value=None, interactive=False),
                 self.trouble: texts.problem(text),
             }
-        label = f"Download {kind.upper()}, {texts.size(target.stat().st_size)}"
-        return {self.download: gr.DownloadButton(label, value=str(target), interactive=True), self.trouble: ""}
+        visitor.downloads.append(target)
+        while len(visitor.downloads) > _DOWNLOADS:
+            self.desk.drop(visitor, visitor.downloads.pop(0))
+        told = "".join(texts.problem(note.removeprefix(f"{target}: ")) for note in notes)
+        button = gr.DownloadButton(f"Download {kind.upper()}, {mebibytes(size)}", value=str(target), interactive=True)
+        return {self.download: button, self.trouble: told}
 
-    async def _convert(self, request: gr.Request, kind: str, quality: float) -> dict[Any, Any]:
+    async def _convert(self, request: gr.Request, kind: str, quality: float) -> AsyncIterator[dict[Any, Any]]:
         visitor = self.desk.visitor(request)
         ticket = visitor.tickets.get(_PART)
         try:
@@ -200,8 +221,15 @@ class PhotoTab:
         except LpnsrError:
             gone = True
         if ticket is None or gone:
-            return {self.trouble: texts.problem("the result is gone; upscale the photograph again")}
-        return await asyncio.to_thread(self._download, visitor, ticket, kind, quality)
+            yield {
+                self.download: gr.DownloadButton(interactive=False),
+                self.trouble: texts.problem("the result is gone; upscale the photograph again"),
+            }
+            return
+        yield {self.download: gr.DownloadButton("Converting ...", value=None, interactive=False), self.trouble: ""}
+        changes = await asyncio.to_thread(self._download, visitor, ticket, kind, quality)
+        if visitor.tickets.get(_PART) is ticket:  # else there is another result, with its own download
+            yield changes
 
     def _stop(self, request: gr.Request) -> None:
         self.desk.visitor(request).cancel(_PART)

@@ -25,11 +25,6 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def size(count: int) -> str:
-    """Of a file of ``count`` bytes."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
 def problem(text: str) -> str:
     return f'<div class="lp-problem" role="alert">{escape(_sentence(text))}</div>'
 
@@ -77,6 +72,7 @@ def made_with(status: Status) -> str:
     """The settings of a result, to be noted and used again."""
     options = status.options
     facts = [
+        status.name,
         f"{status.width} x {status.height} px",
         f"model {options.model}",
         "pre-upsampler alone" if options.steps == 0 else f"{options.steps} steps",
@@ -95,13 +91,11 @@ def queues(fleet: Fleet) -> str:
     lines = []
     for device, engine in fleet.engines.items():
         counts = engine.counts()
-        if not engine.ready:
-            state = "loading the model"
-        elif counts["running"]:
-            state = f"at work, {counts['queued']} waiting"
+        if engine.ready and not counts["running"]:
+            lines.append(f'<li class="free">{escape(device)}: free</li>')
         else:
-            state = "free"
-        lines.append(f'<li class="{"busy" if counts["running"] else "free"}">{escape(device)}: {state}</li>')
+            state = f"at work, {counts['queued']} waiting" if engine.ready else "loading the model"
+            lines.append(f'<li class="busy">{escape(device)}: {state}</li>')
     return f'<ul class="lp-queue" aria-label="Devices">{"".join(lines)}</ul>'
 
 

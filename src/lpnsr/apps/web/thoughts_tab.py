@@ -40,8 +40,8 @@ _COLUMNS = (
 class ThoughtsTab:
     """The tab's components and what they do."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, queue: gr.HTML) -> None:
+        self.desk, self.queue = desk, queue
         gr.HTML(f'<p class="lp-about">{_ABOUT}</p>')
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
@@ -60,7 +60,8 @@ class ThoughtsTab:
                 )
                 self.download = gr.DownloadButton("Download these pictures", visible=False, elem_id="thoughts-download")
         inputs = [self.photo, self.side, self.across, self.down, *self.form.inputs]
-        self.run.click(self._run, inputs, [self.status, self.run, self.stop, self.pages, self.download], **LONG, **RAW)
+        outputs = [self.queue, self.status, self.run, self.stop, self.pages, self.download]
+        self.run.click(self._run, inputs, outputs, **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
 
     async def _run(
@@ -90,7 +91,7 @@ class ThoughtsTab:
             async with following(ticket) as statuses:
                 yield {self.run: gr.Button(interactive=False), self.stop: gr.Button(visible=True)}
                 async for status in statuses:
-                    yield {self.status: texts.progress(status)}
+                    yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
             if status.state is State.DONE:
                 yield idle | {self.status: ""} | await asyncio.to_thread(self._shown, visitor, ticket)
             else:
