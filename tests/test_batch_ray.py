@@ -46,6 +46,8 @@ def manifest(folder: str = "out/manifest.parquet") -> list[dict]:
         (["photos", "-o", "out", "--device", "cuda:1"], "--device cuda:1: with --engine ray choose auto, cpu, cuda"),
         (["s3://bucket/*.png", "-o", "out"], "patterns are for names on this machine"),
         (["photos", "-o", "nothing://x"], "nothing://x"),
+        (["photos", "-o", "http://localhost:1/x"], "http://localhost:1/x: nothing can be written to a web address"),
+        (["photos", "-o", "out", "--manifest", "https://host/m"], "https://host/m: nothing can be written to a web"),
         (["photos", "-o", "out", "-r", "--ext", "xyz"], "--ext xyz"),
         (["photos", "photos/deep/c.png", "photos/deep", "other", "-o", "out"], "would both be written to"),
         (["photos/*.png", "-o", "photos", "--suffix", "_x4"], "the results need a folder outside of the input"),
@@ -73,7 +75,9 @@ def test_folders_that_cannot_be_made(folder, monkeypatch):
     options = ["photos", "-o", "out", "--engine", "ray", "--skip-existing"]
     refused = run(*options, "--manifest", "photos/b2.png/m", code=1).stderr
     assert "the manifest cannot be written: " in refused
-    assert "b2.png/m is not a folder (--manifest names another folder)" in refused
+    assert "b2.png is not a folder (--manifest names another folder)" in refused
+    refused = run("photos", "-o", "photos/b2.png/out", "--manifest", "m", "--engine", "ray", code=1).stderr
+    assert refused == f"error: {folder}/photos/b2.png/out: {folder}/photos/b2.png is not a folder\n"
     monkeypatch.setenv("LPNSR_SCRATCH", "absent")
     refused = run(*options, code=2).stderr
     assert refused.startswith("error: LPNSR_SCRATCH=absent: no folder can be made there (No such file or directory); ")
@@ -86,7 +90,7 @@ def test_what_is_done_is_told_whatever_ends_the_batch(folder, monkeypatch):
     def outcomes(*_):
         yield rows(*"abcdefghijkl")
 
-    monkeypatch.setattr("lpnsr.apps.batch.engine.prepare", lambda address: address)
+    monkeypatch.setattr("lpnsr.apps.batch.engine.prepare", lambda address, **_: address)
     monkeypatch.setattr(cluster, "cluster", lambda *_, **__: nullcontext(True))
     monkeypatch.setattr(cluster, "pool", lambda *_, **__: cluster.Pool(1, 1, 1, 0, "cpu"))
     monkeypatch.setattr(cluster, "open_book", Book)
@@ -110,6 +114,7 @@ def test_what_ray_finds_in_the_environment(monkeypatch, tmp_path):
         monkeypatch.setattr(os, "environ", environment)
         assert prepare(address) == (address or "local")
         assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert environment["RAY_DEDUP_LOGS_SKIP_REGEX"] == "^"
         assert ("RAY_AUTH_TOKEN" in environment) == ("RAY_AUTH_MODE" in environment) == (address is None)
     (tmp_path / "token").write_text("x")
     monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": "host:1", "RAY_USAGE_STATS_ENABLED": "1"})

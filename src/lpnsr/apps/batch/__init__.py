@@ -28,16 +28,19 @@ def check_installed() -> None:
             raise MissingExtraError("scale", module)
 
 
-def prepare(address: str | None) -> str:
+def prepare(address: str | None, *, debug: bool = False) -> str:
     """Settle what Ray reads from the environment when it is imported; returns the address, perhaps ``LOCAL``.
 
-    Usage statistics are off. Processes of our own listen on the loopback interface alone, and to nobody without the
-    token. Raises ConfigError for an address that cannot be used.
+    Usage statistics are off, and unless ``debug`` so is what Ray prints on standard output. Processes of our own listen
+    on the loopback interface alone, and to nobody without the token. Raises ConfigError for an address that cannot be
+    used.
     """
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     if address.startswith("ray://"):
         raise ConfigError(f"{address}: Ray's client protocol is not for this; run it on a machine of the cluster")
     wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    if not debug:  # of lost workers, for instance, which are told of where an image is given up
+        wanted["RAY_DEDUP_LOGS_SKIP_REGEX"] = "^"
     wanted["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # or it warns of a change to come
     if address == LOCAL:
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux too, it makes Ray use the loopback interface

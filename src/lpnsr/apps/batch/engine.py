@@ -137,10 +137,10 @@ class _Batch:
 
     def work(self, count: int, scale: Scale) -> None:
         """Do what is in the listing."""
-        address = prepare(scale.address)
+        debug = self.request.debug
+        address = prepare(scale.address, debug=debug)
         from lpnsr.apps.batch.cluster import cluster, cpus_for, open_book, outcomes, pool, unclaimed
 
-        debug = self.request.debug
         cpus = cpus_for(scale.workers, scale.threads, _cores())
         bundle, settled, ahead, whole = 1, 0, 0, False
         try:
@@ -287,6 +287,7 @@ def _check_names(inputs: list[str], naming: Naming, output: Place) -> None:
     for text in inputs:
         if is_url(text) and set("*[") & set(text):
             raise ConfigError(f"{text}: patterns are for names on this machine; give the folder's URL, and -r")
+    output.check_writable()
     name = output.text.partition("::")[0]
     if Path(name).suffix.lower() in EXTENSIONS and not name.endswith("/") and not output.is_dir():
         raise ConfigError(f"-o {output.text} names a file; --engine ray writes into a folder")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from lpnsr.apps.batch.places import Place
 from lpnsr.errors import ConfigError, OutputError
-from lpnsr.imaging import check_writable, write_bytes
+from lpnsr.imaging import write_bytes
 
 ROWS, SECONDS = 5000, 20.0
 """A file is written when so many rows, or as many seconds, have come together."""
@@ -50,21 +50,16 @@ class Manifest:
     """Rows of one run. Each file is whole or not there, so that whoever is killed leaves a folder that can be read.
 
     place: the folder; files of earlier runs stay. common: columns that are the same in every row. Raises ConfigError
-    where a file has the folder's name, and OutputError where it plainly cannot be written into.
+    where a file has the folder's name, and as ``Place.check_writable`` does.
     """
 
     def __init__(self, place: Place, run: str, common: dict[str, Any]) -> None:
-        if place.local is not None:
-            if os.path.lexists(place.local) and not place.is_dir():
-                raise ConfigError(
-                    f"{place.name()} is no folder, and the manifest needs one; name another by --manifest"
-                )
-            try:
-                check_writable(place.local / f"{run}.parquet")
-            except OutputError as error:
-                raise OutputError(
-                    f"the manifest cannot be written: {error} (--manifest names another folder)"
-                ) from None
+        if place.local is not None and os.path.lexists(place.local) and not place.is_dir():
+            raise ConfigError(f"{place.name()} is no folder, and the manifest needs one; name another by --manifest")
+        try:
+            place.check_writable()
+        except OutputError as error:
+            raise OutputError(f"the manifest cannot be written: {error} (--manifest names another folder)") from None
         self.place = place
         self.run = run
         self.common = {"run": run} | common

@@ -18,13 +18,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lpnsr.errors import ConfigError, ImageReadError, InputError, LpnsrWarning, OutputError
-from lpnsr.imaging import EXTENSIONS
+from lpnsr.imaging import EXTENSIONS, check_writable
 
 _T = TypeVar("_T")
 _DISK = re.compile(r"^(?:file|local)://")
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
 """Stores in which an object appears whole; elsewhere a file is written under another name first."""
 _TRIES = 3
+_READ_ONLY = ("http://", "https://")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
@@ -78,6 +79,17 @@ class Place:
             return os.path.isdir(self.local / relative)  # noqa: PTH112 (false for names that no file can have)
         fs, root = self._remote
         return bool(self._tried(lambda: fs.isdir(_join(root, relative)), InputError, relative))
+
+    def check_writable(self) -> None:
+        """Raise OutputError if plainly nothing can be written into this folder, and ConfigError for a web address."""
+        if any(part.startswith(_READ_ONLY) for part in self.text.split("::")):
+            raise ConfigError(
+                f"{self.name()}: nothing can be written to a web address; give a folder, or the URL of a store"
+            )
+        if self.local is not None and not self.is_dir():
+            check_writable(self.local)
+        elif self.local is not None and not os.access(self.local, os.W_OK | os.X_OK):
+            raise OutputError(f"{self.name()}: no permission to write into this folder; write elsewhere")
 
     def exists(self, relative: str) -> bool:
         """Whether anything has this name."""
