@@ -335,7 +335,7 @@ def test_what_goes_wrong_is_told_without_paths_and_the_next_job_runs(models: Fak
 @pytest.mark.parametrize(
     ("data", "options", "error", "words"),
     [
-        (b"", {}, InputError, "0 bytes"),
+        (b"", {}, InputError, "^x.png: the file is empty .0 bytes."),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", {}, ImageReadError, "x.png: "),
         (b"x" * 5001, {}, TooLargeError, "4.88 KiB"),
         (picture(size=(101, 100)), {}, TooLargeError, "101 x 100"),

@@ -100,7 +100,7 @@ def test_states_have_their_answers(client: TestClient, models: FakeModels) -> No
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
-        (b"", 422, "0 bytes"),
+        (b"", 422, "x.svg: the file is empty (0 bytes)"),
         (b"no image at all", 415, "not an image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 415, "x.svg: "),
         (declaring(20_000, 10_000), 413, "10,000 is the limit"),

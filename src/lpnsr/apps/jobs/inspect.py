@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lpnsr.apps.jobs.errors import TooLargeError
 from lpnsr.apps.jobs.settings import JobOptions, Limits
-from lpnsr.errors import ImageTooLargeError, LpnsrError
+from lpnsr.errors import ImageTooLargeError, InputError, LpnsrError
 from lpnsr.imaging import check_size
 from lpnsr.imaging.reading import TRANSPOSED, open_file, open_image, orientation, told
 
@@ -14,9 +14,12 @@ from lpnsr.imaging.reading import TRANSPOSED, open_file, open_image, orientation
 def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple[tuple[int, int], tuple[int, int]]:
     """(height, width) of the upright image in ``path`` and of its result; nothing is decoded.
 
-    name: what messages call the file. Raises ImageReadError for what is no image, TooLargeError for too many pixels,
-    ConfigError for a size that cannot be made, OutputError for one that the format cannot hold.
+    name: what messages call the file. Raises InputError if it is empty, ImageReadError for what is no image,
+    TooLargeError for too many pixels, ConfigError for a size that cannot be made, OutputError for one that the format
+    cannot hold.
     """
+    if path.stat().st_size == 0:
+        raise InputError(f"{name}: the file is empty (0 bytes)")
     size = _header_size(path, name, limits.max_pixels)
     return size, result_size(size, name, options, limits)
 

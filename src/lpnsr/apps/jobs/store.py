@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lpnsr.apps.jobs.errors import StorageError, TooLargeError
 from lpnsr.apps.jobs.record import Record
 from lpnsr.apps.jobs.settings import mebibytes
-from lpnsr.errors import ConfigError, InputError
+from lpnsr.errors import ConfigError
 from lpnsr.imaging import remove_leftovers, write_bytes
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Store:
         return self.folder(id_) / _INPUT
 
     def put(self, id_: str, source: bytes | Path | BinaryIO, limit: int) -> Path:
-        """Copy what was uploaded into the folder of a new job. Raises InputError, TooLargeError, StorageError."""
+        """Copy what was uploaded into the folder of a new job. Raises TooLargeError, StorageError."""
         try:
             self.folder(id_).mkdir(mode=0o700)
             with self.input(id_).open("wb") as target:
@@ -68,8 +68,6 @@ class Store:
                     _copy(source, target, limit)
         except OSError as error:
             raise StorageError(f"the upload cannot be stored: {error.strerror or error}") from None
-        if self.input(id_).stat().st_size == 0:
-            raise InputError("the file is empty (0 bytes)")
         return self.input(id_)
 
     def save(self, record: Record) -> None:
