@@ -208,6 +208,14 @@ def test_a_download_is_that_of_the_format_shown(page: Page, site: Site, monkeypa
     page.click("#run")
     expect(page.locator("#download")).to_contain_text("PNG")
     old = next(path for path in site.desk.shown.rglob("a_48x40.png"))
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.get_by_label("Format").first.click()
+    page.get_by_role("option", name="tiff").click()
+    expect(page.locator("#download")).to_contain_text("Converting")  # before the server has even heard of it
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
     for name in ("jpeg", "webp"):
         page.get_by_label("Format").first.click()
         page.get_by_role("option", name=name).click()

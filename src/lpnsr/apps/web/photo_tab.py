@@ -27,6 +27,7 @@ EXAMPLES = ("otter.png", "dog.png", "coast.jpg")
 _PART = "photo"
 _UNSHOWN = (".tif", ".tiff")
 _PREVIEW = 1_000_000  # pixels
+_CONVERTING = "() => ({__type__: 'update', label: 'Converting ...', interactive: false})"
 _DOWNLOADS = 2  # that are kept: the one before the newest may just be being fetched
 
 
@@ -78,8 +79,10 @@ class PhotoTab:
         outputs = [self.queue, self.status, self.run, self.stop, *shown, self.download]
         self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG, **RAW)
         self.stop.click(self._stop, None, None, **QUICK)
+        chosen = [self.kind.input, self.quality.release]
+        gr.on(chosen, None, None, self.download, js=_CONVERTING, trigger_mode="multiple")  # before the server answers
         gr.on(
-            [self.kind.input, self.quality.release],
+            chosen,
             self._convert,
             [self.kind, self.quality],
             [self.download, self.trouble],
