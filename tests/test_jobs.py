@@ -531,3 +531,11 @@ def test_damaged_state_is_dropped(models: FakeModels, tmp_path: Path) -> None:
 )
 def test_names_are_only_names(said: str, kept: str) -> None:
     assert clean_name(said) == kept
+
+
+def test_warnings_tell_no_paths(models: FakeModels) -> None:
+    frames = picture(kind="GIF", save_all=True, append_images=[Image.new("RGB", (12, 10))])
+    with engine(models) as queue:
+        status = ended(queue, queue.submit(frames, name="two.gif"))
+        assert len(status.warnings) == 1
+        assert status.warnings[0].startswith("two.gif has 2 frames")

@@ -129,6 +129,7 @@ def test_an_example_and_the_slider(page: Page) -> None:
     expect(page.locator("#about")).to_contain_text("otter.png: 128 x 128")
     page.click("#run")
     page.wait_for_selector("#slider img")
+    expect(page.locator("#facts")).not_to_contain_text("This is of")
     line = page.locator("#slider .outer, #slider .slider-wrap, #slider [class*=slider]").first
     box = page.locator("#slider img").first.bounding_box()
     assert box is not None
@@ -352,6 +353,9 @@ def test_what_the_model_thinks(page: Page) -> None:
         steps = json.loads(archive.read("facts.json"))["steps"]
     assert [step["t"] for step in steps] == [4, 3, 2, 1]
     assert all(step["uncertainty_range"][0] > 0 for step in steps[:-1])
+    _drop(page, ("b.png", picture(RED, (40, 32))), into="thoughts-photo")
+    expect(page.locator("#thoughts .lp-empty")).to_be_visible()
+    expect(page.locator("#thoughts-download")).to_be_hidden()
 
 
 def test_a_phone_scrolls_in_one_direction(browser: Browser, site: Site) -> None:

@@ -74,7 +74,8 @@ class PhotoTab:
                     self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", min_width=140)
                 self.trouble = gr.HTML(elem_id="trouble")
         shown = [self.empty, self.slider, self.facts, self.row, self.trouble]
-        self.photo.change(self._arrived, self.photo, [self.about, self.reuse, self.status, *shown], **QUICK, **RAW)
+        self.photo.change(self._changed, None, [self.status, *shown], **QUICK)  # apart, for looking may take a while
+        self.photo.change(self._arrived, self.photo, [self.about, self.reuse], **QUICK, **RAW)
         self.reuse.click(self._reused, None, self.form.reusable, **QUICK)
         outputs = [self.queue, self.status, self.run, self.stop, *shown, self.download]
         self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG, **RAW)
@@ -100,11 +101,14 @@ class PhotoTab:
             self.trouble: "",
         }
 
+    def _changed(self, request: gr.Request) -> dict[Any, Any]:
+        ticket = self.desk.visitor(request).tickets.get(_PART)
+        at_work = ticket is not None and ticket.at_work
+        return self._cleared() | {self.status: gr.skip() if at_work else ""}
+
     def _arrived(self, request: gr.Request, payload: Any) -> dict[Any, Any]:
         about, reusable = self._looked_at(request, payload)
-        changes = {self.about: about, self.reuse: gr.Button(visible=reusable)} | self._cleared()
-        ticket = self.desk.visitor(request).tickets.get(_PART)
-        return changes if ticket is not None and ticket.at_work else changes | {self.status: ""}
+        return {self.about: about, self.reuse: gr.Button(visible=reusable)}
 
     def _looked_at(self, request: gr.Request, payload: Any) -> tuple[str, bool]:
         """What is known of a photograph from its header, with a picture of what a browser cannot show; and whether it

@@ -28,6 +28,7 @@ _ABOUT = (
     "goes part of the way there, and adds noise, which a second network predicts from the photograph instead "
     "of drawing it. Here is all of that for a small part of a photograph."
 )
+_EMPTY = '<div class="lp-empty"><b>The steps of the chain appear here</b></div>'
 _COLUMNS = (
     ("state", "What enters", "x<sub>t</sub>, decoded"),
     ("belief", "What it believes", "the guess of x<sub>0</sub>, decoded"),
@@ -55,13 +56,14 @@ class ThoughtsTab:
                     self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="thoughts-stop")
                 self.status = gr.HTML(elem_id="thoughts-status")
             with gr.Column(scale=3, min_width=320):
-                self.pages = gr.HTML(
-                    '<div class="lp-empty"><b>The steps of the chain appear here</b></div>', elem_id="thoughts"
-                )
+                self.pages = gr.HTML(_EMPTY, elem_id="thoughts")
                 self.download = gr.DownloadButton("Download these pictures", visible=False, elem_id="thoughts-download")
         inputs = [self.photo, self.side, self.across, self.down, *self.form.inputs]
         outputs = [self.queue, self.status, self.run, self.stop, self.pages, self.download]
         self.run.click(self._run, inputs, outputs, **LONG, **RAW)
+        self.photo.change(
+            lambda: (_EMPTY, gr.DownloadButton(visible=False)), None, [self.pages, self.download], **QUICK
+        )
         self.stop.click(self._stop, None, None, **QUICK)
 
     async def _run(
