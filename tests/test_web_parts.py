@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from jobs import FakeModels, ended, engine, picture, until
-from lpnsr.apps.jobs import StorageError
+from lpnsr.apps.jobs import State, StorageError
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import MOST_FILES, Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload
@@ -361,6 +361,11 @@ def test_what_visitors_read_is_escaped(desk: Desk) -> None:
     until(lambda: desk.fleet.first.status(job).state.ended)
     assert "<b>x" not in texts.rows([("<b>x", "done", "<script>")]) + texts.problem("<b>x")
     assert "seed 0" in texts.made_with(Ticket(desk.fleet.first, job).status)
+    running = Ticket(desk.fleet.first, job).status.model_copy(update={"state": State.RUNNING, "tiles": 4, "steps": 4})
+    assert "tile 4 of 4, step 1 of 4, 20 s left" in texts.progress(
+        running.model_copy(update={"tiles_done": 3, "seconds_left": 20.0})
+    )
+    assert "Writing the result" in texts.progress(running.model_copy(update={"tiles_done": 4}))
     assert [texts.spoken(s) for s in (0.2, 30, 600, 9000)] == ["a moment", "30 s", "10 min", "2.5 h"]
 
 

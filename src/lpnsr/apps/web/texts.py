@@ -49,6 +49,8 @@ def progress(status: Status) -> str:
         place = "next in the queue" if ahead == 0 else f"{ahead} {'job' if ahead == 1 else 'jobs'} before yours begin"
         return bar(0, f"Waiting: {place}{left}")
     if status.state is State.RUNNING:
+        if status.tiles and status.tiles_done == status.tiles:
+            return bar(status.progress, "Writing the result")
         parts = []
         if status.tiles > 1:
             parts.append(f"tile {min(status.tiles_done + 1, status.tiles)} of {status.tiles}")
