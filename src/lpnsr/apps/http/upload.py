@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import FormData, UploadFile
 
 from lpnsr.apps.jobs import JobOptions, TooLargeError
+from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.errors import ConfigError
 
 FIELD = "image"
@@ -43,7 +44,7 @@ async def received(request: Request, limit: int, seconds: float) -> AsyncIterato
 def _counted(request: Request, limit: int) -> Request:
     """The request, whose body must not have more than ``limit`` bytes."""
     error = TooLargeError(
-        f"the upload has more than {limit - _FORM:,} bytes, and that is the limit; send a smaller image"
+        f"the upload has more than {mebibytes(limit - _FORM)}, and that is the limit; send a smaller image"
     )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
