@@ -106,7 +106,7 @@ def test_states_have_their_answers(client: TestClient, models: FakeModels) -> No
         (declaring(20_000, 10_000), 413, "10,000 is the limit"),
         (declaring(2**31 - 1, 2**31 - 1), 413, "10,000 is the limit"),
         (declaring(30_000, 30_000, 50_000_000), 413, "10,000 is the limit"),
-        (b"x" * 170_000, 413, "100,000 bytes"),
+        (b"x" * 170_000, 413, "97.7 KiB"),
         (b"x" * 100_001, 413, "97.7 KiB"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(/etc/passwd) run", 415, "x.svg"),
     ],
