@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from lpnsr.apps.jobs import Status
+from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.web.desk import renew
 from lpnsr.apps.web.fleet import Ticket
 
 _EVERY = 0.25  # seconds between two looks at a job
+_WAITING = 2.0  # at most, of one that waits: with many who wait, looks and what they change take the processor
 _RENEWED = 1.0  # seconds after which files are renewed again
 
 
@@ -29,11 +30,12 @@ async def following(ticket: Ticket, needed: Collection[Path] = ()) -> AsyncItera
 
 
 async def _statuses(ticket: Ticket, needed: Collection[Path]) -> AsyncIterator[Status]:
-    renewed = float("-inf")
+    renewed, pause = float("-inf"), _EVERY
     while not (status := ticket.status).state.ended:
         if time.monotonic() - renewed > _RENEWED:
             renew(needed)
             renewed = time.monotonic()
         yield status
-        await asyncio.sleep(_EVERY)
+        pause = min(1.3 * pause, _WAITING) if status.state is State.QUEUED else _EVERY
+        await asyncio.sleep(pause)
     yield status
