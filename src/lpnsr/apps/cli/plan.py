@@ -98,9 +98,7 @@ def check_suffix(naming: Naming) -> None:
 def _check_no_urls(names: list[str]) -> None:
     for name in names:
         if "://" in name and not os.path.lexists(name):
-            raise ConfigError(
-                f"{name} is a URL; only --engine ray reads and writes these, other names are of files here"
-            )
+            raise ConfigError(f"{name} is a URL; only --engine ray reads and writes these")
 
 
 def nothing_found(inputs: list[str], recursive: bool) -> ConfigError:
