@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import FakeModels, colour_of, ended, engine, picture, running
+from jobs import FakeModels, colour_of, ended, engine, picture, running, until
 from lpnsr.apps.jobs import (
     ClosedError,
     State,
@@ -96,7 +96,11 @@ def test_what_does_not_notice_that_it_is_to_stop_is_not_waited_for(models: FakeM
         assert queue.status(job).state is (State.CANCELLED if folder is None else State.QUEUED)
         queue.close()
         assert queue._store.root.exists() == (folder is not None)
+    with pytest.raises(ConfigError, match="in use"):
+        engine(models, state_dir=tmp_path)
     hold.set()
+    until(lambda: not queue.at_work)
+    queue.close()
     with engine(models, state_dir=tmp_path) as queue:
         assert ended(queue, job).state is State.DONE
 

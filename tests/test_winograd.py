@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from lpnsr.devices import memory_format, settle
 from lpnsr.networks import winograd as module
 from lpnsr.networks.winograd import WinogradConv2d, available, use_winograd
 
@@ -88,3 +89,17 @@ def test_only_plain_3x3_convolutions_are_replaced() -> None:
     )
     use_winograd(others)
     assert all(type(conv) is nn.Conv2d for conv in others)
+
+
+@needed
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_it_is_used_where_the_direct_sum_is_slower(has_amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
+    module.pays.cache_clear()
+    try:
+        net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
+        settle(net, torch.device("cpu"), torch.float32)
+        assert isinstance(net[0], WinogradConv2d) is not has_amx
+        assert (memory_format(torch.device("cpu"), torch.float32) is torch.channels_last) is has_amx
+    finally:
+        module.pays.cache_clear()

@@ -205,11 +205,14 @@ class Engine:
         self.finished = True
 
     def close(self, grace: float = 30.0) -> None:
-        """``finish`` unless that is done, and let go of the state folder; without one, results are deleted."""
+        """``finish`` unless that is done, and let go of the state folder; without one, results are deleted.
+
+        While a worker is still ``at_work``, the state folder stays this process's own; called again, it is let go.
+        """
         if not self.finished:
             self.finish(grace)
-        if not self._closed.is_set():
-            self._closed.set()
+        self._closed.set()
+        if not (self.keeps and self.at_work):
             self._store.close()
 
     def _sweep(self) -> None:
