@@ -3,8 +3,8 @@
 Upscayl Lite is a plain stack of 3x3 convolutions at LR resolution with a pixel shuffle at its end, 2.42 MFLOP a pixel.
 Its stand-in here has the same arithmetic and random weights: 64 channels, 34 convolutions, 48 channels out. It runs in
 PyTorch and, where ``pip install ncnn`` was done, in ncnn, which is what Upscayl uses, on the CPU. The bundled model is
-timed as a user calls it, colour fix and all, in four steps and in one, in every runtime that is installed. All take
-turns, so that a busy machine slows all of them.
+timed as a user calls it, colour fix and all, in four steps and in one, in every runtime that is installed and in
+bfloat16. All take turns, so that a busy machine slows all of them.
 """
 
 from __future__ import annotations
@@ -89,8 +89,17 @@ def runtimes() -> list[str]:
     return [name for name, package in packages.items() if find_spec(package)]
 
 
-def ours(runtime: str) -> Callable[..., Any]:
-    return Upscaler.from_pretrained("lite", device="cpu", dtype="float32", runtime=runtime)
+def ours() -> dict[str, Callable[..., Any]]:
+    """The bundled model in float32 in every runtime, and in bfloat16, which processors with AMX are fast in."""
+    found = {}
+    for runtime, dtype in [*((name, "float32") for name in runtimes()), ("torch", "bfloat16")]:
+        try:
+            up = Upscaler.from_pretrained("lite", device="cpu", dtype=dtype, runtime=runtime)
+        except LpnsrError as error:
+            print(f"{runtime}: {error}")
+            continue
+        found[runtime if dtype == "float32" else dtype] = up
+    return found
 
 
 def main() -> None:
@@ -110,14 +119,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             in_ncnn = InNcnn(net, arguments.threads, Path(folder))
         runs["stand-in, ncnn"] = lambda lr: in_ncnn(lr[None])
-    for runtime in runtimes():
-        try:
-            up = ours(runtime)
-        except LpnsrError as error:
-            print(f"{runtime}: {error}")
-            continue
+    for name, up in ours().items():
         for steps in BARS:
-            runs[f"lite, {steps} steps, {runtime}"] = lambda lr, up=up, steps=steps: up(lr, steps=steps)  # type: ignore[misc]
+            runs[f"lite, {steps} steps, {name}"] = lambda lr, up=up, steps=steps: up(lr, steps=steps)  # type: ignore[misc]
     results = [compare(runs, size, arguments.repetitions) for size in arguments.size or ["192x128", "512x512"]]
     if arguments.json:
         content = {"machine": machine_of(torch.device("cpu")), "sizes": results}

@@ -81,7 +81,28 @@ def manifest(folder: str = "out/manifest.parquet") -> list[dict]:
     return pq.read_table(folder).to_pylist()
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+
+
+@needs_proc
+def test_two_workers_make_the_files_of_a_plain_run(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make("in/a.png", "in/b/c.png", "in/d.png", size=(16, 24))
+    before = set(commands())
+    options = ["in", "-r", "-n", model, "--device", "cpu"]
+    out = ended(start(*options, "-o", "out", "--engine", "ray", "--workers", 2, "--threads", 1, "--json"), 0)
+    assert json.loads(out.splitlines()[-1])["done"] == 3
+    until(lambda: not of_ray(before))
+    ended(start(*options, "-o", "plain"), 0)
+    names = files("plain")
+    assert len(names) == 3
+    assert [name for name in files("out") if not name.startswith("manifest")] == names
+    assert all(Path("out", name).read_bytes() == Path("plain", name).read_bytes() for name in names)
+    assert Counter(row["status"] for row in manifest()) == {"done": 3}
+
+
+@pytest.mark.slow
+@needs_proc
 def test_killed_interrupted_and_with_a_worker_killed(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [f"in/{number % 3}/{number}.png" for number in range(COUNT)]
