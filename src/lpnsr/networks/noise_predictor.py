@@ -37,5 +37,5 @@ class NoisePredictor(SwinTrunk):
         Returns (mean, log-variance), each (B, c, h, w), the latter clamped to [-30, 20].
         Raises InputError if sizes disagree.
         """
-        mean, log_variance = self.run(join(x_t, x0, cond), t).chunk(2, dim=1)
+        mean, log_variance = self.run(join(x_t, x0, cond), self.embed(t, x_t.dtype)).chunk(2, dim=1)
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)

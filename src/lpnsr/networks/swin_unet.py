@@ -70,6 +70,9 @@ class SwinUNetConfig(TrunkConfig):
     out_channels: PositiveInt = 3
     residual: bool = False
     """Whether the network predicts x0 - y_0, y_0 being the last ``out_channels`` of the condition."""
+    carry: bool = False
+    """Whether a learnt share of x - y_0, one a channel and timestep, is added, so that a narrow network need not carry
+    through what the state says already. Needs ``residual``, and as many channels in as out."""
 
     @model_validator(mode="after")
     def _check_residual(self) -> Self:
@@ -78,6 +81,8 @@ class SwinUNetConfig(TrunkConfig):
                 f"residual needs y_0 in the condition: cond_channels {self.cond_channels} has to be above "
                 f"out_channels {self.out_channels}"
             )
+        if self.carry and not (self.residual and self.in_channels == self.out_channels):
+            raise ValueError("carry needs residual, and in_channels equal to out_channels")
         return self
 
 
@@ -193,11 +198,14 @@ class SwinTrunk(nn.Module):
                 self.output_blocks.append(stage)
                 channels = width
 
-    def run(self, x: Tensor, t: Tensor) -> Tensor:
-        """The whole network on already concatenated input ``x`` (B, in, h, w) at indices ``t`` (B,)."""
+    def embed(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """(B,) indices -> (B, 4 model_channels)."""
+        return self.time_embed(timestep_embedding(t, self.trunk_config.model_channels).to(dtype))  # type: ignore[no-any-return]
+
+    def run(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The whole network on already concatenated input ``x`` (B, in, h, w) at ``embed``ded timesteps."""
         config = self.trunk_config
         x, (height, width) = pad_to_multiple(x, config.patch_size << len(config.channel_mult) - 1)
-        embedding = self.time_embed(timestep_embedding(t, config.model_channels).to(x.dtype))
         hidden = F.pixel_unshuffle(x, config.patch_size) if config.patch_size > 1 else x
         skips = []
         for stage in self.input_blocks:
@@ -229,11 +237,21 @@ class SwinUNet(SwinTrunk):
     def __init__(self, config: SwinUNetConfig) -> None:
         super().__init__(config, config.in_channels + config.cond_channels, config.out_channels)
         self.config = config
+        if config.carry:
+            self.carry = nn.Linear(4 * config.model_channels, config.out_channels)
+            nn.init.zeros_(self.carry.weight)
+            nn.init.zeros_(self.carry.bias)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``x`` (B, c, h, w) scaled, ``t`` (B,) indices, ``cond`` (B, 3, h, w) in [-1, 1] -> (B, c, h, w).
 
         h and w may be anything from 1. Raises InputError if sizes disagree.
         """
-        output = self.run(join(x, cond), t)
-        return output + cond[:, -output.shape[1] :] if self.config.residual else output
+        embedding = self.embed(t, x.dtype)
+        output = self.run(join(x, cond), embedding)
+        if not self.config.residual:
+            return output
+        start = cond[:, -output.shape[1] :]
+        if self.config.carry:
+            output = output + self.carry(embedding)[..., None, None] * (x - start)
+        return output + start
