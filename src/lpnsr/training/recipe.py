@@ -106,6 +106,7 @@ class StageRecipe(StrictConfig):
     loss alone, the noisiest steps keep to the conditional mean. In a share ``rollout`` of its batches it is given the
     last step's state as its own chain arrives at it. The noise predictor begins with ``regression`` steps towards the
     optimal noise of Eq. 9. ``checkpointing`` recomputes the chain's steps in the backward pass to save memory.
+    A ``fresh`` stage begins untrained even where the run begins with a model, whose part may then be of another size.
     """
 
     steps: PositiveInt
@@ -128,6 +129,7 @@ class StageRecipe(StrictConfig):
     rollout: Annotated[float, Field(ge=0, le=1)] = 0.0
     regression: NonNegativeInt = 0
     checkpointing: bool = False
+    fresh: bool = False
     gan: GanRecipe | None = None
     start_from: Mapping[Literal["bicubic", "upsampler"], Weight] = {"upsampler": 1.0}
 

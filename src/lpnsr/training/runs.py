@@ -102,7 +102,7 @@ def _train_stage(
     }
     stage = Stage(name, recipe, frozen)
     records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
-    if state is None and run.begin_with:
+    if state is None and run.begin_with and not stage.recipe.fresh:
         load_weights(stage.trained, run.begin_with, name)
     loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
     if state is None:
