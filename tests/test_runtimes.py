@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -95,10 +96,14 @@ def test_every_call_agrees_with_pytorch_at_odd_sizes(model, exported, runtime):
         for call in calls.CALLS[name]:
             for seed, shape in enumerate(SIZES, 50):
                 inputs = calls.example(net, call, originals["autoencoder"].latent_channels, shape, seed)
-                found, expected = (getattr(each, call.method)(*inputs) for each in (parts[name], net))
-                for one, other in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, expected)), strict=True):
+                exactly = [x.double() if x.is_floating_point() else x for x in inputs]
+                runs = ((parts[name], inputs), (net, inputs), (copy.deepcopy(net).double(), exactly))
+                results = [getattr(each, call.method)(*given) for each, given in runs]
+                for one, other, exact in zip(*(x if isinstance(x, tuple) else (x,) for x in results), strict=True):
                     assert one.shape == other.shape
-                    assert (one - other).abs().max() <= 1e-4 * other.square().mean().sqrt(), (name, call, shape)
+                    rounding = (other - exact).abs().max()  # large at one pixel, where norms divide by next to nothing
+                    allowed = 1e-4 * exact.square().mean().sqrt() + 4 * rounding
+                    assert (one - other).abs().max() <= allowed, (name, call, shape)
 
 
 def test_images_agree_with_pytorch(tiny, graphs, runtime):
