@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.networks import build, describe, swin, vq_autoencoder
+from lpnsr.networks.compact import convolve_enlarged
 from lpnsr.networks.layers import make_norm
 from lpnsr.networks.padding import pad_to_multiple, pad_to_size
 from lpnsr.networks.swin import window_mask
@@ -356,3 +357,12 @@ def test_wrong_configurations() -> None:
         build({"type": "swin_unet", "cond_channels": 6, "carry": True})
     with pytest.raises(ConfigError, match="no network"):
         describe(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9)])
+def test_convolution_of_an_enlargement_that_is_never_made(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 5, 3, padding=1, padding_mode="replicate").double()
+    x = torch.randn(2, 6, *size, dtype=torch.double)
+    plain = conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
+    torch.testing.assert_close(convolve_enlarged(conv, x), plain)

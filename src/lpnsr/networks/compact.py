@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -52,20 +53,37 @@ def residual_stack(channels: int, count: int, padding_mode: PaddingMode = "zeros
     return nn.Sequential(*(ResidualBlock(channels, padding_mode) for _ in range(count)))
 
 
+_ENLARGED = (
+    ((0.75, 0.25, 0.0), (0.25, 0.75, 0.75), (0.0, 0.0, 0.25)),  # even positions: what each neighbour gets of each tap
+    ((0.25, 0.0, 0.0), (0.75, 0.75, 0.25), (0.0, 0.25, 0.75)),  # odd ones
+)
+
+
+def convolve_enlarged(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv``, 3x3 with its edges replicated, of the bilinear enlargement of ``x``: (B, C, h, w) -> (B, out, 2h, 2w).
+
+    The enlarged features are never made. Each of the four places of a 2 x 2 cell is a 3x3 convolution of ``x`` itself,
+    with a mixture of the taps of ``conv``.
+    """
+    mix = conv.weight.new_tensor(_ENLARGED)  # (place, neighbour, tap)
+    kernels = torch.einsum("pyu,qxv,oiuv->opqiyx", mix, mix, conv.weight).reshape(-1, conv.in_channels, 3, 3)
+    bias = None if conv.bias is None else conv.bias.repeat_interleave(4)
+    return F.pixel_shuffle(conv._conv_forward(x, kernels, bias), 2)
+
+
 class ResizeHead(nn.Module):
-    """Features at LR resolution -> image at 4x by two bilinear enlargements with convolutions after each."""
+    """Features at LR resolution -> image at 4x by two bilinear enlargements with a convolution of each."""
 
     def __init__(self, channels: int, middle: int, last: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, middle, 3, padding=1)
-        self.at_2x = nn.Conv2d(middle, middle, 3, padding=1)
-        self.at_4x = nn.Conv2d(middle, last, 3, padding=1)
+        self.at_2x = nn.Conv2d(middle, middle, 3, padding=1, padding_mode="replicate")
+        self.at_4x = nn.Conv2d(middle, last, 3, padding=1, padding_mode="replicate")
         self.to_image = nn.Conv2d(last, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(silu(self.reduce(x)), scale_factor=2, mode="bilinear")
-        x = F.interpolate(silu(self.at_2x(x)), scale_factor=2, mode="bilinear")  # (B, middle, 4h, 4w)
-        return self.to_image(silu(self.at_4x(x)))
+        x = silu(convolve_enlarged(self.at_2x, silu(self.reduce(x))))  # (B, middle, 2h, 2w)
+        return self.to_image(silu(convolve_enlarged(self.at_4x, x)))  # (B, last, 4h, 4w) inside
 
 
 class CompactUpsampler(nn.Module):

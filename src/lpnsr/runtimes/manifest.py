@@ -18,7 +18,7 @@ from lpnsr.errors import CheckpointError, ConfigError
 from lpnsr.runtimes.sessions import RuntimeName
 
 NAME = "export.json"
-FORMAT = 1
+FORMAT = 2
 """Of the folder and of the graphs in it: raise it when a network's graph changes."""
 
 
