@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.networks import build, describe, swin, vq_autoencoder
 from lpnsr.networks.compact import convolve_enlarged
-from lpnsr.networks.layers import make_norm
+from lpnsr.networks.layers import make_norm, pixel_shuffle, pixel_unshuffle
 from lpnsr.networks.padding import pad_to_multiple, pad_to_size
 from lpnsr.networks.swin import window_mask
 
@@ -366,3 +366,11 @@ def test_convolution_of_an_enlargement_that_is_never_made(size: tuple[int, int])
     x = torch.randn(2, 6, *size, dtype=torch.double)
     plain = conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
     torch.testing.assert_close(convolve_enlarged(conv, x), plain)
+
+
+@torch.inference_mode()
+def test_pixels_move_into_channels_and_back_as_in_pytorch() -> None:
+    x = torch.rand(2, 5, 12, 18)
+    packed = pixel_unshuffle(x, 3)
+    assert torch.equal(packed, F.pixel_unshuffle(x, 3))
+    assert torch.equal(pixel_shuffle(packed, 3), x)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
-from lpnsr.networks.layers import add, silu
+from lpnsr.networks.layers import add, pixel_shuffle, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 PaddingMode = Literal["zeros", "replicate"]
@@ -68,7 +68,7 @@ def convolve_enlarged(conv: nn.Conv2d, x: Tensor) -> Tensor:
     mix = conv.weight.new_tensor(_ENLARGED)  # (place, neighbour, tap)
     kernels = torch.einsum("pyu,qxv,oiuv->opqiyx", mix, mix, conv.weight).reshape(-1, conv.in_channels, 3, 3)
     bias = None if conv.bias is None else conv.bias.repeat_interleave(4)
-    return F.pixel_shuffle(conv._conv_forward(x, kernels, bias), 2)
+    return pixel_shuffle(conv._conv_forward(x, kernels, bias), 2)
 
 
 class ResizeHead(nn.Module):

@@ -27,6 +27,29 @@ def add(x: Tensor, fresh: Tensor) -> Tensor:
     return x + fresh if torch.is_grad_enabled() or fresh.dtype != x.dtype else fresh.add_(x)
 
 
+def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """(B, factor^2 C, h, w) -> (B, C, factor h, factor w), as ``F.pixel_shuffle``."""
+    if not _by_planes_on_cpu(x):
+        return F.pixel_shuffle(x, factor)
+    batch, channels, height, width = x.shape
+    cells = x.view(batch, channels // factor**2, factor, factor, height, width)
+    return cells.permute(0, 1, 4, 2, 5, 3).reshape(batch, -1, factor * height, factor * width)
+
+
+def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
+    """(B, C, factor h, factor w) -> (B, factor^2 C, h, w), as ``F.pixel_unshuffle``."""
+    if not _by_planes_on_cpu(x):
+        return F.pixel_unshuffle(x, factor)
+    batch, channels, height, width = x.shape
+    cells = x.view(batch, channels, height // factor, factor, width // factor, factor)
+    return cells.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, height // factor, width // factor)
+
+
+def _by_planes_on_cpu(x: Tensor) -> bool:
+    """Where PyTorch's kernels for the two take four times what a copy of the permuted view takes."""
+    return in_eager_inference() and x.device.type == "cpu" and x.is_contiguous() and len(x) > 0
+
+
 class SiLU(nn.Module):
     """``silu`` as a layer."""
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
 from lpnsr.networks.compact import PaddingMode, residual_stack
-from lpnsr.networks.layers import silu
+from lpnsr.networks.layers import pixel_shuffle, pixel_unshuffle, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 _EDGE: PaddingMode = "replicate"  # zeros would be a coloured frame to a latent, and come out as spots in the corners
@@ -44,8 +43,8 @@ class PixelHead(nn.Module):
         self.to_image = nn.Conv2d(last, 3, 3, padding=1, padding_mode=_EDGE)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = silu(F.pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
-        x = silu(F.pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
+        x = silu(pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
+        x = silu(pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
         return self.to_image(x)
 
 
@@ -73,7 +72,7 @@ class LiteAutoencoder(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, latent_channels, ceil(H/4), ceil(W/4))."""
         padded, _ = pad_to_multiple(image, self.factor)
-        return self.encoder(F.pixel_unshuffle(padded, self.factor))
+        return self.encoder(pixel_unshuffle(padded, self.factor))
 
     def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
         """(B, latent_channels, h, w) -> (B, 3, 4h, 4w); there is no codebook, so ``quantise`` changes nothing."""

@@ -6,13 +6,22 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
 from lpnsr.errors import InputError
-from lpnsr.networks.layers import Downsample, NormKind, SiLU, Upsample, add, make_norm, timestep_embedding
+from lpnsr.networks.layers import (
+    Downsample,
+    NormKind,
+    SiLU,
+    Upsample,
+    add,
+    make_norm,
+    pixel_shuffle,
+    pixel_unshuffle,
+    timestep_embedding,
+)
 from lpnsr.networks.padding import pad_to_multiple
 from lpnsr.networks.swin import MaskKind, SwinLayer, SwinShape
 
@@ -206,7 +215,7 @@ class SwinTrunk(nn.Module):
         """The whole network on already concatenated input ``x`` (B, in, h, w) at ``embed``ded timesteps."""
         config = self.trunk_config
         x, (height, width) = pad_to_multiple(x, config.patch_size << len(config.channel_mult) - 1)
-        hidden = F.pixel_unshuffle(x, config.patch_size) if config.patch_size > 1 else x
+        hidden = pixel_unshuffle(x, config.patch_size) if config.patch_size > 1 else x
         skips = []
         for stage in self.input_blocks:
             hidden = stage(hidden, embedding)
@@ -215,7 +224,7 @@ class SwinTrunk(nn.Module):
         for stage in self.output_blocks:
             hidden = stage(torch.cat([hidden, skips.pop()], dim=1), embedding)
         hidden = self.out(hidden)
-        hidden = F.pixel_shuffle(hidden, config.patch_size) if config.patch_size > 1 else hidden
+        hidden = pixel_shuffle(hidden, config.patch_size) if config.patch_size > 1 else hidden
         return hidden[..., :height, :width]
 
 
