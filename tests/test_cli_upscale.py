@@ -148,14 +148,22 @@ def test_missing_files_are_reported_without_torch(tmp_path):
     assert "there is no such file" in output.stderr
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, ["PASSIVE", "1000"]),
+        ({"GOMP_SPINCOUNT": "7"}, ["PASSIVE", "7"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", "None"]),
+    ],
+)
 def test_threads_that_wait_leave_the_processor_to_others(given, kept):
-    code = "import atexit, os; atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY']))\n"
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import atexit, os; atexit.register(lambda: print(*map(os.environ.get, {names})))\n"
     code += "from lpnsr.apps.cli import main; main()"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
     command = [sys.executable, "-c", code, "--version"]
     output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    assert output.split()[-1] == kept
+    assert output.split()[-2:] == kept
 
 
 def test_version_and_unknown_command():

@@ -117,5 +117,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
     # Read when torch is loaded: threads of OpenMP that have nothing to do are not to keep busy what others need.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # For some tens of microseconds they stay awake: a small network's next layer comes sooner than a sleeping thread.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     app()
