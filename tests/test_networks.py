@@ -20,6 +20,7 @@ from lpnsr.networks.compact import convolve_enlarged
 from lpnsr.networks.layers import make_norm, pixel_shuffle, pixel_unshuffle
 from lpnsr.networks.padding import pad_to_multiple, pad_to_size
 from lpnsr.networks.swin import window_mask
+from lpnsr.networks.winograd import use_winograd
 
 TRUNK = {
     "model_channels": 8,
@@ -366,6 +367,16 @@ def test_convolution_of_an_enlargement_that_is_never_made(size: tuple[int, int])
     x = torch.randn(2, 6, *size, dtype=torch.double)
     plain = conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
     torch.testing.assert_close(convolve_enlarged(conv, x), plain)
+
+
+@torch.inference_mode()
+def test_it_is_the_same_by_winograd() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 8, 3, padding=1, padding_mode="replicate")
+    x = torch.randn(1, 16, 40, 52)
+    plain = conv(F.interpolate(x, scale_factor=2, mode="bilinear"))
+    use_winograd(conv)
+    torch.testing.assert_close(convolve_enlarged(conv, x), plain, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
