@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from lpnsr.degradation import PRESETS
 from lpnsr.errors import TrainingError
@@ -81,3 +82,43 @@ def test_a_pool_without_its_manifest_is_made_anew(pool: Path, photos: list[Path]
     lr = data.PairPool(pool).lr
     assert lr.shape == (3, 16, 16, 3)
     assert lr.dtype == torch.uint8
+
+
+def test_the_most_detailed_candidate_is_taken(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo = np.full((256, 1024, 3), 128, np.uint8)
+    photo[:, 896:] = rng.integers(0, 256, (256, 128, 3))
+    Image.fromarray(photo).save(tmp_path / "mostly_flat.png")
+    shares = {}
+    for candidates in (1, 20):
+        recipe = RECIPE.model_copy(update={"pool": 40, "candidates": candidates})
+        data.prepare_pool([tmp_path / "mostly_flat.png"], recipe, 0, tmp_path / str(candidates), workers=1)
+        hr = np.load(tmp_path / str(candidates) / "hr.npy")
+        shares[candidates] = float((hr.std((1, 2, 3)) > 5).mean())
+    assert shares[1] < 0.4
+    assert shares[20] > 0.8
+
+
+def test_crops_are_cut_at_a_random_reduction(tmp_path: Path) -> None:
+    """Of a ramp over the whole width, a reduced crop covers more."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 512)[None, :, None], (512, 512, 3))
+    Image.fromarray(ramp.round().astype(np.uint8)).save(tmp_path / "ramp.png")
+    recipe = RECIPE.model_copy(update={"pool": 60, "candidates": 1, "reduction": (0.25, 0.5)})
+    data.prepare_pool([tmp_path / "ramp.png"], recipe, 0, tmp_path / "pool", workers=1)
+    row = np.load(tmp_path / "pool" / "hr.npy")[:, 32].mean(-1)
+    covered = (row[:, -1] - row[:, 0]) / (255 / 511) / 63  # photograph pixels a pixel
+    assert 2.0 - 0.05 < covered.min() < 2.2
+    assert 3.6 < covered.max() < 4.0 + 0.05
+
+
+def test_a_photograph_that_is_small_at_its_reduction_is_reduced_less(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (70, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "low.png")
+    recipe = RECIPE.model_copy(update={"reduction": (0.1, 0.2)})
+    data.prepare_pool([tmp_path / "low.png"], recipe, 0, tmp_path / "pool", workers=1)
+    assert np.load(tmp_path / "pool" / "hr.npy").std() > 50  # 70 px made 64: noise is hardly averaged
+
+
+def test_a_reduction_names_the_smaller_share_first() -> None:
+    with pytest.raises(ValidationError, match="the smaller share comes first"):
+        DataRecipe(reduction=(1.0, 0.5))

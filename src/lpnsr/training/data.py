@@ -24,11 +24,10 @@ from torch import Tensor
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.degradation import DRAWING_ORDER, degrade
 from lpnsr.errors import ImageReadError, TrainingError
-from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
+from lpnsr.imaging import EXTENSIONS, images_below, read, resize, rgb8
 from lpnsr.training.draws import ALONE, Share
 from lpnsr.training.recipe import DataRecipe
 
-_FLAT = 4.0  # mean absolute Laplacian, in 8-bit levels, under which a crop teaches nothing
 _SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
 Pixels = NDArray[np.uint8]
 log = logging.getLogger(__name__)
@@ -218,7 +217,7 @@ def _crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, int])
     names, odds = list(recipe.degradations), np.array(list(recipe.degradations.values()))
     hr, lr = [], []
     for _ in range(count):
-        crop = _crop_with_content(photo, recipe.crop, rng)
+        crop = _crop_with_detail(photo, recipe, rng)
         preset = recipe.preset(names[rng.choice(len(names), p=odds / odds.sum())])
         x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
         y = degrade(x, preset, [int(rng.integers(2**62))])
@@ -233,11 +232,20 @@ def _at_least(photo: Pixels, side: int) -> Pixels:
     return np.pad(photo, [*missing, (0, 0)], mode="reflect") if any(after for _, after in missing) else photo
 
 
-def _crop_with_content(photo: Pixels, size: int, rng: np.random.Generator) -> Pixels:
-    """A random crop; flat ones are drawn again up to three times."""
-    for _ in range(4):
-        top, left = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])
-        crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
-        if np.abs(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F)).mean() > _FLAT:
-            break
-    return crop
+def _crop_with_detail(photo: Pixels, recipe: DataRecipe, rng: np.random.Generator) -> Pixels:
+    """The most detailed of the candidates, each cut from the photograph at a reduction of its own."""
+    candidates = (_random_crop(photo, recipe, rng) for _ in range(recipe.candidates))
+    return max(candidates, key=_detail)
+
+
+def _random_crop(photo: Pixels, recipe: DataRecipe, rng: np.random.Generator) -> Pixels:
+    window = min(round(recipe.crop / rng.uniform(*recipe.reduction)), *photo.shape[:2])
+    top, left = (int(rng.integers(0, side - window + 1)) for side in photo.shape[:2])
+    return resize(photo[top : top + window, left : left + window], (recipe.crop, recipe.crop))
+
+
+def _detail(crop: Pixels) -> float:
+    """The mean squared error of a reduction to LR size and back: what a network would have to supply."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    lr = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return float(np.square(cv2.resize(lr, grey.shape[::-1], interpolation=cv2.INTER_CUBIC) - grey).mean())

@@ -16,6 +16,7 @@ from lpnsr.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 StageName = Literal["autoencoder", "upsampler", "denoiser", "noise-predictor"]
 STAGES: tuple[StageName, ...] = ("autoencoder", "upsampler", "denoiser", "noise-predictor")
@@ -38,13 +39,16 @@ class DataRecipe(StrictConfig):
     """Degraded crops: ``pool`` pairs of ``crop`` HR pixels are drawn once and cut into ``patch`` HR pixels in
     training.
 
-    ``degradations`` gives the odds of the presets of lpnsr.degradation and of your own under ``presets``, whose keys
-    are those of ``DegradationRecipe``. Up to ``validation`` photographs, of ten one, are kept from training for
-    scores and sample grids.
+    A crop is cut from the photograph reduced to a random share of its size, within ``reduction``; of ``candidates``
+    random ones, that with most detail is taken. ``degradations`` gives the odds of the presets of lpnsr.degradation
+    and of your own under ``presets``, whose keys are those of ``DegradationRecipe``. Up to ``validation``
+    photographs, of ten one, are kept from training for scores and sample grids.
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=4)] = 256
     pool: PositiveInt = 6000
+    reduction: tuple[Share, Share] = (1.0, 1.0)
+    candidates: PositiveInt = 3
     degradations: Annotated[Mapping[str, Positive], Field(min_length=1)] = {"real": 1.0}
     presets: Mapping[str, DegradationRecipe] = {}
     validation: NonNegativeInt = 8
@@ -52,6 +56,12 @@ class DataRecipe(StrictConfig):
     def preset(self, name: str) -> DegradationRecipe:
         """A degradation by its name in ``degradations``."""
         return self.presets[name] if name in self.presets else PRESETS[name]
+
+    @model_validator(mode="after")
+    def _reduction_is_a_range(self) -> DataRecipe:
+        if self.reduction[0] > self.reduction[1]:
+            raise ValueError(f"reduction = {list(self.reduction)}: the smaller share comes first")
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> DataRecipe:
