@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.networks import build, describe, swin, vq_autoencoder
 from lpnsr.networks.compact import convolve_enlarged
-from lpnsr.networks.layers import make_norm, pixel_shuffle, pixel_unshuffle
+from lpnsr.networks.layers import EdgeConv2d, convolve_to_shuffle, make_norm, pixel_shuffle, pixel_unshuffle
 from lpnsr.networks.padding import pad_to_multiple, pad_to_size
 from lpnsr.networks.swin import window_mask
 from lpnsr.networks.winograd import use_winograd
@@ -385,3 +385,28 @@ def test_pixels_move_into_channels_and_back_as_in_pytorch() -> None:
     packed = pixel_unshuffle(x, 3)
     assert torch.equal(packed, F.pixel_unshuffle(x, 3))
     assert torch.equal(pixel_shuffle(packed, 3), x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@torch.inference_mode()
+def test_shuffling_what_a_convolution_makes(layout: torch.memory_format, bias: bool) -> None:
+    conv = EdgeConv2d(8, 20, 3, padding=1, padding_mode="replicate", bias=bias).to(memory_format=layout)
+    x = torch.randn(2, 8, 7, 5).to(memory_format=layout)
+    shuffled = convolve_to_shuffle(conv, x, conv.weight, conv.bias)
+    assert shuffled.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(shuffled, F.pixel_shuffle(conv(x), 2))
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate", "reflect"])
+def test_padding_edges_under_autocast(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = nn.Conv2d(4, 6, 3, padding=(1, 2), stride=2, padding_mode=mode)
+    edges = EdgeConv2d(4, 6, 3, padding=(1, 2), stride=2, padding_mode=mode)
+    edges.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, 9, 8)
+    assert torch.equal(edges(x), plain(x))
+    padded, pad = [], F.pad
+    monkeypatch.setattr(F, "pad", lambda *given, **named: padded.append(pad(*given, **named)) or padded[-1])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(edges(x.bfloat16()), plain(x.bfloat16()))
+    assert [p.dtype for p in padded] == ([] if mode == "zeros" else [torch.bfloat16, torch.float32])

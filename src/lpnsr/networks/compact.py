@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
-from lpnsr.networks.layers import add, pixel_shuffle, silu
+from lpnsr.networks.layers import EdgeConv2d, add, convolve_to_shuffle, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 PaddingMode = Literal["zeros", "replicate"]
@@ -38,8 +38,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, padding_mode: PaddingMode = "zeros") -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
+        self.conv1 = EdgeConv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
+        self.conv2 = EdgeConv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
         nn.init.kaiming_normal_(self.conv1.weight)
         nn.init.kaiming_normal_(self.conv2.weight)
         self.conv2.weight.data.mul_(0.1)
@@ -68,7 +68,7 @@ def convolve_enlarged(conv: nn.Conv2d, x: Tensor) -> Tensor:
     mix = conv.weight.new_tensor(_ENLARGED)  # (place, neighbour, tap)
     kernels = torch.einsum("pyu,qxv,oiuv->opqiyx", mix, mix, conv.weight).reshape(-1, conv.in_channels, 3, 3)
     bias = None if conv.bias is None else conv.bias.repeat_interleave(4)
-    return pixel_shuffle(conv._conv_forward(x, kernels, bias), 2)
+    return convolve_to_shuffle(conv, x, kernels, bias)
 
 
 class ResizeHead(nn.Module):
@@ -77,8 +77,8 @@ class ResizeHead(nn.Module):
     def __init__(self, channels: int, middle: int, last: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, middle, 3, padding=1)
-        self.at_2x = nn.Conv2d(middle, middle, 3, padding=1, padding_mode="replicate")
-        self.at_4x = nn.Conv2d(middle, last, 3, padding=1, padding_mode="replicate")
+        self.at_2x = EdgeConv2d(middle, middle, 3, padding=1, padding_mode="replicate")
+        self.at_4x = EdgeConv2d(middle, last, 3, padding=1, padding_mode="replicate")
         self.to_image = nn.Conv2d(last, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,4 +107,5 @@ class CompactUpsampler(nn.Module):
         inner = self.middle(self.down(outer))  # (B, deep, h/2, w/2)
         outer = self.leave(outer + F.interpolate(self.up(inner), scale_factor=2, mode="bilinear"))
         detail = self.head(outer)[..., : 4 * height, : 4 * width]
-        return F.interpolate(lr, scale_factor=4, mode="bilinear") + detail.to(lr.dtype)
+        by_planes = lr.contiguous()  # three channels that lie last take five times longer
+        return F.interpolate(by_planes, scale_factor=4, mode="bilinear") + detail.to(lr.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -25,6 +26,33 @@ def silu(x: Tensor) -> Tensor:
 def add(x: Tensor, fresh: Tensor) -> Tensor:
     """x + fresh, where no gradient is wanted in the place of ``fresh``, which nothing else needs any more."""
     return x + fresh if torch.is_grad_enabled() or fresh.dtype != x.dtype else fresh.add_(x)
+
+
+class EdgeConv2d(nn.Conv2d):
+    """nn.Conv2d that pads in the precision of its input: on a CPU, autocast would copy in float32."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode == "zeros":
+            return super()._conv_forward(input, weight, bias)
+        widens = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        with torch.autocast("cpu", enabled=False) if widens else nullcontext():
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        return F.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
+def convolve_to_shuffle(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``pixel_shuffle`` by 2 of what ``conv`` does with another weight (4 C, in, k, k) and bias:
+    (B, in, h, w) -> (B, C, 2h, 2w).
+    """
+    if not (in_eager_inference() and x.is_contiguous(memory_format=torch.channels_last) and len(x) > 0):
+        return pixel_shuffle(conv._conv_forward(x, weight, bias), 2)
+    # With the four of a cell on the outside, shuffling channels that lie last moves C at a time: 4 to 9 times faster.
+    weight = weight.view(-1, 4, *weight.shape[1:]).transpose(0, 1).flatten(0, 1)
+    bias = None if bias is None else bias.view(-1, 4).t().flatten()
+    cells = conv._conv_forward(x, weight, bias).permute(0, 2, 3, 1)  # (B, h, w, 4 C)
+    batch, height, width, _ = cells.shape
+    cells = cells.view(batch, height, width, 2, 2, -1).transpose(2, 3)
+    return cells.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:

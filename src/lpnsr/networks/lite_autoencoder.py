@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lpnsr.config import StrictConfig
 from lpnsr.networks.compact import PaddingMode, residual_stack
-from lpnsr.networks.layers import pixel_shuffle, pixel_unshuffle, silu
+from lpnsr.networks.layers import EdgeConv2d, convolve_to_shuffle, pixel_unshuffle, silu
 from lpnsr.networks.padding import pad_to_multiple
 
 _EDGE: PaddingMode = "replicate"  # zeros would be a coloured frame to a latent, and come out as spots in the corners
@@ -33,18 +33,22 @@ class LiteAutoencoderConfig(StrictConfig):
     head_channels: tuple[int, int] = (48, 12)
 
 
+def _shuffled(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolve_to_shuffle(conv, x, conv.weight, conv.bias)
+
+
 class PixelHead(nn.Module):
     """Features at LR resolution -> image at 4x by two pixel shuffles with a convolution after each."""
 
     def __init__(self, channels: int, middle: int, last: int) -> None:
         super().__init__()
-        self.to_2x = nn.Conv2d(channels, middle * 4, 3, padding=1, padding_mode=_EDGE)
-        self.to_4x = nn.Conv2d(middle, last * 4, 3, padding=1, padding_mode=_EDGE)
-        self.to_image = nn.Conv2d(last, 3, 3, padding=1, padding_mode=_EDGE)
+        self.to_2x = EdgeConv2d(channels, middle * 4, 3, padding=1, padding_mode=_EDGE)
+        self.to_4x = EdgeConv2d(middle, last * 4, 3, padding=1, padding_mode=_EDGE)
+        self.to_image = EdgeConv2d(last, 3, 3, padding=1, padding_mode=_EDGE)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = silu(pixel_shuffle(self.to_2x(x), 2))  # (B, middle, 2h, 2w)
-        x = silu(pixel_shuffle(self.to_4x(x), 2))  # (B, last, 4h, 4w)
+        x = silu(_shuffled(self.to_2x, x))  # (B, middle, 2h, 2w)
+        x = silu(_shuffled(self.to_4x, x))  # (B, last, 4h, 4w)
         return self.to_image(x)
 
 
@@ -59,12 +63,12 @@ class LiteAutoencoder(nn.Module):
         self.latent_channels = config.latent_channels
         wide = config.encoder_channels
         self.encoder = nn.Sequential(
-            nn.Conv2d(3 * self.factor**2, wide, 3, padding=1, padding_mode=_EDGE),
+            EdgeConv2d(3 * self.factor**2, wide, 3, padding=1, padding_mode=_EDGE),
             residual_stack(wide, config.encoder_blocks, _EDGE),
             nn.Conv2d(wide, config.latent_channels, 1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(config.latent_channels, config.decoder_channels, 3, padding=1, padding_mode=_EDGE),
+            EdgeConv2d(config.latent_channels, config.decoder_channels, 3, padding=1, padding_mode=_EDGE),
             residual_stack(config.decoder_channels, config.decoder_blocks, _EDGE),
             PixelHead(config.decoder_channels, *config.head_channels),
         )

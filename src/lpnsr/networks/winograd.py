@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.networks.layers import in_eager_inference
+from lpnsr.networks.layers import EdgeConv2d, in_eager_inference
 
 TILE = 6
 """Rows and columns of the output that are computed together."""
@@ -45,7 +45,7 @@ def pays() -> bool:
     return available() and not has_amx()
 
 
-class WinogradConv2d(nn.Conv2d):
+class WinogradConv2d(EdgeConv2d):
     """nn.Conv2d(..., 3, padding=1), faster under ``torch.inference_mode``; see the module's contract."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -99,7 +99,7 @@ def _nnpack(x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int]) 
 def use_winograd(net: nn.Module) -> None:
     """Turn the 3x3 convolutions of ``net`` into ``WinogradConv2d`` in place; weights and names stay."""
     for module in net.modules():
-        if type(module) is nn.Conv2d and _is_plain_3x3(module):
+        if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, EdgeConv2d) and _is_plain_3x3(module):
             module.__class__ = WinogradConv2d
 
 
