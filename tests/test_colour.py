@@ -54,6 +54,12 @@ def test_wavelet_fix_equals_its_definition(size, levels):
     torch.testing.assert_close(wavelet_colour_fix(sr, reference, levels), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_wavelet_fix_in_other_precisions(dtype):
+    sr, reference = torch.zeros(1, 3, 40, 40, dtype=dtype), torch.full((1, 3, 40, 40), 0.5, dtype=dtype)
+    assert torch.equal(wavelet_colour_fix(sr, reference), reference)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 31, 32, 64, 500])
 @pytest.mark.parametrize("columns", [3, 16, 1000])
 def test_wavelet_fix_does_not_depend_on_its_strips(rows, columns, monkeypatch):

@@ -111,12 +111,16 @@ def test_crops_are_cut_at_a_random_reduction(tmp_path: Path) -> None:
     assert 3.6 < covered.max() < 4.0 + 0.05
 
 
-def test_a_photograph_that_is_small_at_its_reduction_is_reduced_less(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (70, 300, 3), dtype=np.uint8)
+@pytest.mark.parametrize("side", [64, 70, 90])
+def test_a_photograph_that_is_small_at_its_reduction_is_reduced_less(side: int, tmp_path: Path) -> None:
+    """And not to one crop of all of it, again and again."""
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "low.png")
-    recipe = RECIPE.model_copy(update={"reduction": (0.1, 0.2)})
+    recipe = RECIPE.model_copy(update={"pool": 20, "reduction": (0.1, 1.0)})
     data.prepare_pool([tmp_path / "low.png"], recipe, 0, tmp_path / "pool", workers=1)
-    assert np.load(tmp_path / "pool" / "hr.npy").std() > 50  # 70 px made 64: noise is hardly averaged
+    hr = np.load(tmp_path / "pool" / "hr.npy")
+    assert hr.std() > 40  # at a tenth, noise would be averaged away
+    assert len({crop.tobytes() for crop in hr}) >= {64: 1, 70: 12, 90: 18}[side]
 
 
 def test_a_reduction_names_the_smaller_share_first() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.networks import build, describe, swin, vq_autoencoder
+from lpnsr.networks import build, describe, layers, swin, vq_autoencoder
 from lpnsr.networks.compact import convolve_enlarged
 from lpnsr.networks.layers import EdgeConv2d, convolve_to_shuffle, make_norm, pixel_shuffle, pixel_unshuffle
 from lpnsr.networks.padding import pad_to_multiple, pad_to_size
@@ -390,7 +390,11 @@ def test_pixels_move_into_channels_and_back_as_in_pytorch() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @torch.inference_mode()
-def test_shuffling_what_a_convolution_makes(layout: torch.memory_format, bias: bool) -> None:
+def test_shuffling_what_a_convolution_makes(
+    layout: torch.memory_format, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == torch.channels_last:
+        monkeypatch.delattr(layers, "pixel_shuffle")  # it has a way of its own
     conv = EdgeConv2d(8, 20, 3, padding=1, padding_mode="replicate", bias=bias).to(memory_format=layout)
     x = torch.randn(2, 8, 7, 5).to(memory_format=layout)
     shuffled = convolve_to_shuffle(conv, x, conv.weight, conv.bias)

@@ -63,24 +63,24 @@ def wavelet_strips(
             part = window.crop(start, stop, first, last)
             low = reference(start, stop, first, last) - part
             for level in range(levels):
-                low = _blur_times_4(_blur_times_4(low, 2**level, -1), 2**level, -2)
+                low = _blur(_blur(low, 2**level, -1), 2**level, -2)
             inner = (..., slice(top - start, bottom - start), slice(left - first, right - first))
-            parts.append(torch.add(part[inner], low[inner], alpha=16.0**-levels))  # a power of two: exact
+            parts.append(part[inner] + low[inner])
         yield torch.cat(parts, -1)
 
 
-def _blur_times_4(x: Tensor, distance: int, dim: int) -> Tensor:
-    """[1 2 1] along ``dim`` with taps ``distance`` apart. Slices, not a convolution: rows must not influence each
-    other's rounding.
+def _blur(x: Tensor, distance: int, dim: int) -> Tensor:
+    """[1 2 1]/4 along ``dim`` with taps ``distance`` apart. Slices, not a convolution: rows must not
+    influence each other's rounding.
     """
     size = x.shape[dim]
     reach = min(distance, size)
-    total, rest = x * 2, size - reach
-    total.narrow(dim, reach, rest).add_(x.narrow(dim, 0, rest))
-    total.narrow(dim, 0, reach).add_(x.narrow(dim, 0, 1))
-    total.narrow(dim, 0, rest).add_(x.narrow(dim, reach, rest))
-    total.narrow(dim, rest, reach).add_(x.narrow(dim, size - 1, 1))
-    return total
+    blurred, rest = x * 0.5, size - reach
+    blurred.narrow(dim, reach, rest).add_(x.narrow(dim, 0, rest), alpha=0.25)
+    blurred.narrow(dim, 0, reach).add_(x.narrow(dim, 0, 1), alpha=0.25)
+    blurred.narrow(dim, 0, rest).add_(x.narrow(dim, reach, rest), alpha=0.25)
+    blurred.narrow(dim, rest, reach).add_(x.narrow(dim, size - 1, 1), alpha=0.25)
+    return blurred
 
 
 def adain_colour_fix(sr: Tensor, reference: Tensor, *, eps: float = 1e-5) -> Tensor:

@@ -18,13 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.degradation import DRAWING_ORDER, degrade
 from lpnsr.errors import ImageReadError, TrainingError
-from lpnsr.imaging import EXTENSIONS, images_below, read, resize, rgb8
+from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
 from lpnsr.training.draws import ALONE, Share
 from lpnsr.training.recipe import DataRecipe
 
@@ -233,19 +234,27 @@ def _at_least(photo: Pixels, side: int) -> Pixels:
 
 
 def _crop_with_detail(photo: Pixels, recipe: DataRecipe, rng: np.random.Generator) -> Pixels:
-    """The most detailed of the candidates, each cut from the photograph at a reduction of its own."""
-    candidates = (_random_crop(photo, recipe, rng) for _ in range(recipe.candidates))
-    return max(candidates, key=_detail)
+    """The most detailed of the candidates, each a part of the photograph at a reduction of its own."""
+    size = (recipe.crop, recipe.crop)
+    parts = [_random_part(photo, recipe, rng) for _ in range(recipe.candidates)]
+    part = max(parts, key=lambda part: _detail(part, size))
+    if part.shape[:2] == size:
+        return np.ascontiguousarray(part)
+    pixels = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, size, mode="bicubic", antialias=True)[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def _random_crop(photo: Pixels, recipe: DataRecipe, rng: np.random.Generator) -> Pixels:
-    window = min(round(recipe.crop / rng.uniform(*recipe.reduction)), *photo.shape[:2])
-    top, left = (int(rng.integers(0, side - window + 1)) for side in photo.shape[:2])
-    return resize(photo[top : top + window, left : left + window], (recipe.crop, recipe.crop))
+def _random_part(photo: Pixels, recipe: DataRecipe, rng: np.random.Generator) -> Pixels:
+    """A square of ``photo`` that a crop is made of. Small photographs are reduced less, so that places differ."""
+    shorter = min(photo.shape[:2])
+    low, high = (max(share, recipe.crop / shorter) for share in recipe.reduction)
+    side = min(round(recipe.crop / rng.uniform(low, high)), shorter)
+    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+    return photo[top : top + side, left : left + side]
 
 
-def _detail(crop: Pixels) -> float:
-    """The mean squared error of a reduction to LR size and back: what a network would have to supply."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+def _detail(part: Pixels, size: tuple[int, int]) -> float:
+    """The mean squared error of the crop's reduction to LR size and back: what a network would have to supply."""
+    grey = cv2.cvtColor(cv2.resize(part, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
     lr = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    return float(np.square(cv2.resize(lr, grey.shape[::-1], interpolation=cv2.INTER_CUBIC) - grey).mean())
+    return float(np.square(cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC) - grey).mean())

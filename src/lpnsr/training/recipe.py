@@ -39,10 +39,11 @@ class DataRecipe(StrictConfig):
     """Degraded crops: ``pool`` pairs of ``crop`` HR pixels are drawn once and cut into ``patch`` HR pixels in
     training.
 
-    A crop is cut from the photograph reduced to a random share of its size, within ``reduction``; of ``candidates``
-    random ones, that with most detail is taken. ``degradations`` gives the odds of the presets of lpnsr.degradation
-    and of your own under ``presets``, whose keys are those of ``DegradationRecipe``. Up to ``validation``
-    photographs, of ten one, are kept from training for scores and sample grids.
+    A crop is cut from the photograph reduced to a random share of its size, within ``reduction`` as far as the
+    photograph is large enough. Of ``candidates``, each with a place and a share of its own, that with most detail is
+    taken, which favours strong reductions. ``degradations`` gives the odds of the presets of lpnsr.degradation and of
+    your own under ``presets``, whose keys are those of ``DegradationRecipe``. Up to ``validation`` photographs, of
+    ten one, are kept from training for scores and sample grids.
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=4)] = 256
