@@ -46,7 +46,8 @@ def convolve_to_shuffle(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor
     """
     if not (in_eager_inference() and x.is_contiguous(memory_format=torch.channels_last) and len(x) > 0):
         return pixel_shuffle(conv._conv_forward(x, weight, bias), 2)
-    # With the four of a cell on the outside, shuffling channels that lie last moves C at a time: 4 to 9 times faster.
+    # With the four of a cell on the outside, shuffling channels that lie last moves C at a time: in bfloat16 6 to 10
+    # times faster.
     weight = weight.view(-1, 4, *weight.shape[1:]).transpose(0, 1).flatten(0, 1)
     bias = None if bias is None else bias.view(-1, 4).t().flatten()
     cells = conv._conv_forward(x, weight, bias).permute(0, 2, 3, 1)  # (B, h, w, 4 C)

@@ -16,7 +16,7 @@ from lpnsr.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Reduction = Annotated[float, Field(gt=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 StageName = Literal["autoencoder", "upsampler", "denoiser", "noise-predictor"]
 STAGES: tuple[StageName, ...] = ("autoencoder", "upsampler", "denoiser", "noise-predictor")
@@ -48,7 +48,7 @@ class DataRecipe(StrictConfig):
 
     crop: Annotated[int, Field(ge=64, multiple_of=4)] = 256
     pool: PositiveInt = 6000
-    reduction: tuple[Share, Share] = (1.0, 1.0)
+    reduction: tuple[Reduction, Reduction] = (1.0, 1.0)
     candidates: PositiveInt = 3
     degradations: Annotated[Mapping[str, Positive], Field(min_length=1)] = {"real": 1.0}
     presets: Mapping[str, DegradationRecipe] = {}
