@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -178,6 +179,7 @@ def test_a_finished_run_is_left_alone(finished: Path, recipe: Path, photos: Path
     done = train("upsampler", recipe, photos, finished)
     assert done.returncode == 0
     assert "are done" in done.stderr
+    assert "changed recipe" not in done.stderr
     assert (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns == before
 
 
@@ -415,6 +417,17 @@ def test_a_stage_of_another_recipe_is_not_gone_on_with(finished: Path, photos: P
     recipe = written(RECIPE | {"stages": {"upsampler": other}}, tmp_path)
     with pytest.raises(TrainingError, match=r"checkpoint\.pt was made by another recipe"):
         runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+def test_a_changed_recipe_is_told(
+    finished: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    recipe = written(RECIPE | {"stages": {"upsampler": STAGE | {"learning_rate": 0.5}}}, tmp_path)
+    runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+    assert re.search(
+        r"upsampler, at step \d+, goes on by a changed recipe: .*learning_rate was .* and is 0.5", caplog.text
+    )
 
 
 @pytest.mark.parametrize(

@@ -271,8 +271,9 @@ class Loop:
                 records.keep(self.step, self.ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, EMA, optimisers, scaler, position, and the losses summed since the last line of the log."""
+        """Networks, EMA, optimisers, scaler, position, the losses summed since the last line of the log, the recipe."""
         state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps}
+        state["recipe"] = self.recipe.model_dump(mode="json")
         state |= {"sums": dict(self.sums), "summed": self.summed}
         state |= {"trained": self.stage.trained.state_dict(), "ema": self.ema.state_dict()}
         state["optimiser"] = self.optimiser.state_dict()

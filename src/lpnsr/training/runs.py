@@ -93,6 +93,8 @@ def _train_stage(
 ) -> bool:
     state = load_checkpoint(run.out / name / CHECKPOINT)
     steps = recipe.stages[name].steps
+    if state is not None and accelerator.is_main_process:
+        _tell_changes(name, state, recipe.stages[name].model_dump(mode="json"))
     if state is not None and state["step"] >= steps:
         log.info("%s: its %d steps are done", name, steps)
         return True
@@ -120,6 +122,14 @@ def _train_stage(
         raise unwritable(run.out / name, error) from None
     log.info("%s: step %d of %d, saved", name, loop.step, steps)
     return loop.step >= steps
+
+
+def _tell_changes(name: StageName, state: dict[str, Any], now: dict[str, Any]) -> None:
+    """Warn of what the recipe says of a stage since its checkpoint. One of an earlier version does not tell."""
+    before = state.get("recipe", now)
+    changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if key in before and before[key] != now[key]]
+    if changes:
+        log.warning("%s, at step %d, goes on by a changed recipe: %s", name, state["step"], "; ".join(changes))
 
 
 def _resume(loop: Loop, state: dict[str, Any], path: Path) -> None:
