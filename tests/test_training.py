@@ -278,6 +278,12 @@ def test_a_stage_that_lacks_another_says_so_before_any_work(recipe: Path, photos
     assert "degrading" not in done.stderr
 
 
+def test_a_model_to_begin_with_that_is_not_there(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nope"):
+        runs.train("upsampler", runs.Run(tmp_path / "run", str(recipe), (photos,), begin_with="nope", device="cpu"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

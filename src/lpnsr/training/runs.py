@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from lpnsr.checkpoints import PartName, check_parts
+from lpnsr.checkpoints import PartName, check_parts, resolve
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks import build
 from lpnsr.training.data import PairPool, find_images, prepare_pool
@@ -68,6 +68,8 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
     check_networks(recipe, stages, run.recipe)
     if what != "all" and run.begin_with is None:
         require_trained(run.out, NEEDS[what])
+    if run.begin_with is not None:
+        resolve(run.begin_with)  # a model that is not there is told before photographs are degraded
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
     if accelerator.num_processes > 1:
