@@ -11,6 +11,7 @@ import torch
 
 from fake_upscaler import fake_module, make
 
+pytest_plugins = ["training_run"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from lpnsr.degradation import PRESETS
 from lpnsr.errors import TrainingError
-from lpnsr.training import data
+from lpnsr.training import pool as making
+from lpnsr.training.data import PairPool
 from lpnsr.training.recipe import DataRecipe
 
 RECIPE = DataRecipe(crop=64, pool=3, validation=0, degradations={"real": 1.0, "classic": 1.0})
@@ -30,7 +31,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def pool(photos: list[Path], tmp_path: Path) -> Path:
-    data.prepare_pool(photos, RECIPE, 0, tmp_path / "pool", workers=1)
+    making.prepare_pool(photos, RECIPE, 0, tmp_path / "pool", workers=1)
     return tmp_path / "pool"
 
 
@@ -38,12 +39,12 @@ def test_a_whole_pool_is_used_again(pool: Path, photos: list[Path], monkeypatch:
     def untouched(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(data, "_write", untouched)
-    data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+    monkeypatch.setattr(making, "_Making", untouched)
+    making.prepare_pool(photos, RECIPE, 0, pool, workers=1)
 
 
 def test_the_same_pool_comes_out_again(pool: Path, photos: list[Path], tmp_path: Path) -> None:
-    data.prepare_pool(photos, RECIPE, 0, tmp_path / "again", workers=2)
+    making.prepare_pool(photos, RECIPE, 0, tmp_path / "again", workers=2)
     for name in ("hr.npy", "lr.npy"):
         assert (pool / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -51,9 +52,9 @@ def test_the_same_pool_comes_out_again(pool: Path, photos: list[Path], tmp_path:
 def test_a_pool_of_another_drawing_order_is_refused(
     pool: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "DRAWING_ORDER", data.DRAWING_ORDER + 1)
+    monkeypatch.setattr(making, "DRAWING_ORDER", making.DRAWING_ORDER + 1)
     with pytest.raises(TrainingError, match="another version of the degradation"):
-        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+        making.prepare_pool(photos, RECIPE, 0, pool, workers=1)
 
 
 def test_a_pool_of_before_drawing_orders_were_told_is_refused(pool: Path, photos: list[Path]) -> None:
@@ -61,7 +62,7 @@ def test_a_pool_of_before_drawing_orders_were_told_is_refused(pool: Path, photos
     del manifest["made_of"]["drawing_order"], manifest["made_of"]["degradations"]
     (pool / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(TrainingError, match="another version of the degradation"):
-        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+        making.prepare_pool(photos, RECIPE, 0, pool, workers=1)
 
 
 def test_a_pool_of_another_preset_under_the_same_name_is_refused(
@@ -69,7 +70,7 @@ def test_a_pool_of_another_preset_under_the_same_name_is_refused(
 ) -> None:
     monkeypatch.setitem(PRESETS, "real", PRESETS["light"])
     with pytest.raises(TrainingError, match="another --out"):
-        data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+        making.prepare_pool(photos, RECIPE, 0, pool, workers=1)
 
 
 def test_a_pool_without_its_manifest_is_made_anew(pool: Path, photos: list[Path]) -> None:
@@ -77,9 +78,9 @@ def test_a_pool_without_its_manifest_is_made_anew(pool: Path, photos: list[Path]
     whole = (pool / "lr.npy").read_bytes()
     (pool / "manifest.json").unlink()
     (pool / "lr.npy").write_bytes(b"half")
-    data.prepare_pool(photos, RECIPE, 0, pool, workers=1)
+    making.prepare_pool(photos, RECIPE, 0, pool, workers=1)
     assert (pool / "lr.npy").read_bytes() == whole
-    lr = data.PairPool(pool).lr
+    lr = PairPool(pool).lr
     assert lr.shape == (3, 16, 16, 3)
     assert lr.dtype == torch.uint8
 
@@ -92,7 +93,7 @@ def test_the_most_detailed_candidate_is_taken(tmp_path: Path) -> None:
     shares = {}
     for candidates in (1, 20):
         recipe = RECIPE.model_copy(update={"pool": 40, "candidates": candidates})
-        data.prepare_pool([tmp_path / "mostly_flat.png"], recipe, 0, tmp_path / str(candidates), workers=1)
+        making.prepare_pool([tmp_path / "mostly_flat.png"], recipe, 0, tmp_path / str(candidates), workers=1)
         hr = np.load(tmp_path / str(candidates) / "hr.npy")
         shares[candidates] = float((hr.std((1, 2, 3)) > 5).mean())
     assert shares[1] < 0.4
@@ -104,7 +105,7 @@ def test_crops_are_cut_at_a_random_reduction(tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 512)[None, :, None], (512, 512, 3))
     Image.fromarray(ramp.round().astype(np.uint8)).save(tmp_path / "ramp.png")
     recipe = RECIPE.model_copy(update={"pool": 60, "candidates": 1, "reduction": (0.25, 0.5)})
-    data.prepare_pool([tmp_path / "ramp.png"], recipe, 0, tmp_path / "pool", workers=1)
+    making.prepare_pool([tmp_path / "ramp.png"], recipe, 0, tmp_path / "pool", workers=1)
     row = np.load(tmp_path / "pool" / "hr.npy")[:, 32].mean(-1)
     covered = (row[:, -1] - row[:, 0]) / (255 / 511) / 63  # photograph pixels a pixel
     assert 2.0 - 0.05 < covered.min() < 2.2
@@ -117,7 +118,7 @@ def test_a_photograph_that_is_small_at_its_reduction_is_reduced_less(side: int, 
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "low.png")
     recipe = RECIPE.model_copy(update={"pool": 20, "reduction": (0.1, 1.0)})
-    data.prepare_pool([tmp_path / "low.png"], recipe, 0, tmp_path / "pool", workers=1)
+    making.prepare_pool([tmp_path / "low.png"], recipe, 0, tmp_path / "pool", workers=1)
     hr = np.load(tmp_path / "pool" / "hr.npy")
     assert hr.std() > 40  # at a tenth, noise would be averaged away
     assert len({crop.tobytes() for crop in hr}) >= {64: 1, 70: 12, 90: 18}[side]

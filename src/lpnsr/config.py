@@ -130,7 +130,8 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
     if origin in (list, tuple, dict):
         return ("a mapping" if origin is dict else "a list") + (" that is not empty" if "min_length" in limits else "")
     if annotation is int:
-        return "a whole number" + _range({"ge": limits.pop("gt") + 1, **limits} if "gt" in limits else limits)
+        what = f"a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "a whole number"
+        return what + _range({"ge": limits.pop("gt") + 1, **limits} if "gt" in limits else limits)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"a mapping with the keys {', '.join(annotation.model_fields)}"
     words_of = {float: "a number" + _range(limits), bool: "true or false", str: "a text", Path: "a path"}
@@ -140,7 +141,7 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
 def _limits(rules: tuple[Any, ...]) -> dict[str, Any]:
     """``{"ge": 0}`` of limits such as ``Field(ge=0)``."""
     each = [inner for rule in rules for inner in (getattr(rule, "metadata", None) or (rule,))]
-    names = ("ge", "gt", "le", "lt", "min_length")
+    names = ("ge", "gt", "le", "lt", "min_length", "multiple_of")
     return {name: getattr(rule, name) for rule in each for name in names if getattr(rule, name, None) is not None}
 
 

@@ -2,7 +2,8 @@
 
 import sys
 
-from lpnsr.apps.cli import app
+from lpnsr.apps.cli import main
 
 if __name__ == "__main__":
-    app(["train", *sys.argv[1:]], prog_name="lpnsr")
+    sys.argv[:1] = ["lpnsr", "train"]
+    main()

@@ -9,6 +9,7 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +42,9 @@ _ADAPTIVE_LIMIT = 1e4
 
 @dataclass(frozen=True)
 class Budget:
-    """How far one call goes: to the recipe's last step or for ``minutes``; what is done every so many steps."""
+    """How far one call goes: to the recipe's last step, or until ``stop`` says so; what is done every so many steps."""
 
-    minutes: float | None = None
+    stop: Callable[[], bool] = lambda: False
     save_every: int = 250
     log_every: int = 25
     validate_every: int = 500
@@ -78,6 +79,9 @@ class Loop:
             )
         self.step = 0
         self.bad_steps = 0
+        self.saved = -1
+        self.origin: dict[str, Any] = {}
+        """What a checkpoint tells of where its stage comes from; see ``runs``."""
         self.sums: dict[str, float] = {}
         self.summed = 0
 
@@ -91,30 +95,31 @@ class Loop:
 
     def run(self, pool: PairPool, records: Records, budget: Budget) -> None:
         """Train until the recipe's last step or the end of the budget; saves at the end."""
-        deadline = math.inf if budget.minutes is None else time.monotonic() + budget.minutes * 60
-        waited, begun = 0.0, time.monotonic()
+        waited = busy = 0.0
+        timed = 0
         records.begin(self.step, self.recipe.steps)
-        while self.step < self.recipe.steps and not self._all_agree(time.monotonic() > deadline):
-            asked = time.monotonic()
+        while self.step < self.recipe.steps and not self._all_agree(budget.stop()):
+            begun = time.monotonic()
             pair = pool.batch(self.seed, self.step, self.recipe.batch, self.recipe.patch, self.share)
             hr, lr = (x.to(self.device).contiguous(memory_format=torch.channels_last) for x in pair)
-            waited += time.monotonic() - asked
+            waited += time.monotonic() - begun
             for name, value in self.train_step(hr, lr).items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+            busy += time.monotonic() - begun
+            timed += 1
             self.step += 1
             self.summed += 1
             records.advance(self.step)
             if self.step % budget.log_every == 0:
-                elapsed = time.monotonic() - begun
-                self._log(records, elapsed, waited / max(elapsed, 1e-9))
-                waited, begun = 0.0, time.monotonic()
+                timing = {"seconds": busy, "images_per_second": timed * self.recipe.batch / max(busy, 1e-9)}
+                self._log(records, timing | {"waiting_for_data": waited / max(busy, 1e-9)})
+                waited, busy, timed = 0.0, 0.0, 0
             if self.step % budget.validate_every == 0 or self.step == self.recipe.steps:
                 self._validate(records)
-                begun = time.monotonic()
             if self.step % budget.save_every == 0:
                 self.save(records)
-                begun = time.monotonic()
-        self.save(records)
+        if self.step != self.saved:
+            self.save(records)
 
     def train_step(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
         """One update of the stage's part and, where there is one, of its discriminator; the weighted losses."""
@@ -137,7 +142,10 @@ class Loop:
             for kept, new in zip(self.ema.parameters(), self.stage.trained.parameters(), strict=True):
                 kept.lerp_(new.detach(), 1 - keep)
         if gan and not (gan.alternate and generator_turn):
-            report["discriminator"] = self._train_discriminator(outcome, judged)
+            loss, finite = self._train_discriminator(outcome, judged)
+            if not finite:
+                return {}
+            report["discriminator"] = loss
         return report
 
     def _judged(self, outcome: Outcome, view: View) -> tuple[list[Tensor], list[Tensor]] | None:
@@ -191,10 +199,12 @@ class Loop:
             if loss is not None:
                 grads[place] = share * torch.autograd.grad(loss, last, retain_graph=True)[0].float()
         if self.share.processes > 1:
-            grads = self.accelerator.reduce(grads, "mean")
+            grads = self._reduce(grads, "mean")
         return (grads[0].norm() / (grads[1].norm() + 1e-4)).clamp(0, _ADAPTIVE_LIMIT)
 
-    def _train_discriminator(self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None) -> float:
+    def _train_discriminator(
+        self, outcome: Outcome, judged: tuple[list[Tensor], list[Tensor]] | None
+    ) -> tuple[float, bool]:
         self.discriminator.requires_grad_(True).train()
         loss = torch.zeros((), device=self.device)
         if judged is not None:
@@ -205,8 +215,8 @@ class Loop:
                 loss = hinge_discriminator([pair[0] for pair in logits], [pair[1] for pair in logits])
         else:
             renew_spectral_norms(self.discriminator)  # as in the processes whose share has images
-        self._update(outcome.share * loss, self.d_optimiser, self.discriminator)
-        return float(loss.detach()) * outcome.share
+        finite = self._update(outcome.share * loss, self.d_optimiser, self.discriminator)
+        return float(loss.detach()) * outcome.share, finite
 
     def _update(self, loss: Tensor, optimiser: Any, net: nn.Module) -> bool:
         """Backward, clip, update. A non-finite step is left out; too many in a row end the run."""
@@ -224,7 +234,8 @@ class Loop:
         if self.bad_steps > _BAD_STEPS_ALLOWED:
             raise TrainingError(
                 f"{self.bad_steps} non-finite steps in a row, up to step {self.step}: lower the learning rate of the "
-                "recipe and begin again from an earlier checkpoint"
+                "recipe. To go on from before, put the stage's checkpoint.before.pt, or one of yours, in the place of "
+                "its checkpoint.pt"
             )
         if not finite:
             self.sums["non-finite"] = self.sums.get("non-finite", 0.0) + 1
@@ -236,31 +247,43 @@ class Loop:
         parameters = [p for p in net.parameters() if p.requires_grad]
         grads = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
         some = grads[0].new_tensor([float(any(p.grad is not None for p in parameters))])
-        flat = self.accelerator.reduce(torch.cat([*grads, some]), "mean")
+        flat = self._reduce(torch.cat([*grads, some]), "mean")
         if not flat[-1]:
             return  # nobody has a loss: no gradient is not a gradient of zero, by which momentum would move weights
-        for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+        sizes = [p.numel() for p in parameters]
+        for parameter, part in zip(parameters, torch.split(flat[:-1], sizes), strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
     def _average(self, value: Tensor) -> Tensor:
         if self.share.processes == 1:
             return value
-        return value + (self.accelerator.reduce(value.detach().clone(), "mean") - value.detach())
+        return value + (self._reduce(value.detach().clone(), "mean") - value.detach())
+
+    def _reduce(self, value: Tensor, how: str) -> Tensor:
+        try:
+            reduced: Tensor = self.accelerator.reduce(value, how)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise TrainingError(
+                f"another process of this run has ended ({str(error).splitlines()[0][:120]}); what was saved is whole, "
+                "and the same call goes on from there"
+            ) from None
+        return reduced
 
     def _all_agree(self, stop: bool) -> bool:
         """Whether any process wants to stop, so that all do at the same step."""
         if self.share.processes == 1:
             return stop
-        return bool(self.accelerator.reduce(torch.tensor(float(stop), device=self.device), "sum") > 0)
+        return bool(self._reduce(torch.tensor(float(stop), device=self.device), "sum") > 0)
 
-    def _log(self, records: Records, seconds: float, waiting: float) -> None:
+    def _log(self, records: Records, timing: dict[str, float]) -> None:
         names = sorted(self.sums)
         values = torch.tensor([self.sums[name] for name in names], device=self.device, dtype=torch.float64).float()
         if self.share.processes > 1 and names:
-            values = self.accelerator.reduce(values, "mean")
+            values = self._reduce(values, "mean")
         losses = dict(zip(names, (values / max(1, self.summed)).tolist(), strict=True))
-        timing = {"seconds": seconds, "images_per_second": self.summed * self.recipe.batch / max(seconds, 1e-9)}
-        records.losses(self.step, losses, timing | {"waiting_for_data": waiting})
+        records.losses(self.step, losses, timing)
         self.sums, self.summed = {}, 0
 
     def _validate(self, records: Records) -> None:
@@ -272,7 +295,7 @@ class Loop:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, EMA, optimisers, scaler, position, the losses summed since the last line of the log, the recipe."""
-        state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps}
+        state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps, "origin": self.origin}
         state["recipe"] = self.recipe.model_dump(mode="json")
         state |= {"sums": dict(self.sums), "summed": self.summed}
         state |= {"trained": self.stage.trained.state_dict(), "ema": self.ema.state_dict()}
@@ -286,7 +309,8 @@ class Loop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
-        self.step, self.bad_steps = state["step"], state["bad_steps"]
+        self.step = self.saved = state["step"]
+        self.bad_steps = state["bad_steps"]
         self.sums, self.summed = state["sums"], state["summed"]
         self.stage.trained.load_state_dict(state["trained"])
         self.ema.load_state_dict(state["ema"])
@@ -301,6 +325,7 @@ class Loop:
         """Write the checkpoint, by the main process alone."""
         if self.accelerator.is_main_process:
             records.save(self.state_dict())
+        self.saved = self.step
         self.accelerator.wait_for_everyone()
 
 

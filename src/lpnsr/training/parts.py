@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from lpnsr.checkpoints import ModelSpec, load_folder, resolve, save_folder
+from lpnsr.checkpoints import ModelSpec, PartName, load_folder, resolve, save_folder
+from lpnsr.checkpoints.hashes import tensors_sha256
 from lpnsr.checkpoints.tensors import load_strict
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
@@ -18,6 +20,7 @@ from lpnsr.training.recipe import PART_OF, STAGES, Recipe, StageName
 
 CHECKPOINT = "checkpoint.pt"
 POOL = "pool"
+log = logging.getLogger(__name__)
 
 
 def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None = None) -> nn.Module:
@@ -71,6 +74,34 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
+def origin_of(recipe: Recipe, around: Mapping[PartName, nn.Module], begun_with: str | None) -> dict[str, Any]:
+    """What a checkpoint tells of its stage beside the stage's recipe: the weights that it was given, the chain and the
+    other parts by which it was trained, where it has any."""
+    known: dict[str, Any] = {"begun_with": begun_with}
+    if around:
+        known["chain"] = recipe.chain.model_dump(mode="json")
+        known["around"] = {part: tensors_sha256(net.state_dict()) for part, net in around.items()}
+    return known
+
+
+def _tell_doubts(recipe: Recipe, run: Path, parts: Mapping[PartName, nn.Module]) -> None:
+    """Warn of stages that are not finished, and of such that were trained around others than these."""
+    there = origin_of(recipe, parts, None)
+    for name in STAGES:
+        state = load_checkpoint(run / name / CHECKPOINT)
+        if state is None:
+            continue
+        steps = recipe.stages[name].steps if name in recipe.stages else 0
+        if state["step"] < steps:
+            log.warning("%s is exported as it is after %d of %d steps", name, state["step"], steps)
+        origin = state.get("origin", {})
+        if origin.get("chain", there["chain"]) != there["chain"]:
+            log.warning("%s was trained for another chain than the recipe's: %s", name, origin["chain"])
+        others = [part for part, digest in origin.get("around", {}).items() if there["around"][part] != digest]
+        if others:
+            log.warning("%s was trained around another %s than is exported: train it on", name, " and ".join(others))
+
+
 def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = None) -> None:
     """Write the four parts of a run as a model folder in half precision, in the place of an older one.
 
@@ -89,4 +120,5 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
         inference=recipe.model.inference,
     )
     parts = {PART_OF[name]: load_part(recipe, name, run, begun_with) for name in STAGES}
+    _tell_doubts(recipe, run, parts)
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

@@ -1,6 +1,6 @@
 """What a stage leaves behind in its folder, and what it shows while it runs.
 
-checkpoint.pt            everything that a resumed run needs; the newest only
+checkpoint.pt            everything that a resumed run needs; checkpoint.before.pt, the one before
 log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights
 samples/step-N.png       a row a validation pair: LR, the stage's images, the result, HR
 weights/step-N.safetensors   EMA weights of the three newest validations, and of the best
@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from lpnsr.training.data import validation_pairs
 from lpnsr.training.extras import SummaryWriter
 from lpnsr.training.lpips import LPIPS
 from lpnsr.training.parts import CHECKPOINT
+from lpnsr.training.progress import Bar
 from lpnsr.training.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,7 @@ class Records:
     def __init__(self, folder: Path, pool: Path, title: str, active: bool = True) -> None:
         self.folder, self.title, self.active = folder, title, active
         self.hr, self.lr = validation_pairs(pool)
-        self.board: SummaryWriter | None = None
-        console = Console(stderr=True, soft_wrap=True)
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-        self._bar = Progress(*columns, TextColumn("{task.fields[losses]}"), console=console)
-        self._shown = active and console.is_terminal
+        self._open = ExitStack()
 
     def begin(self, step: int, total: int) -> None:
         """Ready the logs: lines of steps after ``step``, which a killed run left, go."""
@@ -60,21 +56,17 @@ class Records:
                 kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
                 _replace(path, "".join(line + "\n" for line in kept).encode())
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
-        if self._shown:
-            self._bar.start()
-            self._task = self._bar.add_task(self.title, total=total, completed=step, losses="")
+        self._open.callback(self.board.close)
+        self._bar = self._open.enter_context(Bar(self.title, total, step))
 
     def end(self) -> None:
         """Close what ``begin`` opened."""
-        if self._shown:
-            self._bar.stop()
-        if self.board:
-            self.board.close()
+        self._open.close()
 
     def advance(self, step: int) -> None:
         """A step is done."""
-        if self._shown:
-            self._bar.update(self._task, completed=step)
+        if self.active:
+            self._bar.advance(step)
 
     def losses(self, step: int, losses: dict[str, float], timing: dict[str, float]) -> None:
         """A line of the log: means since the line before."""
@@ -83,11 +75,10 @@ class Records:
         rounded = {name: float(f"{value:.6g}") for name, value in losses.items()}
         self._append("log.jsonl", {"step": step} | rounded | {name: round(value, 3) for name, value in timing.items()})
         text = f"{timing['images_per_second']:.1f} images/s  " + "  ".join(f"{k} {v:.4f}" for k, v in losses.items())
-        if self._shown:
-            self._bar.update(self._task, losses=text)
+        if self._bar.shown:
+            self._bar.say(text)
         else:
             log.info("%s  step %d of %d  %s", self.title, step, self._total, text)
-        assert self.board is not None
         for name, value in losses.items():
             self.board.add_scalar(f"loss/{name}", value, step)
         for name, value in timing.items():
@@ -101,7 +92,7 @@ class Records:
         rows: list[Tensor] = []
         for index in range(len(self.hr)):
             hr, lr = self.hr[index : index + 1].to(device), self.lr[index : index + 1].to(device)
-            images = {k: v.float().clamp(0, 1) for k, v in stage.preview(net, lr, hr).items()}
+            images = {k: v.float().nan_to_num().clamp(0, 1) for k, v in stage.preview(net, lr, hr).items()}
             result = list(images.values())[-1]
             error = float(F.mse_loss(result, hr).clamp_min(1e-10))
             scores.append((-10 * math.log10(error), float(lpips(result * 2 - 1, hr * 2 - 1))))
@@ -117,7 +108,6 @@ class Records:
         found = {"psnr": psnr, "lpips": distance}
         self._append("validation.jsonl", {"step": step} | {name: round(value, 5) for name, value in found.items()})
         log.info("%s  step %d  validation: PSNR %.2f dB, LPIPS %.4f", self.title, step, psnr, distance)
-        assert self.board is not None
         self.board.add_image("samples", grid, step, dataformats="HWC")
         for name, value in found.items():
             self.board.add_scalar(f"validation/{name}", value, step)
@@ -144,8 +134,12 @@ class Records:
     def save(self, state: dict[str, Any]) -> None:
         """The checkpoint, written beside the old one and then renamed into its place."""
         path, part = self.folder / CHECKPOINT, self.folder / "checkpoint.part"
+        before = path.with_suffix(".before.pt")
         try:
             torch.save(state, part)
+            with suppress(OSError):  # not every disk has links
+                before.unlink(missing_ok=True)
+                before.hardlink_to(path)
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)

@@ -21,11 +21,21 @@ from filelock import FileLock, Timeout
 from lpnsr.checkpoints import PartName, check_parts, resolve
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks import build
-from lpnsr.training.data import PairPool, find_images, prepare_pool
+from lpnsr.training.data import PairPool, find_images, is_whole
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.loop import Budget, Loop
 from lpnsr.training.lpips import LPIPS
-from lpnsr.training.parts import CHECKPOINT, POOL, export, load_checkpoint, load_part, load_weights, require_trained
+from lpnsr.training.parts import (
+    CHECKPOINT,
+    POOL,
+    export,
+    load_checkpoint,
+    load_part,
+    load_weights,
+    origin_of,
+    require_trained,
+)
+from lpnsr.training.pool import prepare_pool
 from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
 from lpnsr.training.records import Records, unwritable
 from lpnsr.training.stages import Stage
@@ -49,17 +59,25 @@ class Run:
     workers: int = 2
     budget: Budget = field(default_factory=Budget)
 
+    def until(self) -> Budget:
+        """The budget with the minutes, which begin now, as another reason to stop."""
+        if self.minutes is None:
+            return self.budget
+        if not self.minutes >= 0:  # not a number is neither
+            raise ConfigError(f"minutes = {self.minutes}: give 0 or more")
+        deadline, stop = time.monotonic() + self.minutes * 60, self.budget.stop
+        return replace(self.budget, stop=lambda: stop() or time.monotonic() > deadline)
+
 
 def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
-    """Train one stage, or all and export, or export alone. False if the minutes ended it before the recipe did.
+    """Train one stage, or all and export, or export alone. False if the budget ended it before the recipe did.
 
     Goes on where an earlier call ended. Raises LpnsrError.
     """
-    if run.minutes is not None and not run.minutes >= 0:  # not a number is neither
-        raise ConfigError(f"minutes = {run.minutes}: give 0 or more")
+    budget = run.until()
     recipe = load_recipe(run.recipe)
     if what == "export":
-        export(recipe, run.out, run.out / "model", run.begin_with)
+        _export(recipe, run)
         return True
     stages: tuple[StageName, ...] = STAGES if what == "all" else (what,)
     for name in stages:
@@ -72,22 +90,27 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
         resolve(run.begin_with)  # a model that is not there is told before photographs are degraded
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
-    if accelerator.num_processes > 1:
+    if accelerator.num_processes > 1 and accelerator.is_main_process:
         log.info("every batch is shared by %d processes", accelerator.num_processes)
-    deadline = None if run.minutes is None else time.monotonic() + run.minutes * 60
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
-            prepare_pool(images, recipe.data, recipe.seed, run.out / POOL, run.workers)
+            prepare_pool(images, recipe.data, recipe.seed, run.out / POOL, run.workers, budget.stop)
         accelerator.wait_for_everyone()
+        if not is_whole(run.out / POOL):
+            return False
         pool = PairPool(run.out / POOL, accelerator.device)
         for name in stages:
-            left = None if deadline is None else max(0.0, (deadline - time.monotonic()) / 60)
-            if not _train_stage(name, recipe, run, pool, accelerator, replace(run.budget, minutes=left)):
+            if not _train_stage(name, recipe, run, pool, accelerator, budget):
                 return False
         if what == "all" and accelerator.is_main_process:
-            export(recipe, run.out, run.out / "model", run.begin_with)
-            log.info("the model is in %s", run.out / "model")
+            _export(recipe, run)
     return True
+
+
+def _export(recipe: Recipe, run: Run) -> None:
+    folder = run.out / "model"
+    export(recipe, run.out, folder, run.begin_with)
+    log.info("the model is in %s", folder)
 
 
 def _train_stage(
@@ -95,20 +118,24 @@ def _train_stage(
 ) -> bool:
     state = load_checkpoint(run.out / name / CHECKPOINT)
     steps = recipe.stages[name].steps
-    if state is not None and accelerator.is_main_process:
-        _tell_changes(name, state, recipe.stages[name].model_dump(mode="json"))
+    told = accelerator.is_main_process
+    if state is not None and told:
+        _tell_changes(name, state, recipe, run.begin_with)
     if state is not None and state["step"] >= steps:
-        log.info("%s: its %d steps are done", name, steps)
+        if told:
+            log.info("%s: its %d steps are done", name, steps)
         return True
     torch.manual_seed(recipe.seed)
     frozen: dict[PartName, torch.nn.Module] = {
         PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in NEEDS[name]
     }
     stage = Stage(name, recipe, frozen)
-    records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
+    records = Records(run.out / name, run.out / POOL, name, told)
     if state is None and run.begin_with and not stage.recipe.fresh:
         load_weights(stage.trained, run.begin_with, name)
     loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
+    begun_with = run.begin_with if state is None else state.get("origin", {}).get("begun_with")
+    loop.origin = origin_of(recipe, frozen, begun_with)
     if state is None:
         _begin_discriminator(loop, run.out)
     else:
@@ -122,16 +149,29 @@ def _train_stage(
         raise
     except OSError as error:  # a full disk, whichever file meets it first
         raise unwritable(run.out / name, error) from None
-    log.info("%s: step %d of %d, saved", name, loop.step, steps)
+    if told:
+        log.info("%s: step %d of %d, saved", name, loop.step, steps)
     return loop.step >= steps
 
 
-def _tell_changes(name: StageName, state: dict[str, Any], now: dict[str, Any]) -> None:
-    """Warn of what the recipe says of a stage since its checkpoint. One of an earlier version does not tell."""
+def _tell_changes(name: StageName, state: dict[str, Any], recipe: Recipe, begin_with: str | None) -> None:
+    """Warn of what the call says otherwise than the one that began the stage. Checkpoints of earlier versions do not
+    know."""
+    now = recipe.stages[name].model_dump(mode="json")
     before = state.get("recipe", now)
     changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if key in before and before[key] != now[key]]
     if changes:
         log.warning("%s, at step %d, goes on by a changed recipe: %s", name, state["step"], "; ".join(changes))
+    begun = state.get("origin", {}).get("begun_with", begin_with)
+    if begin_with not in (None, begun) and not recipe.stages[name].fresh:
+        log.warning(
+            "%s goes on from step %d of a training that began %s: --begin-with %s has no effect on it; to begin with "
+            "that, choose another --out",
+            name,
+            state["step"],
+            f"with {begun}" if begun else "untrained",
+            begin_with,
+        )
 
 
 def _resume(loop: Loop, state: dict[str, Any], path: Path) -> None:
@@ -176,6 +216,8 @@ def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Acc
         raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; allowed: auto, cpu")
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise ConfigError(f"--device {device}: allowed are auto, cpu, cuda, mps; choose GPUs with CUDA_VISIBLE_DEVICES")
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("--precision fp16 needs a CUDA GPU; on a CPU choose bf16 or fp32")
     if precision == "auto":
         fast = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if fast else "fp32"
@@ -197,6 +239,8 @@ def _locked(out: Path, active: bool) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise TrainingError(f"another process trains in {out}: wait for it, or choose another --out") from None
+    except FileExistsError:
+        raise TrainingError(f"--out {out} is a file: give a folder") from None
     except OSError as error:
         raise TrainingError(f"{out} cannot be written: {error.strerror or error}") from None
     with lock:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,9 +61,11 @@ def train(
 ) -> None:
     """Train one of the four networks, or all: lpnsr train all --data PHOTOS -o runs/mine
 
-    A call that was interrupted or killed goes on where it was saved, and ends with the same weights.
+    Ctrl-C, and SIGTERM, end it after the step at hand, and save; again, at once. A call that was ended or killed goes
+    on where it was saved when it is given again, and comes to the same weights.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, which would all say the same
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     if dry_run:
         _show_costs(stage, recipe, device, precision)
         return
@@ -70,18 +76,41 @@ def train(
     from lpnsr.training.loop import Budget
     from lpnsr.training.runs import Run, train
 
-    run = Run(
-        out=out,
-        recipe=recipe,
-        data=tuple(data or ()),
-        begin_with=begin_with,
-        minutes=minutes,
-        device=device,
-        precision=precision.value,
-        workers=workers,
-        budget=Budget(save_every=save_every, log_every=log_every, validate_every=validate_every),
-    )
-    train(stage.value, run)
+    with _signals() as asked:
+        run = Run(
+            out=out,
+            recipe=recipe,
+            data=tuple(data or ()),
+            begin_with=begin_with,
+            minutes=minutes,
+            device=device,
+            precision=precision.value,
+            workers=workers,
+            budget=Budget(lambda: bool(asked), save_every, log_every, validate_every),
+        )
+        if not train(stage.value, run) and asked:
+            raise typer.Exit(128 + asked[0])
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals by which somebody asked the process to end; at the second it does, at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise typer.Exit(128 + number)
+        asked.append(number)
+        os.write(2, b"\nending after the step at hand, to save; again to end at once\n")
+
+    before: dict[int, Callable[..., Any] | int | None] = {}
+    try:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            before[each] = signal.signal(each, ask)
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show_costs(what: What, recipe_name: str, device: str, precision: Precision) -> None:
@@ -89,11 +118,13 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
     from rich.table import Table
 
     from lpnsr.training.cost import measure
+    from lpnsr.training.pool import pool_bytes
     from lpnsr.training.recipe import load_recipe
 
+    if what is What.EXPORT:
+        raise ConfigError("--dry-run measures training, and export trains nothing: name a stage, or all")
     recipe = load_recipe(recipe_name)
-    everything = what in (What.ALL, What.EXPORT)
-    stages = [name for name in recipe.stages if everything or what.value == name]
+    stages = [name for name in recipe.stages if what in (What.ALL, name)]
     if not stages:
         raise ConfigError(f"the recipe {recipe_name} has no stage {what.value!r}; it has {', '.join(recipe.stages)}")
     table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "hours")
@@ -110,3 +141,5 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
             f"{cost.hours:.1f}",
         )
     Console(width=110).print(table)
+    pool = recipe.data.pool
+    typer.echo(f"and once for all stages {pool} crops, {pool_bytes(recipe.data) / 2**30:.1f} GiB on the disk")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lpnsr.checkpoints import PARTS
+from lpnsr.checkpoints.hashes import tensors_sha256
 from lpnsr.devices import memory_format
 from lpnsr.diffusion import NoiseField, NoiseSource, StepState
 from lpnsr.errors import ConfigError, LpnsrError
@@ -72,11 +73,9 @@ class Model:
         says. What its folder says of tiles and fidelity has no part in it: a run has no tiles and its own fidelity."""
         parts = {name: getattr(self.restorer, name) for name in PARTS}
         described = {name: describe(part) for name, part in parts.items() if part is not None}
-        digest = hashlib.sha256(f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)}".encode())
-        for name, tensor in sorted(self.restorer.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:32]
+        weights = tensors_sha256(self.restorer.state_dict())
+        made_of = f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)} {weights}"
+        return hashlib.sha256(made_of.encode()).hexdigest()[:32]
 
     def check(self, setting: Setting) -> None:
         """Raise ConfigError if the model has not what ``setting`` needs: it would be silently another setting."""

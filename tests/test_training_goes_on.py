@@ -1,0 +1,315 @@
+"""Going on with a run: after a kill, by the clock, in several processes, by another recipe, after what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lpnsr.errors import ConfigError, TrainingError
+from lpnsr.training import runs
+from lpnsr.training.loop import Budget
+from lpnsr.training.recipe import STAGES
+from tiny_model import CHAIN
+from training_run import (
+    BATCH,
+    GAN,
+    RECIPE,
+    STAGE,
+    checkpoint,
+    command,
+    copied,
+    log_of,
+    modified,
+    train,
+    written,
+)
+
+
+def test_a_finished_run_is_left_alone(finished: Path, recipe: Path, photos: Path) -> None:
+    before = (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns
+    done = train("upsampler", recipe, photos, finished)
+    assert done.returncode == 0
+    assert "are done" in done.stderr
+    assert "changed recipe" not in done.stderr
+    assert (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stage", ["upsampler", "denoiser", "noise-predictor"])
+def test_killed_and_resumed_is_the_same_run(
+    stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    """SIGKILL after each checkpoint but the last: same losses, same weights, bit for bit."""
+    for name in ("pool", *STAGES[: STAGES.index(stage)]):
+        (tmp_path / name).symlink_to(finished / name)
+    folder, kills = tmp_path / stage, 0
+    while True:
+        saved = modified(folder / "checkpoint.pt")
+        words = [sys.executable, *command(stage, recipe, photos, tmp_path, "--save-every", "1")]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            if kills < 2 and modified(folder / "checkpoint.pt") > saved:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 1
+    assert log_of(folder) == log_of(finished / stage)
+    for part in ("trained", "ema"):
+        whole, parted = checkpoint(finished / stage)[part], checkpoint(folder)[part]
+        assert all(torch.equal(whole[name], parted[name]) for name in whole)
+
+
+def test_the_clock_ends_a_call_and_the_next_goes_on(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    assert train("autoencoder", recipe, photos, tmp_path, "--minutes", "0.00001").returncode == 0
+    assert checkpoint(tmp_path / "autoencoder")["step"] < 6
+    assert train("autoencoder", recipe, photos, tmp_path).returncode == 0
+    whole, parted = checkpoint(finished / "autoencoder")["ema"], checkpoint(tmp_path / "autoencoder")["ema"]
+    assert all(torch.equal(whole[name], parted[name]) for name in whole)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
+def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("pool", *STAGES[: STAGES.index(stage)]):
+        (tmp_path / name).symlink_to(finished / name)
+    port = str(20000 + os.getpid() % 9999)
+    # With --cpu it would start one process; of --multi_gpu, --device cpu leaves the two.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
+    done = subprocess.run(
+        [*launch, *command(stage, recipe, photos, tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "shared by 2 processes" in done.stderr
+    for one, two in zip(log_of(finished / stage), log_of(tmp_path / stage), strict=True):
+        assert two == pytest.approx(one, rel=2e-4, abs=1e-5)
+    one, two = (checkpoint(folder / stage)["ema"] for folder in (finished, tmp_path))
+    apart = torch.cat([(two[name] - one[name]).abs().flatten() for name in one])
+    assert apart.quantile(0.999) < 1e-4
+    assert apart.max() < 1e-3  # Adam takes whole steps along gradients that are all rounding error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_keeps_the_checkpoint(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").symlink_to(finished / "pool")
+    assert train("upsampler", recipe, photos, tmp_path, "--minutes", "0.00001").returncode == 0
+    before = (tmp_path / "upsampler" / "checkpoint.pt").read_bytes()
+    (tmp_path / "upsampler" / "checkpoint.part").symlink_to("/dev/full")
+    done = train("upsampler", recipe, photos, tmp_path)
+    assert done.returncode == 1
+    assert "checkpoint.pt cannot be written" in done.stderr
+    assert (tmp_path / "upsampler" / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_stage_of_another_recipe_is_not_gone_on_with(finished: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    other = STAGE | {"steps": 7, "gan": {"kind": "patch", "channels": 8}}
+    recipe = written(RECIPE | {"stages": {"upsampler": other}}, tmp_path)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt was made by another recipe"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+def test_a_changed_recipe_is_told(
+    finished: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    recipe = written(RECIPE | {"stages": {"upsampler": STAGE | {"learning_rate": 0.5}}}, tmp_path)
+    runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+    assert re.search(
+        r"upsampler, at step \d+, goes on by a changed recipe: .*learning_rate was .* and is 0.5", caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("pool/manifest.json", "manifest.json is damaged .* delete"),
+        ("pool/hr.npy", "hr.npy is missing or damaged .* delete"),
+        ("upsampler/checkpoint.pt", "checkpoint.pt is damaged or no checkpoint"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(
+    file: str, words: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    (out / file).write_bytes(b"{")
+    with pytest.raises(TrainingError, match=words):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+def test_a_full_disk_is_no_bug(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied(finished, tmp_path, "pool")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lpnsr.training.records.Records._append", full)
+    with pytest.raises(TrainingError, match="upsampler cannot be written: No space left on device"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", budget=Budget(log_every=1)))
+
+
+@pytest.mark.parametrize("minutes", [-1.0, float("nan")])
+def test_minutes_that_would_never_end(minutes: float, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give 0 or more"):
+        runs.train("upsampler", runs.Run(tmp_path, str(recipe), (photos,), device="cpu", minutes=minutes))
+
+
+def test_no_minutes_at_all(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool")
+    assert not runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", minutes=0))
+    assert checkpoint(out / "upsampler")["step"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_after_a_step_and_saves(
+    number: signal.Signals, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path, "pool")
+    long = written(RECIPE | {"stages": {"upsampler": STAGE | {"steps": 10**6}}}, tmp_path)
+    words = [sys.executable, *command("upsampler", long, photos, out, "--save-every", "1000000")]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (out / "upsampler" / "log.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "saved" in told
+    assert checkpoint(out / "upsampler")["step"] >= 2
+
+
+def test_steps_and_not_saving_are_timed(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a call that goes on times its own steps: of the mean of the losses, some may be of the call before."""
+    out = copied(finished, tmp_path, "pool")
+    budget = Budget(save_every=1, log_every=3, validate_every=1)
+    clock = count(0.0, 0.5)
+    run = runs.Run(out, str(recipe), (photos,), device="cpu", budget=budget)
+    monkeypatch.setattr("lpnsr.training.loop.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    answers = iter([False, False, True])
+    monkeypatch.setattr("lpnsr.training.records.Records.keep", lambda *_: next(clock))
+    assert not runs.train("upsampler", replace(run, budget=replace(budget, stop=lambda: next(answers))))
+    assert runs.train("upsampler", run)
+    rows = [json.loads(line) for line in (out / "upsampler" / "log.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in rows] == [1.0, 3.0]
+    assert [row["images_per_second"] for row in rows] == [BATCH, BATCH]
+    assert [row["waiting_for_data"] for row in rows] == [0.5, 0.5]
+
+
+def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path, tmp_path: Path) -> None:
+    """And logs that are JSON, which knows no NaN."""
+    out = copied(finished, tmp_path, "pool")
+    wild = STAGE | {"steps": 400, "learning_rate": 1e30, "warmup": 30, "gan": GAN | {"kind": "unet"}}
+    path = written(RECIPE | {"stages": {"upsampler": wild}}, tmp_path)
+    budget = Budget(save_every=3, log_every=1, validate_every=2)
+    with pytest.raises(TrainingError, match=r"non-finite steps .* checkpoint\.before\.pt"):
+        runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", budget=budget))
+    folder = out / "upsampler"
+    before = torch.load(folder / "checkpoint.before.pt", weights_only=True)
+    assert before["step"] == checkpoint(folder)["step"] - 3
+    for name in ("log.jsonl", "validation.jsonl"):
+        lines = (folder / name).read_text().splitlines()
+        assert lines
+        assert not [line for line in lines if "NaN" in line or "Infinity" in line]
+    (folder / "checkpoint.before.pt").replace(folder / "checkpoint.pt")
+    assert not runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", minutes=0))
+
+
+def test_a_model_to_begin_with_does_not_change_what_has_begun(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, "pool")
+    model = str(finished / "model")
+    untrained = runs.Run(out, str(recipe), (photos,), device="cpu", minutes=0)
+    runs.train("upsampler", untrained)
+    runs.train("upsampler", replace(untrained, begin_with=model))
+    assert "upsampler goes on from step 0 of a training that began untrained" in caplog.text
+    caplog.clear()
+    shutil.rmtree(out / "upsampler")
+    for _ in range(2):
+        runs.train("upsampler", replace(untrained, begin_with=model))
+        runs.train("upsampler", untrained)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"chain": CHAIN | {"kappa": 3.0}}, "denoiser was trained for another chain than the recipe's: .*'kappa'"),
+        ({"stages": {"upsampler": STAGE | {"steps": 9}}}, "upsampler is exported as it is after 6 of 9 steps"),
+    ],
+)
+def test_an_export_tells_what_does_not_belong_together(
+    change: dict[str, Any],
+    words: str,
+    finished: Path,
+    photos: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    out = copied(finished, tmp_path, *STAGES)
+    changed = RECIPE | change | {"stages": RECIPE["stages"] | change.get("stages", {})}
+    run = runs.Run(out, str(written(changed, tmp_path)))
+    with caplog.at_level("INFO"):
+        runs.train("export", run)
+    assert re.search(words, caplog.text)
+    assert ("WARNING" in caplog.text) == bool(words)
+    assert f"the model is in {out / 'model'}" in caplog.text
+
+
+def test_an_export_tells_of_a_stage_that_was_trained_around_another(
+    finished: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, "pool", *STAGES)
+    longer = RECIPE["stages"] | {"upsampler": RECIPE["stages"]["upsampler"] | {"steps": 7}}
+    run = runs.Run(out, str(written(RECIPE | {"stages": longer}, tmp_path)), (photos,), device="cpu")
+    runs.train("upsampler", run)
+    runs.train("export", run)
+    assert "denoiser was trained around another upsampler than is exported" in caplog.text
+    assert "noise-predictor was trained around another upsampler than is exported" in caplog.text
+
+
+def test_of_processes_one_that_is_killed_is_told_by_the_other(finished: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool")
+    long = written(RECIPE | {"stages": {"upsampler": STAGE | {"steps": 10**6}}}, tmp_path)
+    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    environment |= {"MASTER_PORT": str(20000 + os.getpid() % 9999), "LOCAL_WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command("upsampler", long, photos, out)],
+            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    while not (out / "upsampler" / "log.jsonl").exists():
+        assert not any(process.poll() for process in processes)
+        time.sleep(0.01)
+    processes[1].kill()
+    told = [process.communicate(timeout=120)[1] for process in processes]
+    assert processes[0].returncode == 1
+    assert "error: another process of this run has ended" in told[0]
+    assert "Traceback" not in told[0]
+    assert "upsampler" not in told[1]  # the first of them says it
