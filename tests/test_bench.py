@@ -73,7 +73,17 @@ def test_the_table_and_fewer_steps(model: Path) -> None:
     assert "of roofline" in text
 
 
-@pytest.mark.parametrize("arguments", [("--size", "12"), ("--size", "0x4"), ("--tile", "many"), ("--steps", 9)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--size", "12"),
+        ("--size", "0x4"),
+        ("--tile", "many"),
+        ("--steps", 9),
+        ("--threads", 9999),
+        ("--size", "1000000x1000000"),
+    ],
+)
 def test_what_cannot_be_measured_is_said(model: Path, arguments: tuple[object, ...]) -> None:
     code, text = bench("-m", model, "--size", "16x16", *arguments)
     assert code == 2

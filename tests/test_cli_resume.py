@@ -126,7 +126,7 @@ def start_child(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_and_run_again(folder, how):
     names = [f"many/{number}.png" for number in range(60)]
     make(*names, size=(40, 40))
@@ -145,6 +145,10 @@ def test_killed_and_run_again(folder, how):
             assert child.returncode == 130
             assert stderr.endswith("interrupted\n")
             assert "Traceback" not in stderr
+        if how == signal.SIGTERM and child.returncode:
+            assert child.returncode == 143
+            assert "Traceback" not in stderr
+            assert not list(Path("out").glob(".lpnsr*"))
         stopped += child.returncode != 0
         for path in Path("out").glob("*.png"):
             assert read(path).pixels.shape == (160, 160, 3)

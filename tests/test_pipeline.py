@@ -264,7 +264,9 @@ def test_automatic_tiles_do_not_follow_the_free_memory_but_respect_it(monkeypatc
         monkeypatch.setattr(imaging, "available_memory", lambda device, free=free: free)
         outputs.append(up(picture(60, 100)))
     monkeypatch.setattr(imaging, "available_memory", lambda device: 10**6)
-    with pytest.warns(LpnsrWarning, match="usual for this model.*tiles of 16 px, which may change the result a little"):
+    with pytest.warns(
+        LpnsrWarning, match="usual for this model.*tiles of 16 px, which takes longer and may change the result"
+    ):
         outputs.append(up(picture(60, 100)))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert sizes[:2] == [(60, 100)] * 2

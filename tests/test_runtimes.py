@@ -251,6 +251,11 @@ def test_what_is_refused(tiny, graphs, tmp_path):
         load(tmp_path / "graphs")
     with pytest.raises(CheckpointError, match="cannot be loaded by onnxruntime"):
         open_session("onnx", tmp_path / "graphs" / "denoiser" / "forward.onnx")
+    manifest = json.loads((tmp_path / "graphs" / "export.json").read_text())
+    manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["part"] != "denoiser"]
+    (tmp_path / "graphs" / "export.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="no graph for forward of the denoiser; export the model again"):
+        load(tmp_path / "graphs")
 
 
 @pytest.mark.parametrize(("name", "absent"), [("onnx", "onnxruntime"), ("openvino", "openvino"), ("onnx", "onnx")])

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from lpnsr.apps.cli.train import _signals
 from lpnsr.errors import ConfigError, TrainingError
 from lpnsr.training import runs
 from lpnsr.training.loop import Budget
@@ -85,17 +86,19 @@ def test_the_clock_ends_a_call_and_the_next_goes_on(finished: Path, recipe: Path
     assert all(torch.equal(whole[name], parted[name]) for name in whole)
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
-def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
-    for name in ("pool", *STAGES[: STAGES.index(stage)]):
-        (tmp_path / name).symlink_to(finished / name)
+def train_in_two(words: list[str]) -> subprocess.CompletedProcess[str]:
     port = str(20000 + os.getpid() % 9999)
     # With --cpu it would start one process; of --multi_gpu, --device cpu leaves the two.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    done = subprocess.run(
-        [*launch, *command(stage, recipe, photos, tmp_path)], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
+def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("pool", *STAGES[: STAGES.index(stage)]):
+        (tmp_path / name).symlink_to(finished / name)
+    done = train_in_two(command(stage, recipe, photos, tmp_path))
     assert done.returncode == 0, done.stderr
     assert "shared by 2 processes" in done.stderr
     for one, two in zip(log_of(finished / stage), log_of(tmp_path / stage), strict=True):
@@ -116,6 +119,27 @@ def test_a_full_disk_keeps_the_checkpoint(finished: Path, recipe: Path, photos: 
     assert done.returncode == 1
     assert "checkpoint.pt cannot be written" in done.stderr
     assert (tmp_path / "upsampler" / "checkpoint.pt").read_bytes() == before
+
+
+def test_two_processes_of_which_one_has_no_images_log_the_same(finished: Path, photos: Path, tmp_path: Path) -> None:
+    """A batch of two and only the first of four steps on the image: at most steps one of the two has none."""
+    stage = STAGE | {"batch": 2, "latent": 1.0, "image_loss_below": 1, "symmetry": 1.0}
+    recipe = written(RECIPE | {"stages": RECIPE["stages"] | {"denoiser": stage}}, tmp_path)
+    logs = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        for name in ("pool", "autoencoder", "upsampler"):
+            out.mkdir(exist_ok=True)
+            (out / name).symlink_to(finished / name)
+        words = command("denoiser", recipe, photos, out, "--log-every", "1")
+        if processes == 1:
+            done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+        else:
+            done = train_in_two(words)
+        assert done.returncode == 0, done.stderr
+        logs.append(log_of(out / "denoiser"))
+    for one, two in zip(*logs, strict=True):
+        assert two == pytest.approx(one, rel=2e-4, abs=1e-5)
 
 
 def test_a_stage_of_another_recipe_is_not_gone_on_with(finished: Path, photos: Path, tmp_path: Path) -> None:
@@ -140,7 +164,7 @@ def test_a_changed_recipe_is_told(
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("pool/manifest.json", "manifest.json is damaged .* delete"),
+        ("pool/manifest.json", "manifest.json is missing or damaged .* delete"),
         ("pool/hr.npy", "hr.npy is missing or damaged .* delete"),
         ("upsampler/checkpoint.pt", "checkpoint.pt is damaged or no checkpoint"),
     ],
@@ -197,6 +221,27 @@ def test_a_signal_ends_it_after_a_step_and_saves(
     assert checkpoint(out / "upsampler")["step"] >= 2
 
 
+def test_a_second_signal_ends_it_at_once_and_is_no_error_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.write", lambda *_: (_ for _ in ()).throw(BrokenPipeError))  # whoever read it is gone
+    before = signal.getsignal(signal.SIGINT)
+    with _signals() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked == [signal.SIGINT]
+        with pytest.raises(SystemExit, match="130"):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_signal_that_was_to_be_ignored_is() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _signals() as asked:
+            signal.raise_signal(signal.SIGINT)
+        assert not asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_steps_and_not_saving_are_timed(
     finished: Path, recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,9 +251,10 @@ def test_steps_and_not_saving_are_timed(
     clock = count(0.0, 0.5)
     run = runs.Run(out, str(recipe), (photos,), device="cpu", budget=budget)
     monkeypatch.setattr("lpnsr.training.loop.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    answers = iter([False, False, True])
+    path = out / "upsampler" / "checkpoint.pt"
+    two = replace(budget, stop=lambda: path.exists() and checkpoint(path.parent)["step"] == 2)
     monkeypatch.setattr("lpnsr.training.records.Records.keep", lambda *_: next(clock))
-    assert not runs.train("upsampler", replace(run, budget=replace(budget, stop=lambda: next(answers))))
+    assert not runs.train("upsampler", replace(run, budget=two))
     assert runs.train("upsampler", run)
     rows = [json.loads(line) for line in (out / "upsampler" / "log.jsonl").read_text().splitlines()]
     assert [row["seconds"] for row in rows] == [1.0, 3.0]
@@ -231,8 +277,10 @@ def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path
         lines = (folder / name).read_text().splitlines()
         assert lines
         assert not [line for line in lines if "NaN" in line or "Infinity" in line]
+    assert int(max((folder / "weights").glob("step-*")).stem.removeprefix("step-")) > before["step"]
     (folder / "checkpoint.before.pt").replace(folder / "checkpoint.pt")
     assert not runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", minutes=0))
+    assert int(max((folder / "weights").glob("step-*")).stem.removeprefix("step-")) <= before["step"]
 
 
 def test_a_model_to_begin_with_does_not_change_what_has_begun(
@@ -249,6 +297,11 @@ def test_a_model_to_begin_with_does_not_change_what_has_begun(
     for _ in range(2):
         runs.train("upsampler", replace(untrained, begin_with=model))
         runs.train("upsampler", untrained)
+    state = checkpoint(out / "upsampler")
+    del state["origin"]  # as earlier versions wrote it
+    torch.save(state, out / "upsampler" / "checkpoint.pt")
+    for _ in range(2):
+        runs.train("upsampler", replace(untrained, begin_with=model, minutes=1))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def contents(pool: Path) -> dict[str, bytes]:
 def test_stopped_after_each_job_it_is_the_same_pool(whole: Path, photos: list[Path], tmp_path: Path) -> None:
     calls = 0
     while not is_whole(tmp_path):
-        prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: True)
+        prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=_at_the_first_job(photos))
         calls += 1
     assert calls == len(making._Making(photos, read_manifest(whole)[0], RECIPE, tmp_path).jobs)
     assert contents(tmp_path) == contents(whole)
@@ -73,8 +74,8 @@ def test_a_photograph_of_many_crops_is_several_jobs(photos: list[Path], tmp_path
 def test_whatever_a_kill_leaves_the_next_call_makes_whole(
     harm: str, whole: Path, photos: list[Path], tmp_path: Path
 ) -> None:
-    answers = iter([False] * 4 + [True])
-    prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: next(answers))
+    answers = iter([False] * (len(photos) - 1 + 4))
+    prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: next(answers, True))
     journal = tmp_path / "making.jsonl"
     if harm == "a line":
         journal.write_bytes(journal.read_bytes() + b'"passed o')
@@ -91,10 +92,30 @@ def test_whatever_a_kill_leaves_the_next_call_makes_whole(
     assert contents(tmp_path) == contents(whole)
 
 
-def test_a_half_of_another_pool_is_not_gone_on_with(whole: Path, photos: list[Path], tmp_path: Path) -> None:
-    prepare_pool(photos, RECIPE.model_copy(update={"candidates": 2}), 0, tmp_path, 1, stop=lambda: True)
-    prepare_pool(photos, RECIPE, 0, tmp_path, workers=1)
-    assert contents(tmp_path) == contents(whole)
+def test_a_half_of_another_pool_is_not_gone_on_with(photos: list[Path], tmp_path: Path) -> None:
+    prepare_pool(photos, RECIPE.model_copy(update={"candidates": 2}), 0, tmp_path, 1, stop=_at_the_first_job(photos))
+    before = contents(tmp_path)
+    with pytest.raises(TrainingError, match="choose another --out, or delete it"):
+        prepare_pool(photos, RECIPE, 0, tmp_path, workers=1)
+    assert contents(tmp_path) == before
+    (tmp_path / "making.jsonl").write_text("{\n")
+    with pytest.raises(TrainingError, match=r"making\.jsonl is missing or damaged .* delete"):
+        prepare_pool(photos, RECIPE, 0, tmp_path, workers=1)
+
+
+def _at_the_first_job(photos: list[Path]) -> Callable[[], bool]:
+    """Asked once a photograph that is hashed, but the last, then once a job."""
+    answers = iter([False] * (len(photos) - 1))
+    return lambda: next(answers, True)
+
+
+def test_the_minutes_may_end_before_all_photographs_are_looked_at(
+    photos: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: True)
+    assert "1 of 12 photographs are looked at" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_its_size_is_told_beforehand(whole: Path) -> None:
@@ -126,14 +147,19 @@ def command(photos: list[Path], out: Path) -> list[str]:
     return [*words, "--data", str(photos[0].parent), "-o", str(out)]
 
 
-def degrading(photos: list[Path], out: Path, *, starting: bool = False) -> subprocess.Popen[str]:
+@contextmanager
+def degrading(photos: list[Path], out: Path, *, starting: bool = False) -> Iterator[subprocess.Popen[str]]:
     """The command, when its first crops are there, or its workers. Of a group of its own, as a terminal's."""
     words = command(photos, out)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not (workers_of(process.pid) if starting else len(journal_of(out)) > 2):
-        assert process.poll() is None
-        time.sleep(0.01)
-    return process
+    try:
+        while not (workers_of(process.pid) if starting else len(journal_of(out)) > 2):
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def workers_of(pid: int) -> list[int]:
@@ -150,53 +176,53 @@ needs_proc = pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), 
 
 @needs_proc
 def test_killed_it_leaves_no_process_behind(photos: list[Path], tmp_path: Path) -> None:
-    process = degrading(photos, tmp_path)
-    children = children_of(process.pid)
-    assert len(children) >= 2
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with degrading(photos, tmp_path) as process:
+        children = children_of(process.pid)
+        assert len(children) >= 2
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_of_them_ends_it_and_keeps_what_is_done(
     number: signal.Signals, photos: list[Path], tmp_path: Path
 ) -> None:
-    process = degrading(photos, tmp_path)
-    os.killpg(process.pid, number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert "ending after the step at hand" in told
-    assert "Traceback" not in told
-    assert "bug" not in told
-    assert len(journal_of(tmp_path)) > 2
+    with degrading(photos, tmp_path) as process:
+        os.killpg(process.pid, number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        assert "ending after the step at hand" in told
+        assert "Traceback" not in told
+        assert "bug" not in told
+        assert len(journal_of(tmp_path)) > 2
 
 
 @needs_proc
 def test_ctrl_c_while_the_workers_start_shows_none_of_their_imports(photos: list[Path], tmp_path: Path) -> None:
-    process = degrading(photos, tmp_path, starting=True)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in told
+    with degrading(photos, tmp_path, starting=True) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGINT
+        assert "Traceback" not in told
 
 
 @needs_proc
 def test_a_worker_that_is_killed_is_told_and_what_is_done_is_kept(photos: list[Path], tmp_path: Path) -> None:
-    process = degrading(photos, tmp_path)
-    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert re.search(r"error: a process that degrades photographs was ended .* fewer --workers", told)
-    assert len(journal_of(tmp_path)) > 2
+    with degrading(photos, tmp_path) as process:
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert re.search(r"error: a process that degrades photographs was ended .* fewer --workers", told)
+        assert len(journal_of(tmp_path)) > 2
 
 
 def test_the_minutes_bound_it_too(photos: list[Path], tmp_path: Path) -> None:
-    words = [*command(photos, tmp_path), "--minutes", "0.001"]
+    words = [*command(photos, tmp_path), "--minutes", "0.2"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "of 40000 crops are degraded" in done.stderr
-    assert json.loads(journal_of(tmp_path)[0])["data"]["pool"] == 40000
+    assert re.search("of 40000 crops are degraded|photographs are looked at", done.stderr)
+    assert not (tmp_path / "upsampler").exists()

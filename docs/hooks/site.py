@@ -57,7 +57,7 @@ def cli_reference() -> str:
         "# Command line",
         "",
         "Made from the program itself; `lpnsr COMMAND --help` shows the same. Exit codes: 0 done, 1 something failed,",
-        "2 wrong usage, 130 interrupted.",
+        "2 wrong usage, 130 interrupted, 143 ended by SIGTERM.",
         "",
     ]
     root = get_command(app)

@@ -27,6 +27,8 @@ def main() -> None:
 
     run = Run(arguments.out, arguments.recipe, (arguments.photos,), begin_with="lite", minutes=arguments.minutes)
     train("upsampler", run)
+    if not (arguments.out / "upsampler").is_dir():
+        raise SystemExit("The minutes ended while photographs were degraded. The same call goes on with that.")
     train("export", run)  # the parts that were not trained are those of lite
     model = arguments.out / "model"
     print(f"The model is in {model}; use it with: lpnsr upscale photo.jpg -o photo_x4.png --model {model}")

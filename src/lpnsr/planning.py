@@ -102,18 +102,20 @@ class Planner:
         if self.memory is None and work.needed - held > IN_MEMORY:
             work = replace(work, on_disk=True, needed=needed(work.tile, True))
         if self.memory is not None and work.needed > room:
-            whole, base = (amount / 2**20 for amount in (self.base + work.needed, self.base))
+            whole, base, files = (amount / 2**20 for amount in (self.base + work.needed, self.base, held))
             smaller = "" if options.tile == "auto" else ", or smaller tiles"
+            other = "; PNG and TIFF are read and written row by row" if held > room // 4 else ""
             raise InputError(
-                f"memory = {self.memory / 2**20:,.0f} MiB does not suffice for this image: tiles of {work.tile} px "
-                f"need {whole:,.0f} MiB, {base:,.0f} of them for Python, torch and the model; allow more{smaller}"
+                f"memory = {self.memory / 2**20:,.0f} MiB does not suffice: tiles of {work.tile} px need "
+                f"{whole:,.0f} MiB, {base:,.0f} of them for Python, torch and the model and {files:,.0f} for "
+                f"files; allow more{smaller}{other}"
             )
         usual = usual_tile(self.pixel_bytes)
         if options.tile == "auto" and tiled(work.tile) != tiled(usual):
             warnings.warn(
                 f"tiles of {usual} px, usual for this model, need {needed(usual, True) / 2**20:,.0f} MiB and "
-                f"{room / 2**20:,.0f} MiB are left: going on with tiles of {work.tile} px, which may change the result "
-                f"a little; -t {work.tile} or tile={work.tile} gives this result anywhere",
+                f"{room / 2**20:,.0f} MiB are left: going on with tiles of {work.tile} px, which takes longer and may "
+                f"change the result a little; -t {work.tile} or tile={work.tile} gives this result anywhere",
                 LpnsrWarning,
                 stacklevel=4,
             )

@@ -17,11 +17,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 in hexadecimal of a state dict: names, types, shapes and values."""
+def tensors_sha256(tensors: Mapping[str, Tensor], before: str = "") -> str:
+    """SHA-256 in hexadecimal of a text and a state dict: names, types, shapes and values."""
     import torch  # who only looks at files need not wait for it
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(before.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -18,6 +18,7 @@ from lpnsr.checkpoints.folder import CONFIG, load_part
 from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
 from lpnsr.runtimes import export
+from lpnsr.runtimes.calls import CALLS
 from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
 from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
 
@@ -162,4 +163,9 @@ def _part(folder: Path, name: PartName, place: str, manifest: Manifest) -> nn.Mo
         for record in manifest.graphs
         if record.part == name
     }
+    missing = [call.method for call in CALLS[name] if call.method not in graphs]
+    if missing:
+        raise CheckpointError(
+            f"{folder} has no graph for {' and '.join(missing)} of the {name}; export the model again"
+        )
     return ExportedPart(net, graphs)

@@ -49,9 +49,7 @@ class PairPool:
         try:
             return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
         except (OSError, ValueError, EOFError) as error:
-            raise TrainingError(
-                f"{path} is missing or damaged ({error}): delete {path.parent}, and the pool is made anew"
-            ) from None
+            raise damaged(path, error) from None
 
     def batch(self, seed: int, step: int, size: int, patch: int, share: Share = ALONE) -> tuple[Tensor, Tensor]:
         """The share's pairs of one step, turned and mirrored at random.
@@ -108,4 +106,9 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         told = json.loads(manifest.read_text(encoding="utf-8"))
         return told["made_of"], told["images"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{manifest} is damaged ({error}): delete {folder}, and the pool is made anew") from None
+        raise damaged(manifest, error) from None
+
+
+def damaged(path: Path, error: Exception) -> TrainingError:
+    """What to raise for a file of a pool that is damaged, or missing."""
+    return TrainingError(f"{path} is missing or damaged ({error}): delete {path.parent}, and the pool is made anew")

@@ -29,6 +29,7 @@ from lpnsr.training.draws import Draws, Share
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.losses import View, excess, hinge_discriminator, hinge_generator, lattice
 from lpnsr.training.lpips import LPIPS
+from lpnsr.training.processes import meet, reduce, union
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.records import Records
 from lpnsr.training.stages import Outcome, Stage
@@ -198,8 +199,7 @@ class Loop:
         for place, loss in enumerate((others, gan)):
             if loss is not None:
                 grads[place] = share * torch.autograd.grad(loss, last, retain_graph=True)[0].float()
-        if self.share.processes > 1:
-            grads = self._reduce(grads, "mean")
+        grads = reduce(self.accelerator, grads, "mean")
         return (grads[0].norm() / (grads[1].norm() + 1e-4)).clamp(0, _ADAPTIVE_LIMIT)
 
     def _train_discriminator(
@@ -247,7 +247,7 @@ class Loop:
         parameters = [p for p in net.parameters() if p.requires_grad]
         grads = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
         some = grads[0].new_tensor([float(any(p.grad is not None for p in parameters))])
-        flat = self._reduce(torch.cat([*grads, some]), "mean")
+        flat = reduce(self.accelerator, torch.cat([*grads, some]), "mean")
         if not flat[-1]:
             return  # nobody has a loss: no gradient is not a gradient of zero, by which momentum would move weights
         sizes = [p.numel() for p in parameters]
@@ -257,31 +257,18 @@ class Loop:
     def _average(self, value: Tensor) -> Tensor:
         if self.share.processes == 1:
             return value
-        return value + (self._reduce(value.detach().clone(), "mean") - value.detach())
-
-    def _reduce(self, value: Tensor, how: str) -> Tensor:
-        try:
-            reduced: Tensor = self.accelerator.reduce(value, how)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise TrainingError(
-                f"another process of this run has ended ({str(error).splitlines()[0][:120]}); what was saved is whole, "
-                "and the same call goes on from there"
-            ) from None
-        return reduced
+        return value + (reduce(self.accelerator, value.detach().clone(), "mean") - value.detach())
 
     def _all_agree(self, stop: bool) -> bool:
         """Whether any process wants to stop, so that all do at the same step."""
         if self.share.processes == 1:
             return stop
-        return bool(self._reduce(torch.tensor(float(stop), device=self.device), "sum") > 0)
+        return bool(reduce(self.accelerator, torch.tensor(float(stop), device=self.device), "sum") > 0)
 
     def _log(self, records: Records, timing: dict[str, float]) -> None:
-        names = sorted(self.sums)
-        values = torch.tensor([self.sums[name] for name in names], device=self.device, dtype=torch.float64).float()
-        if self.share.processes > 1 and names:
-            values = self._reduce(values, "mean")
+        names = union(self.accelerator, set(self.sums))  # a process whose share has no images lacks some
+        sums = [self.sums.get(name, 0.0) for name in names]
+        values = reduce(self.accelerator, torch.tensor(sums, device=self.device), "mean")
         losses = dict(zip(names, (values / max(1, self.summed)).tolist(), strict=True))
         records.losses(self.step, losses, timing)
         self.sums, self.summed = {}, 0
@@ -326,7 +313,7 @@ class Loop:
         if self.accelerator.is_main_process:
             records.save(self.state_dict())
         self.saved = self.step
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
 
 
 def _place(net: nn.Module, device: torch.device) -> None:

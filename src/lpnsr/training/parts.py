@@ -74,22 +74,21 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def origin_of(recipe: Recipe, around: Mapping[PartName, nn.Module], begun_with: str | None) -> dict[str, Any]:
-    """What a checkpoint tells of its stage beside the stage's recipe: the weights that it was given, the chain and the
-    other parts by which it was trained, where it has any."""
-    known: dict[str, Any] = {"begun_with": begun_with}
-    if around:
-        known["chain"] = recipe.chain.model_dump(mode="json")
-        known["around"] = {part: tensors_sha256(net.state_dict()) for part, net in around.items()}
-    return known
+def surroundings(recipe: Recipe, around: Mapping[PartName, nn.Module]) -> dict[str, Any]:
+    """The chain and the other parts by which a stage is trained, where it has any; kept in its checkpoint."""
+    if not around:
+        return {}
+    digests = {part: tensors_sha256(net.state_dict()) for part, net in around.items()}
+    return {"chain": recipe.chain.model_dump(mode="json"), "around": digests}
 
 
-def _tell_doubts(recipe: Recipe, run: Path, parts: Mapping[PartName, nn.Module]) -> None:
-    """Warn of stages that are not finished, and of such that were trained around others than these."""
-    there = origin_of(recipe, parts, None)
+def _tell_origins(recipe: Recipe, run: Path, parts: Mapping[PartName, nn.Module], begun_with: str | None) -> None:
+    """Which parts the run has not trained; warn of stages that are not finished, or were trained around others."""
+    there = surroundings(recipe, parts)
     for name in STAGES:
         state = load_checkpoint(run / name / CHECKPOINT)
         if state is None:
+            log.info("%s is that of %s", name, begun_with)
             continue
         steps = recipe.stages[name].steps if name in recipe.stages else 0
         if state["step"] < steps:
@@ -99,7 +98,11 @@ def _tell_doubts(recipe: Recipe, run: Path, parts: Mapping[PartName, nn.Module])
             log.warning("%s was trained for another chain than the recipe's: %s", name, origin["chain"])
         others = [part for part, digest in origin.get("around", {}).items() if there["around"][part] != digest]
         if others:
-            log.warning("%s was trained around another %s than is exported: train it on", name, " and ".join(others))
+            log.warning(
+                "%s was trained around another %s than is exported: train it on, with more steps in the recipe",
+                name,
+                " and ".join(others),
+            )
 
 
 def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = None) -> None:
@@ -120,5 +123,5 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
         inference=recipe.model.inference,
     )
     parts = {PART_OF[name]: load_part(recipe, name, run, begun_with) for name in STAGES}
-    _tell_doubts(recipe, run, parts)
+    _tell_origins(recipe, run, parts, begun_with)
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

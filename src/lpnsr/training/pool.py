@@ -12,10 +12,12 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -26,12 +28,13 @@ import numpy as np
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.degradation import DRAWING_ORDER
 from lpnsr.errors import TrainingError
+from lpnsr.imaging import write_bytes
 from lpnsr.training.crops import Pixels, crops_of
-from lpnsr.training.data import MANIFEST, VALIDATION, is_whole, read_manifest
+from lpnsr.training.data import MANIFEST, VALIDATION, damaged, is_whole, read_manifest
 from lpnsr.training.progress import Bar
 from lpnsr.training.recipe import DataRecipe
 
-_AT_A_TIME = 64  # crops of one job: what a call that is to end waits for
+_AT_A_TIME = 64  # crops of one job: what a call that is to end waits for, in each process
 Stop = Callable[[], bool]
 _Job = tuple[int, int, tuple[int, ...]]  # a photograph's number, how many crops, the seed
 log = logging.getLogger(__name__)
@@ -57,10 +60,13 @@ def prepare_pool(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _workers(workers) as executor:
-            made_of = _made_of(recipe, seed, list(executor.map(_digest, images, chunksize=16)))
+        with _workers(workers) as crew:
+            digests = _digests(crew, images, stop)
+            if digests is None:
+                return
+            made_of = _made_of(recipe, seed, digests)
             if not is_whole(folder):
-                _Making(images, made_of, recipe, folder).run(executor, stop)
+                _Making(images, made_of, recipe, folder).run(crew, stop)
                 return
     except BrokenProcessPool:
         if stop():  # whoever ends this process ended those too
@@ -74,7 +80,11 @@ def prepare_pool(
             f"{error.filename or folder} cannot be written: {error.strerror or error}; what is done is kept. Make "
             "room, and go on"
         ) from None
-    if read_manifest(folder)[0] != made_of:
+    _check_same(read_manifest(folder)[0], made_of, folder)
+
+
+def _check_same(made: dict[str, Any], made_of: dict[str, Any], folder: Path) -> None:
+    if made != made_of:
         raise TrainingError(
             f"{folder} was made of other photographs, by another recipe or by another version of the degradation: "
             "choose another --out, or delete it"
@@ -130,12 +140,12 @@ class _Making:
         self.sides = _Rows(folder, "hr", recipe.crop), _Rows(folder, "lr", recipe.crop // 4)
         self.journal = folder / "making.jsonl"
 
-    def run(self, executor: ProcessPoolExecutor, stop: Stop) -> None:
+    def run(self, crew: _Crew, stop: Stop) -> None:
         """To the end, or until ``stop``."""
         done = self._begin()
         tenth = max(1, len(self.jobs) // 10)
         with Bar("degrading", len(self.jobs), len(done)) as bar:
-            for outcome in self._append(executor, self.jobs[len(done) :]):
+            for outcome in self._append(crew, self.jobs[len(done) :]):
                 done.append(outcome)
                 bar.advance(len(done))
                 ended = len(done) < len(self.jobs) and stop()
@@ -143,7 +153,7 @@ class _Making:
                     log.info("%d of %d crops are degraded", _rows(done), self.recipe.pool)
                 if ended:
                     return
-        self._finish(executor, done)
+        self._finish(crew, done)
 
     def _begin(self) -> list[int | str]:
         """The outcomes of the jobs that are done: the number of crops, or why there are none."""
@@ -160,21 +170,26 @@ class _Making:
             log.info("%d of them are there", _rows(done))
         for side in self.sides:
             side.cut(_rows(done))
-        self.journal.write_text("".join(json.dumps(line) + "\n" for line in (self.made_of, *done)), encoding="utf-8")
+        lines = "".join(json.dumps(line) + "\n" for line in (self.made_of, *done))
+        write_bytes(self.journal, lines.encode())
         return done
 
     def _journalled(self) -> list[int | str]:
-        lines: list[Any] = []
-        with suppress(FileNotFoundError, ValueError):  # what a killed process did not write to its end
-            for line in self.journal.read_text(encoding="utf-8").splitlines():
-                lines.append(json.loads(line))
-        return lines[1:] if lines and lines[0] == self.made_of else []
+        if not self.journal.exists():
+            return []
+        whole, _, _ = self.journal.read_bytes().rpartition(b"\n")  # a kill may have left a piece of a line
+        try:
+            made, *done = [json.loads(line) for line in whole.splitlines()] or [self.made_of]
+        except ValueError as error:
+            raise damaged(self.journal, error) from None
+        _check_same(made, self.made_of, self.folder)
+        return done
 
-    def _append(self, executor: ProcessPoolExecutor, jobs: Sequence[_Job]) -> Iterator[int | str]:
+    def _append(self, crew: _Crew, jobs: Sequence[_Job]) -> Iterator[int | str]:
         paths = [self.journal, *(side.part for side in self.sides)]
         with ExitStack() as stack:
             journal, *files = [stack.enter_context(path.open("ab")) for path in paths]
-            for crops in self._crops(executor, jobs):
+            for crops in self._crops(crew, jobs):
                 outcome = crops if isinstance(crops, str) else len(crops[0])
                 if not isinstance(crops, str):
                     for file, pixels in zip(files, crops, strict=True):
@@ -184,13 +199,13 @@ class _Making:
                 journal.flush()
                 yield outcome
 
-    def _crops(self, executor: ProcessPoolExecutor, jobs: Sequence[_Job]) -> Iterator[tuple[Pixels, Pixels] | str]:
-        calls = [(self.images[i], count, self.recipe, seed) for i, count, seed in jobs]
-        return executor.map(crops_of, *zip(*calls, strict=True)) if calls else iter(())
+    def _crops(self, crew: _Crew, jobs: Sequence[_Job]) -> Iterator[tuple[Pixels, Pixels] | str]:
+        calls = ((self.images[i], count, self.recipe, seed) for i, count, seed in jobs)
+        return crew.in_order(crops_of, calls)
 
-    def _finish(self, executor: ProcessPoolExecutor, done: list[int | str]) -> None:
+    def _finish(self, crew: _Crew, done: list[int | str]) -> None:
         held: list[_Job] = [(i, 1, (self.made_of["seed"], i)) for i in sorted(self.held)]
-        validation = list(self._crops(executor, held))
+        validation = list(self._crops(crew, held))
         entries = [{"file": str(p), "sha256": s} for p, s in zip(self.images, self.made_of["sha256"], strict=True)]
         outcomes = zip(self.jobs + held, done + [c if isinstance(c, str) else 1 for c in validation], strict=True)
         for (i, _, _), outcome in outcomes:
@@ -212,9 +227,7 @@ class _Making:
         for side in self.sides:
             side.finish(_rows(done))
         told = {"made_of": self.made_of, "images": [entry for entry in entries if len(entry) > 2]}
-        part = self.folder / f"{MANIFEST}.part"
-        part.write_text(json.dumps(told, indent=1), encoding="utf-8")
-        part.replace(self.folder / MANIFEST)  # last: it says that the pool is whole
+        write_bytes(self.folder / MANIFEST, json.dumps(told, indent=1).encode())  # last: it says that the pool is whole
         self.journal.unlink()
 
 
@@ -228,6 +241,19 @@ def _shares(total: int, indices: Sequence[int]) -> dict[int, int]:
     return {index: int(n) for index, n in zip(indices, counts, strict=True) if n}
 
 
+def _digests(crew: _Crew, images: Sequence[Path], stop: Stop) -> list[str] | None:
+    """SHA-256 of the files; None if ``stop`` was sooner."""
+    digests: list[str] = []
+    for digest in crew.in_order(_digest, ((path,) for path in images)):
+        digests.append(digest)
+        if len(digests) < len(images) and stop():
+            log.info(
+                "%d of %d photographs are looked at; before all are, nothing is degraded", len(digests), len(images)
+            )
+            return None
+    return digests
+
+
 def _digest(path: Path) -> str:
     try:
         return file_sha256(path)
@@ -238,19 +264,39 @@ def _digest(path: Path) -> str:
 def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str, Any]:
     """All that a pool depends on."""
     presets = {name: recipe.preset(name).model_dump(mode="json") for name in recipe.degradations}
-    drawn = {"drawing_order": DRAWING_ORDER, "degradations": presets}
+    drawn: dict[str, Any] = {"drawing_order": DRAWING_ORDER, "degradations": presets}
+    if recipe.pool > _AT_A_TIME * (len(digests) * 9 // 10):  # one in ten may be held back
+        drawn["crops_of_a_job"] = _AT_A_TIME
     return {"data": recipe.model_dump(mode="json"), **drawn, "seed": seed, "sha256": list(digests)}
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Processes, and how many calls may wait for them or their results for the one before them."""
+
+    executor: ProcessPoolExecutor
+    ahead: int
+
+    def in_order(self, work: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """The results, in the order of the calls."""
+        waiting: deque[Future[Any]] = deque()
+        for call in calls:
+            waiting.append(self.executor.submit(work, *call))
+            if len(waiting) > self.ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 @contextmanager
-def _workers(number: int) -> Iterator[ProcessPoolExecutor]:
+def _workers(number: int) -> Iterator[_Crew]:
     """Processes that leave Ctrl-C to this one, and end when it does, however it does."""
     with ProcessPoolExecutor(number, get_context("spawn"), _follow) as executor:
         try:
             with _interrupts_held_back():  # before ``_follow``, they would meet an import
                 for _ in range(number):
                     executor.submit(os.getpid)
-            yield executor
+            yield _Crew(executor, 2 * number)
         finally:
             executor.shutdown(cancel_futures=True)
 

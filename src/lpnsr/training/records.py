@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lpnsr.errors import TrainingError
-from lpnsr.imaging import Photo, from_unit, write
+from lpnsr.imaging import Photo, from_unit, write, write_bytes
 from lpnsr.training.data import validation_pairs
 from lpnsr.training.extras import SummaryWriter
 from lpnsr.training.lpips import LPIPS
@@ -45,7 +45,7 @@ class Records:
         self._open = ExitStack()
 
     def begin(self, step: int, total: int) -> None:
-        """Ready the logs: lines of steps after ``step``, which a killed run left, go."""
+        """Ready the folder: what is of steps after ``step``, left by a kill or before going back, goes."""
         self._total = total
         if not self.active:
             return
@@ -54,7 +54,10 @@ class Records:
             path = self.folder / name
             if path.exists():
                 kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-                _replace(path, "".join(line + "\n" for line in kept).encode())
+                write_bytes(path, "".join(line + "\n" for line in kept).encode())
+        for path in [*self.folder.glob("samples/step-*.png"), *self.folder.glob("weights/step-*.safetensors")]:
+            if _number(path) > step:
+                path.unlink()
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
         self._open.callback(self.board.close)
         self._bar = self._open.enter_context(Bar(self.title, total, step))
@@ -126,7 +129,7 @@ class Records:
             raise unwritable(folder, error) from None
         lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
         scores = {row["step"]: row["lpips"] for row in map(json.loads, lines)}
-        there = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
+        there = sorted(map(_number, folder.glob("step-*.safetensors")))
         best = min(there, key=lambda n: scores.get(n, math.inf))
         for number in set(there[:-_NEWEST_KEPT]) - {best}:
             (folder / f"step-{number:07d}.safetensors").unlink()
@@ -157,10 +160,8 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def unwritable(path: Path, error: Exception) -> TrainingError:

@@ -32,10 +32,11 @@ from lpnsr.training.parts import (
     load_checkpoint,
     load_part,
     load_weights,
-    origin_of,
     require_trained,
+    surroundings,
 )
 from lpnsr.training.pool import prepare_pool
+from lpnsr.training.processes import PATIENCE, meet
 from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
 from lpnsr.training.records import Records, unwritable
 from lpnsr.training.stages import Stage
@@ -95,7 +96,7 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
             prepare_pool(images, recipe.data, recipe.seed, run.out / POOL, run.workers, budget.stop)
-        accelerator.wait_for_everyone()
+        meet(accelerator)
         if not is_whole(run.out / POOL):
             return False
         pool = PairPool(run.out / POOL, accelerator.device)
@@ -134,8 +135,8 @@ def _train_stage(
     if state is None and run.begin_with and not stage.recipe.fresh:
         load_weights(stage.trained, run.begin_with, name)
     loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
-    begun_with = run.begin_with if state is None else state.get("origin", {}).get("begun_with")
-    loop.origin = origin_of(recipe, frozen, begun_with)
+    began = {"begun_with": run.begin_with} if state is None else state.get("origin", {})
+    loop.origin = began | surroundings(recipe, frozen)
     if state is None:
         _begin_discriminator(loop, run.out)
     else:
@@ -222,7 +223,8 @@ def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Acc
         fast = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if fast else "fp32"
     try:
-        return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+        mixed = "no" if precision == "fp32" else precision
+        return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[PATIENCE])
     except ValueError as error:
         raise ConfigError(f"--precision {precision}: {error}") from None
 

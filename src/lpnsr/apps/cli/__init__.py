@@ -6,7 +6,9 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +35,7 @@ class _Guarded(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _plain_warnings():
+            with _plain_warnings(), _sigterm_ends():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _stop("interrupted", INTERRUPTED) from None
@@ -68,6 +70,24 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
+
+
+@contextmanager
+def _sigterm_ends() -> Iterator[None]:
+    """As Ctrl-C does, with what is half done tidied up; a second one ends the process where it is."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(message: str, code: int) -> typer.Exit:
@@ -113,7 +133,7 @@ def lpnsr(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 ended."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
     # Read when torch is loaded: threads of OpenMP that have nothing to do are not to keep busy what others need.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import partial
 from typing import Annotated, Any
@@ -13,9 +14,13 @@ from lpnsr.apps.cli.export import Runtime
 from lpnsr.apps.cli.upscale import Dtype, tile_size
 from lpnsr.errors import ConfigError
 
+_BYTES = 3 * (4 + 16)  # an input pixel in float32, and its 16 of the result
+
 
 def bench(
-    model: Annotated[str, typer.Option("-m", "--model", help="A model as in lpnsr upscale.")] = "lite",
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="A model as in lpnsr upscale, not an exported one.")
+    ] = "lite",
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="WxH", help="Input pixels; repeatable: 192x128 and 512x512.")
     ] = None,
@@ -35,9 +40,13 @@ def bench(
 
     The roofline is the least time that the arithmetic and the memory of each operation allow, at the rates of a matrix
     product, a convolution and a copy measured in the same run. 3x3 convolutions by Winograd's method count as direct
-    ones and take a third of the multiplications, so shares above 100% can be true.
+    ones and take a third of the multiplications, so shares above 100% can be true. Peak memory is the process's, which
+    keeps what the sizes before took.
     """
     sizes = [_size(text) for text in size or ["192x128", "512x512"]]
+    cores = os.cpu_count() or 1
+    if threads and threads > cores:
+        raise ConfigError(f"--threads {threads}: this machine has {cores} cores")
     options: dict[str, Any] = {"steps": steps, "tile": tile_size(tile)}
     import torch
 
@@ -45,6 +54,7 @@ def bench(
     from lpnsr.evaluation.machine import machine_of
     from lpnsr.evaluation.roofline import calibrate
     from lpnsr.evaluation.speed import measure
+    from lpnsr.imaging import available_memory
     from lpnsr.pipeline import Upscaler
     from lpnsr.runtimes import choose
 
@@ -53,6 +63,13 @@ def bench(
             f"{model} is exported, and arithmetic is counted in PyTorch: give the model that it was made from, with "
             "--runtime"
         )
+    free = available_memory("cpu")
+    for width, height in sizes:
+        if (needed := width * height * _BYTES) > free:
+            raise ConfigError(
+                f"--size {width}x{height}: the image and its result take {needed / 2**30:,.1f} GiB, and "
+                f"{free / 2**30:,.1f} GiB are free"
+            )
     if threads:
         torch.set_num_threads(threads)
     load = partial(Upscaler.from_pretrained, model, device=device, dtype=dtype.value, cache_dir=cache_dir)

@@ -84,7 +84,10 @@ class _Shares:
 
     @classmethod
     def of(cls, memory: int | str | None) -> _Shares:
-        return cls() if memory is None else cls(parse_memory(memory) // 128, parse_memory(memory) // 64, True)
+        if memory is None:
+            return cls()
+        size = parse_memory(memory)
+        return cls(min(cls.held, size // 128), min(cls.ahead, size // 64), True)
 
 
 class Listener(Protocol):

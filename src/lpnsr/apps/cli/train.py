@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,14 +99,16 @@ def _signals() -> Iterator[list[int]]:
 
     def ask(number: int, _frame: object) -> None:
         if asked:
-            raise typer.Exit(128 + number)
+            raise SystemExit(128 + number)  # no Exception, which would be taken for what goes wrong with a file
         asked.append(number)
-        os.write(2, b"\nending after the step at hand, to save; again to end at once\n")
+        with suppress(OSError):  # who read it was interrupted too
+            os.write(2, b"\nending after the step at hand, to save; again to end at once\n")
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     try:
         for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, ask)
+            if signal.getsignal(each) != signal.SIG_IGN:
+                before[each] = signal.signal(each, ask)
         yield asked
     finally:
         for number, handler in before.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -73,9 +72,8 @@ class Model:
         says. What its folder says of tiles and fidelity has no part in it: a run has no tiles and its own fidelity."""
         parts = {name: getattr(self.restorer, name) for name in PARTS}
         described = {name: describe(part) for name, part in parts.items() if part is not None}
-        weights = tensors_sha256(self.restorer.state_dict())
-        made_of = f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)} {weights}"
-        return hashlib.sha256(made_of.encode()).hexdigest()[:32]
+        made_by = f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)}"
+        return tensors_sha256(self.restorer.state_dict(), made_by)[:32]
 
     def check(self, setting: Setting) -> None:
         """Raise ConfigError if the model has not what ``setting`` needs: it would be silently another setting."""

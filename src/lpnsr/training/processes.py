@@ -1,0 +1,52 @@
+"""What several processes of one run do together; when one of them is gone, the others say so and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+
+from lpnsr.errors import TrainingError
+from lpnsr.training.extras import Accelerator, InitProcessGroupKwargs, gather_object
+
+PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+"""How long the others wait while the first degrades photographs or exports a model."""
+
+
+def reduce(accelerator: Accelerator, value: Tensor, how: str) -> Tensor:
+    """The ``mean`` or ``sum`` of the processes' values."""
+    if accelerator.num_processes == 1:
+        return value
+    with _together():
+        reduced: Tensor = accelerator.reduce(value, how)
+        return reduced
+
+
+def union(accelerator: Accelerator, names: set[str]) -> list[str]:
+    """The names that any process has, sorted."""
+    if accelerator.num_processes == 1:
+        return sorted(names)
+    with _together():
+        return sorted(set(gather_object(sorted(names))))
+
+
+def meet(accelerator: Accelerator) -> None:
+    """Wait until every process is here."""
+    with _together():
+        accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise TrainingError(
+            f"another process of this run has ended ({str(error).splitlines()[0][:120]}); what was saved is whole, and "
+            "the same call goes on from there"
+        ) from None
