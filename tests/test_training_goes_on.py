@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ from typing import Any
 import pytest
 import torch
 
-from lpnsr.apps.cli.train import _signals
 from lpnsr.errors import ConfigError, TrainingError
 from lpnsr.training import runs
 from lpnsr.training.loop import Budget
@@ -86,12 +86,26 @@ def test_the_clock_ends_a_call_and_the_next_goes_on(finished: Path, recipe: Path
     assert all(torch.equal(whole[name], parted[name]) for name in whole)
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def train_in_two(words: list[str]) -> subprocess.CompletedProcess[str]:
-    port = str(20000 + os.getpid() % 9999)
     # With --cpu it would start one process; of --multi_gpu, --device cpu leaves the two.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    return subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
+    launch += [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        free_port(),
+    ]
+    return subprocess.run([*launch, *words], capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
@@ -221,25 +235,34 @@ def test_a_signal_ends_it_after_a_step_and_saves(
     assert checkpoint(out / "upsampler")["step"] >= 2
 
 
-def test_a_second_signal_ends_it_at_once_and_is_no_error_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.write", lambda *_: (_ for _ in ()).throw(BrokenPipeError))  # whoever read it is gone
-    before = signal.getsignal(signal.SIGINT)
-    with _signals() as asked:
-        signal.raise_signal(signal.SIGINT)
-        assert asked == [signal.SIGINT]
-        with pytest.raises(SystemExit, match="130"):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == before
+def signalled(*lines: str) -> subprocess.CompletedProcess[str]:
+    """Lines of Python around the signals of ``lpnsr train``, in a process of their own."""
+    code = "\n".join(["import os, signal", "from lpnsr.apps.cli.train import _signals", *lines])
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_a_second_signal_ends_it_at_once_and_is_no_error_of_a_file() -> None:
+    done = signalled(
+        "os.close(2)  # whoever read it is gone",
+        "try:",
+        "    with _signals() as asked:",
+        "        signal.raise_signal(signal.SIGINT)",
+        "        print(asked, flush=True)",
+        "        signal.raise_signal(signal.SIGINT)",
+        "except Exception:",
+        "    print('taken for something else')",
+    )
+    assert (done.returncode, done.stdout) == (130, "[2]\n")
 
 
 def test_a_signal_that_was_to_be_ignored_is() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with _signals() as asked:
-            signal.raise_signal(signal.SIGINT)
-        assert not asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+    done = signalled(
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "with _signals() as asked:",
+        "    signal.raise_signal(signal.SIGINT)",
+        "print(asked, signal.getsignal(signal.SIGINT) == signal.SIG_IGN)",
+    )
+    assert (done.returncode, done.stdout) == (0, "[] True\n")
 
 
 def test_steps_and_not_saving_are_timed(
@@ -277,10 +300,12 @@ def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path
         lines = (folder / name).read_text().splitlines()
         assert lines
         assert not [line for line in lines if "NaN" in line or "Infinity" in line]
-    assert int(max((folder / "weights").glob("step-*")).stem.removeprefix("step-")) > before["step"]
+    assert int(max((folder / "weights").glob("step-0*")).stem.removeprefix("step-")) > before["step"]
+    (folder / "weights" / "step-mine.safetensors").touch()
     (folder / "checkpoint.before.pt").replace(folder / "checkpoint.pt")
     assert not runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", minutes=0))
-    assert int(max((folder / "weights").glob("step-*")).stem.removeprefix("step-")) <= before["step"]
+    assert int(max((folder / "weights").glob("step-0*")).stem.removeprefix("step-")) <= before["step"]
+    assert (folder / "weights" / "step-mine.safetensors").exists()
 
 
 def test_a_model_to_begin_with_does_not_change_what_has_begun(
@@ -347,7 +372,7 @@ def test_of_processes_one_that_is_killed_is_told_by_the_other(finished: Path, ph
     out = copied(finished, tmp_path, "pool")
     long = written(RECIPE | {"stages": {"upsampler": STAGE | {"steps": 10**6}}}, tmp_path)
     environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
-    environment |= {"MASTER_PORT": str(20000 + os.getpid() % 9999), "LOCAL_WORLD_SIZE": "2"}
+    environment |= {"MASTER_PORT": free_port(), "LOCAL_WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
             [sys.executable, *command("upsampler", long, photos, out)],

@@ -72,7 +72,7 @@ def test_a_photograph_of_many_crops_is_several_jobs(photos: list[Path], tmp_path
 
 @pytest.mark.parametrize("harm", ["a line", "journal", "hr.npy.part", "lr.npy.part", "renamed", "longer"])
 def test_whatever_a_kill_leaves_the_next_call_makes_whole(
-    harm: str, whole: Path, photos: list[Path], tmp_path: Path
+    harm: str, whole: Path, photos: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = iter([False] * (len(photos) - 1 + 4))
     prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: next(answers, True))
@@ -88,8 +88,10 @@ def test_whatever_a_kill_leaves_the_next_call_makes_whole(
             file.write(bytes(5000))
     else:
         os.truncate(tmp_path / harm, 300)
-    prepare_pool(photos, RECIPE, 0, tmp_path, workers=1)
+    with caplog.at_level("INFO"):
+        prepare_pool(photos, RECIPE, 0, tmp_path, workers=1)
     assert contents(tmp_path) == contents(whole)
+    assert ("of them are there" in caplog.text) == (harm in ("a line", "renamed", "longer"))
 
 
 def test_a_half_of_another_pool_is_not_gone_on_with(photos: list[Path], tmp_path: Path) -> None:
@@ -116,6 +118,11 @@ def test_the_minutes_may_end_before_all_photographs_are_looked_at(
         prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: True)
     assert "1 of 12 photographs are looked at" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_another_pool_is_told_even_when_there_is_no_time(whole: Path, photos: list[Path]) -> None:
+    with pytest.raises(TrainingError, match="choose another --out"):
+        prepare_pool(photos[1:], RECIPE, 0, whole, 1, stop=lambda: True)
 
 
 def test_its_size_is_told_beforehand(whole: Path) -> None:

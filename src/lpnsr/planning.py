@@ -104,11 +104,11 @@ class Planner:
         if self.memory is not None and work.needed > room:
             whole, base, files = (amount / 2**20 for amount in (self.base + work.needed, self.base, held))
             smaller = "" if options.tile == "auto" else ", or smaller tiles"
-            other = "; PNG and TIFF are read and written row by row" if held > room // 4 else ""
+            other = "; PNG and TIFF are read and written row by row" if max(decoding, held) > room // 2 > 0 else ""
             raise InputError(
                 f"memory = {self.memory / 2**20:,.0f} MiB does not suffice: tiles of {work.tile} px need "
                 f"{whole:,.0f} MiB, {base:,.0f} of them for Python, torch and the model and {files:,.0f} for "
-                f"files; allow more{smaller}{other}"
+                f"what is held beside them; allow more{smaller}{other}"
             )
         usual = usual_tile(self.pixel_bytes)
         if options.tile == "auto" and tiled(work.tile) != tiled(usual):

@@ -34,7 +34,7 @@ from lpnsr.training.data import MANIFEST, VALIDATION, damaged, is_whole, read_ma
 from lpnsr.training.progress import Bar
 from lpnsr.training.recipe import DataRecipe
 
-_AT_A_TIME = 64  # crops of one job: what a call that is to end waits for, in each process
+_AT_A_TIME = 64  # crops of one job, of which a call that is to end waits for two or three in each process
 Stop = Callable[[], bool]
 _Job = tuple[int, int, tuple[int, ...]]  # a photograph's number, how many crops, the seed
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def prepare_pool(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _workers(workers) as crew:
-            digests = _digests(crew, images, stop)
+            digests = _digests(crew, images, never if is_whole(folder) else stop)
             if digests is None:
                 return
             made_of = _made_of(recipe, seed, digests)
@@ -99,7 +99,9 @@ class _Rows:
         self.side = side
 
     def has(self, rows: int) -> bool:
-        """Whether as many are there."""
+        """Whether as many are there, under whichever name: without a manifest it is no pool yet."""
+        if self.path.exists() and not self.part.exists():
+            self.path.replace(self.part)
         return self.part.exists() and self.part.stat().st_size >= self._length(rows)
 
     def cut(self, rows: int) -> None:
@@ -129,7 +131,7 @@ class _Making:
     def __init__(self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path) -> None:
         self.images, self.made_of, self.recipe, self.folder = images, made_of, recipe, folder
         order = sorted(range(len(images)), key=lambda i: made_of["sha256"][i])
-        self.held = order[: min(recipe.validation, len(images) // 10)]
+        self.held = order[: _held(recipe, len(images))]
         training = [i for i in range(len(images)) if i not in self.held]
         seed = made_of["seed"]
         self.jobs: list[_Job] = [
@@ -231,6 +233,11 @@ class _Making:
         self.journal.unlink()
 
 
+def _held(recipe: DataRecipe, photographs: int) -> int:
+    """How many are kept from training."""
+    return min(recipe.validation, photographs // 10)
+
+
 def _rows(outcomes: Sequence[int | str]) -> int:
     return sum(outcome for outcome in outcomes if not isinstance(outcome, str))
 
@@ -265,7 +272,7 @@ def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str,
     """All that a pool depends on."""
     presets = {name: recipe.preset(name).model_dump(mode="json") for name in recipe.degradations}
     drawn: dict[str, Any] = {"drawing_order": DRAWING_ORDER, "degradations": presets}
-    if recipe.pool > _AT_A_TIME * (len(digests) * 9 // 10):  # one in ten may be held back
+    if recipe.pool > _AT_A_TIME * (len(digests) - _held(recipe, len(digests))):
         drawn["crops_of_a_job"] = _AT_A_TIME
     return {"data": recipe.model_dump(mode="json"), **drawn, "seed": seed, "sha256": list(digests)}
 

@@ -1,4 +1,5 @@
-"""What several processes of one run do together; when one of them is gone, the others say so and end."""
+"""What several processes of one run do together. When one of them is gone, the others say so and end: on CPUs at once,
+on GPUs by their launcher, or when the patience is over."""
 
 from __future__ import annotations
 

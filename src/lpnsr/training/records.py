@@ -55,9 +55,11 @@ class Records:
             if path.exists():
                 kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
                 write_bytes(path, "".join(line + "\n" for line in kept).encode())
-        for path in [*self.folder.glob("samples/step-*.png"), *self.folder.glob("weights/step-*.safetensors")]:
-            if _number(path) > step:
-                path.unlink()
+        later = [path for path in self.folder.glob("*/step-*") if _number(path) > step]
+        for path in later:
+            path.unlink()
+        if later:
+            log.info("%s: samples and weights of steps after %d are deleted", self.title, step)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
         self._open.callback(self.board.close)
         self._bar = self._open.enter_context(Bar(self.title, total, step))
@@ -129,7 +131,7 @@ class Records:
             raise unwritable(folder, error) from None
         lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
         scores = {row["step"]: row["lpips"] for row in map(json.loads, lines)}
-        there = sorted(map(_number, folder.glob("step-*.safetensors")))
+        there = sorted(number for number in map(_number, folder.glob("step-*.safetensors")) if number >= 0)
         best = min(there, key=lambda n: scores.get(n, math.inf))
         for number in set(there[:-_NEWEST_KEPT]) - {best}:
             (folder / f"step-{number:07d}.safetensors").unlink()
@@ -161,7 +163,9 @@ def _step_of(line: str) -> float:
 
 
 def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
+    """The step of one of our files; -1 of others beside them."""
+    step = path.stem.removeprefix("step-")
+    return int(step) if step.isdecimal() else -1
 
 
 def unwritable(path: Path, error: Exception) -> TrainingError:
