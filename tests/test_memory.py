@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lpnsr import imaging
+from lpnsr.apps.cli.run import _Shares
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError, LpnsrWarning
 from lpnsr.kinds import Planes
@@ -213,3 +214,10 @@ def test_parts_of_the_bicubic_enlargement_are_those_of_the_whole_bit_for_bit(hei
                 bottom, right = min(4 * height, top + rows), min(4 * width, left + columns)
                 part = reader.bicubic(top, bottom, left, right)
                 assert torch.equal(part, whole[:, top:bottom, left:right])
+
+
+@pytest.mark.parametrize(
+    ("memory", "shares"), [("2000G", _Shares(frugal=True)), ("1G", _Shares(1 << 23, 1 << 24, True))]
+)
+def test_what_waits_around_the_model_takes_a_share_and_never_more_than_usual(memory: str, shares: _Shares) -> None:
+    assert _Shares.of(memory) == shares

@@ -139,7 +139,11 @@ def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert all(stage in done.stdout for stage in STAGES)
-    assert all(word in done.stdout for word in ("TFLOP", "GiB", "hours"))
+    assert all(word in done.stdout for word in ("TFLOP", "GiB", "hours", "24 crops, 0.0 GiB"))
+    words[3] = "export"
+    refused = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "export trains nothing" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -149,12 +153,25 @@ def test_dry_run_tells_the_cost(recipe: Path) -> None:
         ("upsampler", {"stages": {"upsampler": STAGE | {"learning_rate": 1e30, "steps": 99}}}, [], "non-finite"),
         ("autoencoder", {"stages": {"upsampler": STAGE}}, [], "no stage 'autoencoder'"),
         ("upsampler", {}, ["--device", "cuda:9"], "auto, cpu"),
+        ("upsampler", {}, ["--precision", "fp16"], "fp16 needs a CUDA GPU"),
+        ("upsampler", {}, ["--out", __file__], "is a file: give a folder"),
         ("upsampler", {}, ["--begin-with", "nothing"], "no model"),
         ("upsampler", {}, ["--begin-with", "lite"], "does not fit"),
         ("upsampler", {"lpips": {"net": "vgg"}}, [], "two files"),
         ("upsampler", {"data": {"crop": 128, "pool": 12}}, [], "another --out, or delete"),
     ],
-    ids=["forerunner", "diverges", "no stage", "device", "model", "other model", "vgg", "other pool"],
+    ids=[
+        "forerunner",
+        "diverges",
+        "no stage",
+        "device",
+        "precision",
+        "file",
+        "model",
+        "other model",
+        "vgg",
+        "other pool",
+    ],
 )
 def test_what_cannot_go_on_says_why(
     stage: str,

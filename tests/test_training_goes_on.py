@@ -105,7 +105,7 @@ def train_in_two(words: list[str]) -> subprocess.CompletedProcess[str]:
         "--main_process_port",
         free_port(),
     ]
-    return subprocess.run([*launch, *words], capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run([*launch, *words], capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
@@ -302,10 +302,13 @@ def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path
         assert not [line for line in lines if "NaN" in line or "Infinity" in line]
     assert int(max((folder / "weights").glob("step-0*")).stem.removeprefix("step-")) > before["step"]
     (folder / "weights" / "step-mine.safetensors").touch()
+    (folder / "mine").mkdir()
+    (folder / "mine" / "step-0999999.png").touch()
     (folder / "checkpoint.before.pt").replace(folder / "checkpoint.pt")
     assert not runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", minutes=0))
     assert int(max((folder / "weights").glob("step-0*")).stem.removeprefix("step-")) <= before["step"]
     assert (folder / "weights" / "step-mine.safetensors").exists()
+    assert (folder / "mine" / "step-0999999.png").exists()
 
 
 def test_a_model_to_begin_with_does_not_change_what_has_begun(

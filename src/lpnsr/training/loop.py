@@ -281,7 +281,7 @@ class Loop:
                 records.keep(self.step, self.ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, EMA, optimisers, scaler, position, the losses summed since the last line of the log, the recipe."""
+        """Networks, EMA, optimisers, scaler, position, losses since the last line of the log, recipe, origin."""
         state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps, "origin": self.origin}
         state["recipe"] = self.recipe.model_dump(mode="json")
         state |= {"sums": dict(self.sums), "summed": self.summed}

@@ -28,8 +28,13 @@ def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None
 
     Raises TrainingError where neither has them.
     """
+    return _part(recipe, name, run, load_checkpoint(run / name / CHECKPOINT), begin_with)
+
+
+def _part(
+    recipe: Recipe, name: StageName, run: Path, state: dict[str, Any] | None, begin_with: str | None
+) -> nn.Module:
     part = build(recipe.networks[PART_OF[name]])
-    state = load_checkpoint(run / name / CHECKPOINT)
     if state is not None:
         load_strict(part, state["ema"], f"{run / name} and the recipe differ: what it holds")
     elif begin_with is not None:
@@ -82,18 +87,15 @@ def surroundings(recipe: Recipe, around: Mapping[PartName, nn.Module]) -> dict[s
     return {"chain": recipe.chain.model_dump(mode="json"), "around": digests}
 
 
-def _tell_origins(recipe: Recipe, run: Path, parts: Mapping[PartName, nn.Module], begun_with: str | None) -> None:
-    """Which parts the run has not trained; warn of stages that are not finished, or were trained around others."""
+def _tell_origins(
+    recipe: Recipe, parts: Mapping[PartName, nn.Module], origins: Mapping[StageName, tuple[int, dict[str, Any]]]
+) -> None:
+    """Warn of stages that are not finished, or were trained by another chain or around other parts than these."""
     there = surroundings(recipe, parts)
-    for name in STAGES:
-        state = load_checkpoint(run / name / CHECKPOINT)
-        if state is None:
-            log.info("%s is that of %s", name, begun_with)
-            continue
+    for name, (step, origin) in origins.items():
         steps = recipe.stages[name].steps if name in recipe.stages else 0
-        if state["step"] < steps:
-            log.warning("%s is exported as it is after %d of %d steps", name, state["step"], steps)
-        origin = state.get("origin", {})
+        if step < steps:
+            log.warning("%s is exported as it is after %d of %d steps", name, step, steps)
         if origin.get("chain", there["chain"]) != there["chain"]:
             log.warning("%s was trained for another chain than the recipe's: %s", name, origin["chain"])
         others = [part for part, digest in origin.get("around", {}).items() if there["around"][part] != digest]
@@ -122,6 +124,14 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
         chain=recipe.chain,
         inference=recipe.model.inference,
     )
-    parts = {PART_OF[name]: load_part(recipe, name, run, begun_with) for name in STAGES}
-    _tell_origins(recipe, run, parts, begun_with)
+    parts: dict[PartName, nn.Module] = {}
+    origins: dict[StageName, tuple[int, dict[str, Any]]] = {}
+    for name in STAGES:
+        state = load_checkpoint(run / name / CHECKPOINT)
+        parts[PART_OF[name]] = _part(recipe, name, run, state, begun_with)
+        if state is None:
+            log.info("%s is that of %s", name, begun_with)
+        else:
+            origins[name] = state["step"], state.get("origin", {})
+    _tell_origins(recipe, parts, origins)
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

@@ -55,7 +55,8 @@ class Records:
             if path.exists():
                 kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
                 write_bytes(path, "".join(line + "\n" for line in kept).encode())
-        later = [path for path in self.folder.glob("*/step-*") if _number(path) > step]
+        ours = [*self.folder.glob("samples/step-*.png"), *self.folder.glob("weights/step-*.safetensors")]
+        later = [path for path in ours if _number(path) > step]
         for path in later:
             path.unlink()
         if later:

@@ -91,7 +91,7 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
         resolve(run.begin_with)  # a model that is not there is told before photographs are degraded
     images = find_images(run.data)
     accelerator = make_accelerator(run.device, run.precision)
-    if accelerator.num_processes > 1 and accelerator.is_main_process:
+    if accelerator.num_processes > 1:
         log.info("every batch is shared by %d processes", accelerator.num_processes)
     with _locked(run.out, accelerator.is_main_process):
         if accelerator.is_main_process:
@@ -119,19 +119,17 @@ def _train_stage(
 ) -> bool:
     state = load_checkpoint(run.out / name / CHECKPOINT)
     steps = recipe.stages[name].steps
-    told = accelerator.is_main_process
-    if state is not None and told:
+    if state is not None:
         _tell_changes(name, state, recipe, run.begin_with)
     if state is not None and state["step"] >= steps:
-        if told:
-            log.info("%s: its %d steps are done", name, steps)
+        log.info("%s: its %d steps are done", name, steps)
         return True
     torch.manual_seed(recipe.seed)
     frozen: dict[PartName, torch.nn.Module] = {
         PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in NEEDS[name]
     }
     stage = Stage(name, recipe, frozen)
-    records = Records(run.out / name, run.out / POOL, name, told)
+    records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
     if state is None and run.begin_with and not stage.recipe.fresh:
         load_weights(stage.trained, run.begin_with, name)
     loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
@@ -150,8 +148,7 @@ def _train_stage(
         raise
     except OSError as error:  # a full disk, whichever file meets it first
         raise unwritable(run.out / name, error) from None
-    if told:
-        log.info("%s: step %d of %d, saved", name, loop.step, steps)
+    log.info("%s: step %d of %d, saved", name, loop.step, steps)
     return loop.step >= steps
 
 
