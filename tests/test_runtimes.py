@@ -246,6 +246,11 @@ def test_what_is_refused(tiny, graphs, tmp_path):
         export.export_model(tmp_path / "graphs", tmp_path / "again")
     with pytest.raises(ConfigError, match="always quantises"):
         loading.load(tmp_path / "graphs", "onnx")[1]["autoencoder"].decode(torch.zeros(1, 4, 2, 2), quantise=False)
+    config = (tmp_path / "graphs" / "denoiser" / "config.json").read_text()
+    (tmp_path / "graphs" / "autoencoder" / "config.json").write_text(config)
+    with pytest.raises(CheckpointError, match="the autoencoder is a swin_unet, which is a network for the denoiser"):
+        load(tmp_path / "graphs")
+    shutil.copy(tiny / "autoencoder" / "config.json", tmp_path / "graphs" / "autoencoder")
     (tmp_path / "graphs" / "denoiser" / "forward.onnx").write_bytes(b"no graph")
     with pytest.raises(CheckpointError, match=r"forward.onnx is missing or damaged; export the model again"):
         load(tmp_path / "graphs")

@@ -52,20 +52,23 @@ def load_folder(
 
 def load_part(folder: Path) -> nn.Module:
     """The network of one part's folder: float32, on the CPU, in evaluation mode. Raises CheckpointError."""
-    config = read_json(folder / CONFIG)
     if any(folder.glob("*.onnx")) and not (folder / WEIGHTS).exists():
         raise CheckpointError(
             f"{folder} is of an exported model, which has graphs and no weights; give the model that it was made from"
         )
-    tensors = read_safetensors(folder / WEIGHTS)
+    net = build_part(folder)
+    load_strict(net, read_safetensors(folder / WEIGHTS), str(folder / WEIGHTS))
+    return net.eval()
+
+
+def build_part(folder: Path) -> nn.Module:
+    """The network of one part's folder without its weights. Raises CheckpointError."""
     try:
-        net = networks.build(config)
-    except MissingExtraError:
+        return networks.build(read_json(folder / CONFIG))
+    except (MissingExtraError, CheckpointError):
         raise
     except (LpnsrError, ValueError, TypeError, RuntimeError) as error:  # PyTorch refuses impossible sizes
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
-    load_strict(net, tensors, str(folder / WEIGHTS))
-    return net.eval()
 
 
 def save_folder(

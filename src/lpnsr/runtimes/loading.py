@@ -13,8 +13,8 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from lpnsr import networks
-from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, read_spec
-from lpnsr.checkpoints.folder import CONFIG, load_part
+from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, check_parts, read_spec
+from lpnsr.checkpoints.folder import CONFIG, build_part, load_part
 from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
 from lpnsr.runtimes import export
@@ -58,7 +58,11 @@ def load(
         folder = cached_export(folder, runtime, cache_dir)
     manifest = read_manifest(folder)
     spec = read_spec(folder)
-    return spec, {name: _part(folder, name, place, manifest) for name, place in spec.parts.items()}
+    nets = {name: _network(folder / place, name in manifest.kept) for name, place in spec.parts.items()}
+    check_parts(nets, str(folder))
+    return spec, {
+        name: net if name in manifest.kept else _with_graphs(folder, name, net, manifest) for name, net in nets.items()
+    }
 
 
 def cached_export(folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None) -> Path:
@@ -149,15 +153,19 @@ def _array(value: Tensor) -> Any:
     return value.detach().contiguous().numpy()
 
 
-def _part(folder: Path, name: PartName, place: str, manifest: Manifest) -> nn.Module:
-    if name in manifest.kept:
-        return load_part(folder / place)
-    config = read_json(folder / place / CONFIG)
-    foreign = config.get("type") == "spandrel"  # some of those compute with numbers while they are built
+def _network(place: Path, kept: bool) -> nn.Module:
+    """A part's network, without weights unless they are kept beside the graphs."""
+    if kept:
+        return load_part(place)
+    foreign = read_json(place / CONFIG).get("type") == "spandrel"  # some compute with numbers while they are built
     with torch.device("cpu" if foreign else "meta"):
-        net = networks.build(config).to("meta")
+        net = build_part(place).to("meta")
     if isinstance(net, networks.VQAutoencoder):
         net.quantize = nn.Identity()  # type: ignore[assignment]  # the look-up keeps the shape, and needs values
+    return net
+
+
+def _with_graphs(folder: Path, name: PartName, net: nn.Module, manifest: Manifest) -> ExportedPart:
     graphs = {
         record.method: _Graph(open_session(manifest.runtime, folder / record.file), record)
         for record in manifest.graphs
