@@ -33,7 +33,7 @@ def bench(*arguments: object) -> tuple[int, str]:
 
 def test_json_says_what_was_measured(model: Path) -> None:
     sizes = ("--size", "24x16", "--size", "48X32")
-    code, text = bench("-m", model, *sizes, "-n", 3, "--device", "cpu", "--dtype", "float32", "--json")
+    code, text = bench("-n", model, *sizes, "--repetitions", 3, "--device", "cpu", "--dtype", "float32", "--json")
     assert code == 0
     result = json.loads(text)
     assert result["steps"] == 4
@@ -53,20 +53,20 @@ def test_json_says_what_was_measured(model: Path) -> None:
 def test_another_runtime(model: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    sizes = ("--size", "24x16", "-n", 1, "--json")
-    code, text = bench("-m", model, *sizes, "--runtime", "onnx", "--cache-dir", tmp_path)
+    sizes = ("--size", "24x16", "--repetitions", 1, "--json")
+    code, text = bench("-n", model, *sizes, "--runtime", "onnx", "--cache-dir", tmp_path)
     assert code == 0
-    result, plain = json.loads(text), json.loads(bench("-m", model, *sizes, "--device", "cpu")[1])
+    result, plain = json.loads(text), json.loads(bench("-n", model, *sizes, "--device", "cpu")[1])
     assert (result["runtime"], plain["runtime"]) == ("onnx", "torch")
     assert result["sizes"][0]["gflop"] == plain["sizes"][0]["gflop"]  # as PyTorch would compute it
     exported = next(path.parent for path in tmp_path.rglob("export.json"))
-    code, text = bench("-m", exported, *sizes)
+    code, text = bench("-n", exported, *sizes)
     assert code == 2
     assert "give the model that it was made from" in text
 
 
 def test_the_table_and_fewer_steps(model: Path) -> None:
-    code, text = bench("-m", model, "--size", "16x16", "-n", 1, "--device", "cpu", "--steps", 1)
+    code, text = bench("-n", model, "--size", "16x16", "--repetitions", 1, "--device", "cpu", "--steps", 1)
     assert code == 0
     assert "1 steps" in text
     assert "16x16" in text
@@ -85,7 +85,7 @@ def test_the_table_and_fewer_steps(model: Path) -> None:
     ],
 )
 def test_what_cannot_be_measured_is_said(model: Path, arguments: tuple[object, ...]) -> None:
-    code, text = bench("-m", model, "--size", "16x16", *arguments)
+    code, text = bench("-n", model, "--size", "16x16", *arguments)
     assert code == 2
     assert "error:" in text
     assert "Traceback" not in text

@@ -19,13 +19,13 @@ _BYTES = 3 * (4 + 16)  # an input pixel in float32, and its 16 of the result
 
 def bench(
     model: Annotated[
-        str, typer.Option("-m", "--model", help="A model as in lpnsr upscale, not an exported one.")
+        str, typer.Option("-n", "--model", help="A model as in lpnsr upscale, not an exported one.")
     ] = "lite",
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="WxH", help="Input pixels; repeatable: 192x128 and 512x512.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Of the chain; by default all.")] = None,
-    repetitions: Annotated[int, typer.Option("-n", "--repetitions", min=1, help="Timed calls a size.")] = 5,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed calls a size.")] = 5,
     tile: Annotated[str, typer.Option("-t", "--tile", help="As in lpnsr upscale.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.")] = Dtype.AUTO,

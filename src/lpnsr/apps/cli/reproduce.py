@@ -39,7 +39,7 @@ def reproduce(
     lr: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="LR images; repeatable, a table a set.")],
     hr: Annotated[Path, typer.Option(metavar="DIR", help="Their HR images: same stems, 4 times the size.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Going on is automatic.")] = Path("results"),
-    model: Annotated[str, typer.Option("-m", "--model", help="lite, official, a folder, owner/name.")] = "lite",
+    model: Annotated[str, typer.Option("-n", "--model", help="lite, official, a folder, owner/name.")] = "lite",
     metrics: Annotated[str, typer.Option(help="Names with commas; see lpnsr evaluate.")] = _DEFAULT_METRICS,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=FILE", help="Weights of a metric; repeatable.")
