@@ -19,15 +19,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from lpnsr.checkpoints.tensors import write_safetensors
 from lpnsr.errors import ConfigError, TrainingError
 from lpnsr.training import runs
+from lpnsr.training.crops import find_images
 from lpnsr.training.loop import Budget
 from lpnsr.training.recipe import STAGES
 from tiny_model import CHAIN
 from training_run import (
     BATCH,
-    GAN,
     RECIPE,
     STAGE,
     checkpoint,
@@ -192,6 +194,51 @@ def test_damaged_files_of_a_run_are_named(
         runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
 
 
+def test_a_checkpoint_with_a_wrong_byte_is_not_gone_on_with(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    """PyTorch loads it."""
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    path = out / "upsampler" / "checkpoint.pt"
+    shutil.copy(path, path.with_name("checkpoint.before.pt"))
+    content = bytearray(path.read_bytes())
+    biases = [tensor for tensor in checkpoint(out / "upsampler")["trained"].values() if tensor.ndim == 1]
+    place = content.index(max(biases, key=torch.numel).numpy().tobytes())
+    content[place + 3] ^= 0x7F
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["step"]
+    for what in ("upsampler", "export"):
+        with pytest.raises(TrainingError, match=r"checkpoint.pt is damaged .* put checkpoint\.before\.pt"):
+            runs.train(what, runs.Run(out, str(recipe), (photos,), begin_with=str(finished / "model"), device="cpu"))
+    path.with_name("checkpoint.before.pt").replace(path)
+    assert runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+def test_a_checkpoint_of_another_stage_is_not_taken(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool")
+    shutil.copytree(finished / "autoencoder", out / "upsampler")
+    with pytest.raises(TrainingError, match="is of the stage autoencoder"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+def test_weights_can_be_read_by_whoever_may_read_the_rest(finished: Path) -> None:
+    for part in (finished / "model").glob("*/"):
+        assert (part / "model.safetensors").stat().st_mode == (part / "config.json").stat().st_mode
+    for file in (finished / "upsampler" / "weights").iterdir():
+        assert file.stat().st_mode == (finished / "upsampler" / "validation.jsonl").stat().st_mode
+
+
+def test_what_a_kill_leaves_of_a_sample_grid_goes(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    leftover = out / "upsampler" / "samples" / ".lpnsr-0123456789ab.tmp"
+    leftover.touch()
+    longer = RECIPE["stages"] | {"upsampler": RECIPE["stages"]["upsampler"] | {"steps": 7}}
+    recipe = written(RECIPE | {"stages": longer}, tmp_path)
+    assert runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+    assert not leftover.exists()
+
+
 def test_a_full_disk_is_no_bug(
     finished: Path, recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +250,15 @@ def test_a_full_disk_is_no_bug(
     monkeypatch.setattr("lpnsr.training.records.Records._append", full)
     with pytest.raises(TrainingError, match="upsampler cannot be written: No space left on device"):
         runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", budget=Budget(log_every=1)))
+
+
+def test_a_full_disk_is_told_where_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("lpnsr.checkpoints.tensors.save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_safetensors({"weight": torch.zeros(1)}, tmp_path / "new.part")
 
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan")])
@@ -285,17 +341,21 @@ def test_steps_and_not_saving_are_timed(
     assert [row["waiting_for_data"] for row in rows] == [0.5, 0.5]
 
 
-def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("save_every", [1, 3, 12])
+def test_what_diverges_leaves_an_earlier_checkpoint(
+    save_every: int, finished: Path, photos: Path, tmp_path: Path
+) -> None:
     """And logs that are JSON, which knows no NaN."""
-    out = copied(finished, tmp_path, "pool")
-    wild = STAGE | {"steps": 400, "learning_rate": 1e30, "warmup": 30, "gan": GAN | {"kind": "unet"}}
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    wild = RECIPE["stages"]["upsampler"] | {"steps": 400, "learning_rate": 1e30, "warmup": 0}
     path = written(RECIPE | {"stages": {"upsampler": wild}}, tmp_path)
-    budget = Budget(save_every=3, log_every=1, validate_every=2)
+    budget = Budget(save_every=save_every, log_every=1, validate_every=2)
     with pytest.raises(TrainingError, match=r"non-finite steps .* checkpoint\.before\.pt"):
         runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", budget=budget))
     folder = out / "upsampler"
     before = torch.load(folder / "checkpoint.before.pt", weights_only=True)
-    assert before["step"] == checkpoint(folder)["step"] - 3
+    assert before["step"] == checkpoint(finished / "upsampler")["step"] < checkpoint(folder)["step"]
+    assert max(tensor.abs().max() for tensor in before["trained"].values()) < 100
     for name in ("log.jsonl", "validation.jsonl"):
         lines = (folder / name).read_text().splitlines()
         assert lines
@@ -306,7 +366,8 @@ def test_what_diverges_leaves_an_earlier_checkpoint(finished: Path, photos: Path
     (folder / "mine" / "step-0999999.png").touch()
     (folder / "checkpoint.before.pt").replace(folder / "checkpoint.pt")
     assert not runs.train("upsampler", runs.Run(out, str(path), (photos,), device="cpu", minutes=0))
-    assert int(max((folder / "weights").glob("step-0*")).stem.removeprefix("step-")) <= before["step"]
+    numbers = [int(path.stem.removeprefix("step-")) for path in (folder / "weights").glob("step-0*")]
+    assert not [number for number in numbers if number > before["step"]]
     assert (folder / "weights" / "step-mine.safetensors").exists()
     assert (folder / "mine" / "step-0999999.png").exists()
 
@@ -338,7 +399,7 @@ def test_a_model_to_begin_with_does_not_change_what_has_begun(
     [
         ({}, ""),
         ({"chain": CHAIN | {"kappa": 3.0}}, "denoiser was trained for another chain than the recipe's: .*'kappa'"),
-        ({"stages": {"upsampler": STAGE | {"steps": 9}}}, "upsampler is exported as it is after 6 of 9 steps"),
+        ({"stages": {"upsampler": STAGE | {"steps": 9}}}, "upsampler is taken as it is after 6 of 9 steps"),
     ],
 )
 def test_an_export_tells_what_does_not_belong_together(
@@ -367,8 +428,42 @@ def test_an_export_tells_of_a_stage_that_was_trained_around_another(
     run = runs.Run(out, str(written(RECIPE | {"stages": longer}, tmp_path)), (photos,), device="cpu")
     runs.train("upsampler", run)
     runs.train("export", run)
-    assert "denoiser was trained around another upsampler than is exported" in caplog.text
-    assert "noise-predictor was trained around another upsampler than is exported" in caplog.text
+    assert "denoiser was trained around another upsampler than this one" in caplog.text
+    assert "noise-predictor was trained around another upsampler than this one" in caplog.text
+
+
+def test_a_stage_tells_when_the_parts_around_it_do_not_belong_together(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, "pool", "denoiser")
+    run = runs.Run(out, str(recipe), (photos,), begin_with=str(finished / "model"), device="cpu", minutes=0)
+    runs.train("noise-predictor", run)
+    assert "denoiser was trained around another autoencoder and upsampler than this one" in caplog.text
+
+
+def test_steps_that_are_left_out_are_told(
+    finished: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where a stage ends before there are enough of them to end it."""
+    out = copied(finished, tmp_path, "pool")
+    wild = STAGE | {"steps": 5, "learning_rate": 1e30, "warmup": 0}
+    run = runs.Run(out, str(written(RECIPE | {"stages": {"upsampler": wild}}, tmp_path)), (photos,), device="cpu")
+    assert runs.train("upsampler", run)
+    assert re.search(r"upsampler: [45] of the steps of this call were left out", caplog.text)
+
+
+def test_a_run_among_the_photographs(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    """Its sample grids are no photographs."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    out = copied(finished, folder / "run", "pool", "upsampler")
+    made = out / "upsampler" / "samples" / "step-0000006.png"
+    assert made.exists()
+    below = find_images([folder], tmp_path / "elsewhere")
+    assert made not in below
+    assert len(below) == len(find_images([photos], tmp_path))
+    with pytest.raises(TrainingError, match="is the folder of the photographs: choose another"):
+        runs.train("upsampler", runs.Run(folder, str(recipe), (folder,), device="cpu"))
 
 
 def test_of_processes_one_that_is_killed_is_told_by_the_other(finished: Path, photos: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.errors import TrainingError
-from lpnsr.training import pool as making
-from lpnsr.training.data import PairPool, is_whole, read_manifest
+from lpnsr.training.data import PairPool, is_whole, read_manifest, validation_pairs
 from lpnsr.training.pool import pool_bytes, prepare_pool
 from lpnsr.training.recipe import DataRecipe
 
@@ -27,7 +29,7 @@ RECIPE = DataRecipe(crop=64, pool=600, candidates=1, validation=1, degradations=
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three that can be used, of which none is the smallest by its hash, and two that cannot."""
+    """Ten that can be used, and two that cannot, of which one has the smallest hash."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     paths = [folder / f"{index}.png" for index in range(12)]
@@ -54,10 +56,49 @@ def test_stopped_after_each_job_it_is_the_same_pool(whole: Path, photos: list[Pa
     while not is_whole(tmp_path):
         prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=_at_the_first_job(photos))
         calls += 1
-    assert calls == len(making._Making(photos, read_manifest(whole)[0], RECIPE, tmp_path).jobs)
+    assert calls == 10 + 9 - 1  # a job a photograph, nine more for what one could not give; the first of these at once
     assert contents(tmp_path) == contents(whole)
     with np.load(tmp_path / "validation.npz") as again, np.load(whole / "validation.npz") as once:
         assert np.array_equal(again["lr"], once["lr"])
+
+
+def test_what_cannot_be_read_costs_no_crops(whole: Path, photos: list[Path]) -> None:
+    entries = read_manifest(whole)[1]
+    assert [Path(entry["file"]).name for entry in entries if "passed_over" in entry] == ["3.png", "5.png"]
+    assert sum(entry["crops"] for entry in entries if entry.get("use") == "training") == RECIPE.pool
+    crops = {crop.numpy().tobytes() for crop in PairPool(whole).hr}
+    assert len(crops) > 0.9 * RECIPE.pool
+
+
+def test_what_is_kept_from_training_can_be_read(photos: list[Path], tmp_path: Path) -> None:
+    """Rubbish whose hash comes first of all."""
+    rubbish = [tmp_path / "0.png", tmp_path / "1.png"]
+    smallest = min(file_sha256(path) for path in photos)
+    texts = iter(range(10**6))
+    for path in rubbish:
+        path.write_text(next(str(i) for i in texts if hashlib.sha256(str(i).encode()).hexdigest() < smallest))
+    prepare_pool([*rubbish, *photos], RECIPE, 0, tmp_path / "pool", workers=1)
+    entries = {entry["file"]: entry for entry in read_manifest(tmp_path / "pool")[1]}
+    assert all("passed_over" in entries[str(path)] for path in rubbish)
+    assert len(validation_pairs(tmp_path / "pool")[0]) == 1
+
+
+def test_a_photograph_that_is_there_twice_counts_once(photos: list[Path], tmp_path: Path) -> None:
+    """Else one may be kept from training, and the other not."""
+    copies = [Path(shutil.copy(path, tmp_path)) for path in photos]
+    prepare_pool([*photos, *copies], RECIPE, 0, tmp_path / "pool", workers=1)
+    entries = {entry["file"]: entry for entry in read_manifest(tmp_path / "pool")[1]}
+    for path, copy in zip(photos, copies, strict=True):
+        assert entries[str(copy)]["passed_over"] == f"the same as {path}"
+    assert sum(entry.get("use") == "training" for entry in entries.values()) == 12 - 2 - 1
+
+
+def test_only_rubbish(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(10)]
+    for index, path in enumerate(paths):
+        path.write_text(str(index))
+    with pytest.raises(TrainingError, match="none of the 10 photographs can be used"):
+        prepare_pool(paths, RECIPE, 0, tmp_path / "pool", workers=1)
 
 
 def test_a_photograph_of_many_crops_is_several_jobs(photos: list[Path], tmp_path: Path) -> None:
@@ -116,7 +157,7 @@ def test_the_minutes_may_end_before_all_photographs_are_looked_at(
 ) -> None:
     with caplog.at_level("INFO"):
         prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=lambda: True)
-    assert "1 of 12 photographs are looked at" in caplog.text
+    assert "1 of 12: the next call begins with that again" in caplog.text
     assert not list(tmp_path.iterdir())
 
 

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
 from lpnsr import networks
 from lpnsr.checkpoints.card import render_card
 from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.spec import PARTS, ModelSpec, PartName, read_json, read_spec
-from lpnsr.checkpoints.tensors import load_strict, stored
+from lpnsr.checkpoints.tensors import load_strict, stored, write_safetensors
 from lpnsr.checkpoints.unwrap import read_safetensors
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError, OutputError
 
@@ -100,7 +98,7 @@ def save_folder(
         (work / CARD).write_text(card or render_card(spec, counts), encoding="utf-8")
         _write_json(work / SPEC, spec.model_dump(mode="json"))
         put_in_place(work, target)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise OutputError(f"the model cannot be written to {target}: {error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -126,7 +124,7 @@ def _write_parts(
         folder = work / place
         folder.mkdir()
         _write_json(folder / CONFIG, networks.describe(parts[name]))
-        save_file(stored(parts[name], dtype, name), folder / WEIGHTS)
+        write_safetensors(stored(parts[name], dtype, name), folder / WEIGHTS)
         hashes.update({f"{place}/{file}": file_sha256(folder / file) for file in (CONFIG, WEIGHTS)})
     return hashes
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lpnsr.errors import CheckpointError
@@ -81,3 +86,16 @@ def stored(net: nn.Module, dtype: torch.dtype, where: str) -> dict[str, Tensor]:
             )
         result[name] = kept
     return result
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a file that whoever may read others of this process may read. Raises OSError."""
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file(dict(tensors), path)  # into a file for the owner alone, which takes the place of the other
+    except SafetensorError as error:
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        raise
+    path.chmod(mode)

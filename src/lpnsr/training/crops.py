@@ -1,7 +1,8 @@
-"""A photograph -> crops with detail in them, each with what a degradation makes of it."""
+"""Folders -> photographs -> crops with detail in them, each with what a degradation makes of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from lpnsr.degradation import degrade
-from lpnsr.errors import ImageReadError
-from lpnsr.imaging import read, rgb8
+from lpnsr.errors import ImageReadError, TrainingError
+from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
+from lpnsr.training.parts import CHECKPOINT
 from lpnsr.training.recipe import DataRecipe
 
 SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
 Pixels = NDArray[np.uint8]
+
+
+def find_images(folders: Sequence[Path], out: Path) -> list[Path]:
+    """Every image file below ``folders`` that no run has made, sorted. Raises TrainingError if there is none."""
+    for folder in folders:
+        if not folder.is_dir():
+            what = "it is a file: give the folder it is in" if folder.exists() else "there is no such folder"
+            raise TrainingError(f"--data {folder}: {what}")
+        if folder.resolve() == out.resolve():
+            raise TrainingError(f"--out {out} is the folder of the photographs: choose another")
+    made = {path.parent for folder in folders for path in folder.rglob(f"*/{CHECKPOINT}")}
+    below = {path for folder in folders for path in images_below(folder)}
+    found = sorted(path for path in below if path.parent.parent not in made)  # not the grids in STAGE/samples
+    if not found:
+        looked = ", ".join(map(str, folders)) or "no folder"
+        raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")
+    return found
 
 
 def crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, ...]) -> tuple[Pixels, Pixels] | str:

@@ -8,7 +8,6 @@ pool/validation.npz   the pairs that no batch holds
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,10 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import TrainingError
-from lpnsr.imaging import EXTENSIONS, images_below
 from lpnsr.training.draws import ALONE, Share
 
 MANIFEST = "manifest.json"
 VALIDATION = "validation.npz"
-
-
-def find_images(folders: Sequence[Path]) -> list[Path]:
-    """Every image file below ``folders``, sorted. Raises TrainingError if there is none."""
-    for folder in folders:
-        if not folder.is_dir():
-            what = "it is a file: give the folder it is in" if folder.exists() else "there is no such folder"
-            raise TrainingError(f"--data {folder}: {what}")
-    found = sorted({path for folder in folders for path in images_below(folder)})
-    if not found:
-        looked = ", ".join(map(str, folders)) or "no folder"
-        raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")
-    return found
 
 
 class PairPool:

@@ -80,6 +80,9 @@ class Loop:
             )
         self.step = 0
         self.bad_steps = 0
+        """How many in a row, up to now, were not finite."""
+        self.left_out = 0
+        """How many in this call were not."""
         self.saved = -1
         self.origin: dict[str, Any] = {}
         """What a checkpoint tells of where its stage comes from; see ``runs``."""
@@ -234,10 +237,11 @@ class Loop:
         if self.bad_steps > _BAD_STEPS_ALLOWED:
             raise TrainingError(
                 f"{self.bad_steps} non-finite steps in a row, up to step {self.step}: lower the learning rate of the "
-                "recipe. To go on from before, put the stage's checkpoint.before.pt, or one of yours, in the place of "
-                "its checkpoint.pt"
+                "recipe. To go on from before, put the stage's checkpoint.before.pt, which is of before them if it is "
+                "there, or one of yours, in the place of its checkpoint.pt"
             )
         if not finite:
+            self.left_out += 1
             self.sums["non-finite"] = self.sums.get("non-finite", 0.0) + 1
         return finite
 
@@ -282,7 +286,8 @@ class Loop:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, EMA, optimisers, scaler, position, losses since the last line of the log, recipe, origin."""
-        state: dict[str, Any] = {"step": self.step, "bad_steps": self.bad_steps, "origin": self.origin}
+        state: dict[str, Any] = {"stage": self.stage.name, "step": self.step, "bad_steps": self.bad_steps}
+        state["origin"] = self.origin
         state["recipe"] = self.recipe.model_dump(mode="json")
         state |= {"sums": dict(self.sums), "summed": self.summed}
         state |= {"trained": self.stage.trained.state_dict(), "ema": self.ema.state_dict()}
@@ -311,7 +316,8 @@ class Loop:
     def save(self, records: Records) -> None:
         """Write the checkpoint, by the main process alone."""
         if self.accelerator.is_main_process:
-            records.save(self.state_dict())
+            borne_out = 0 <= self.saved < self.step - self.bad_steps  # by a finite step since
+            records.save(self.state_dict(), keep=borne_out)
         self.saved = self.step
         meet(self.accelerator)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,29 @@ from lpnsr.networks import build
 from lpnsr.training.data import describe_pool
 from lpnsr.training.recipe import PART_OF, STAGES, Recipe, StageName
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 POOL = "pool"
 log = logging.getLogger(__name__)
 
 
-def load_part(recipe: Recipe, name: StageName, run: Path, begin_with: str | None = None) -> nn.Module:
-    """The EMA weights of a finished or running stage; where there are none, those of the model ``begin_with``.
+def gather(
+    recipe: Recipe, names: Sequence[StageName], run: Path, begin_with: str | None
+) -> tuple[dict[PartName, nn.Module], dict[StageName, tuple[int, dict[str, Any]]]]:
+    """What the stages ``names`` have trained: their averaged weights, be they finished or not, and of those that this
+    run has trained the step and the origin. Where it has not, the weights are those of the model ``begin_with``.
 
     Raises TrainingError where neither has them.
     """
-    return _part(recipe, name, run, load_checkpoint(run / name / CHECKPOINT), begin_with)
+    parts: dict[PartName, nn.Module] = {}
+    origins: dict[StageName, tuple[int, dict[str, Any]]] = {}
+    for name in names:
+        state = load_checkpoint(run, name)
+        parts[PART_OF[name]] = _part(recipe, name, run, state, begin_with)
+        if state is None:
+            log.info("%s is that of %s", name, begin_with)
+        else:
+            origins[name] = state["step"], state.get("origin", {})
+    return parts, origins
 
 
 def _part(
@@ -66,16 +80,23 @@ def load_weights(part: nn.Module, model: str, name: StageName) -> None:
     load_strict(part, parts[PART_OF[name]].state_dict(), f"the {PART_OF[name]} of {model}")
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """A stage's checkpoint, on the CPU; None if there is none. Raises TrainingError if it cannot be read."""
+def load_checkpoint(run: Path, name: StageName) -> dict[str, Any] | None:
+    """The checkpoint of a stage, on the CPU; None if there is none. Raises TrainingError if it is damaged."""
+    path = run / name / CHECKPOINT
     if not path.exists():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a damaged file makes of the unpickler
-        raise TrainingError(f"{path} is damaged or no checkpoint: move it away to begin the stage again") from None
+    state: Any = None
+    with suppress(Exception):  # whatever a damaged file makes of the unpickler
+        with zipfile.ZipFile(path) as records:
+            sound = records.testzip() is None  # PyTorch itself does not look at the sums
+        if sound:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not {"step", "trained", "ema"} <= set(state):
-        raise TrainingError(f"{path} is damaged or no checkpoint: move it away to begin the stage again")
+        before = path.with_name(BEFORE)
+        way = f"put {BEFORE}, the save before, in its place" if before.exists() else "move it away to begin again"
+        raise TrainingError(f"{path} is damaged or no checkpoint: {way}")
+    if state.get("stage", name) != name:  # those of earlier versions do not tell
+        raise TrainingError(f"{path} is of the stage {state['stage']}: put back what belongs there, or move it away")
     return state
 
 
@@ -87,7 +108,7 @@ def surroundings(recipe: Recipe, around: Mapping[PartName, nn.Module]) -> dict[s
     return {"chain": recipe.chain.model_dump(mode="json"), "around": digests}
 
 
-def _tell_origins(
+def tell_origins(
     recipe: Recipe, parts: Mapping[PartName, nn.Module], origins: Mapping[StageName, tuple[int, dict[str, Any]]]
 ) -> None:
     """Warn of stages that are not finished, or were trained by another chain or around other parts than these."""
@@ -95,13 +116,13 @@ def _tell_origins(
     for name, (step, origin) in origins.items():
         steps = recipe.stages[name].steps if name in recipe.stages else 0
         if step < steps:
-            log.warning("%s is exported as it is after %d of %d steps", name, step, steps)
+            log.warning("%s is taken as it is after %d of %d steps", name, step, steps)
         if origin.get("chain", there["chain"]) != there["chain"]:
             log.warning("%s was trained for another chain than the recipe's: %s", name, origin["chain"])
         others = [part for part, digest in origin.get("around", {}).items() if there["around"][part] != digest]
         if others:
             log.warning(
-                "%s was trained around another %s than is exported: train it on, with more steps in the recipe",
+                "%s was trained around another %s than this one: train it on, with more steps in the recipe",
                 name,
                 " and ".join(others),
             )
@@ -124,14 +145,6 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
         chain=recipe.chain,
         inference=recipe.model.inference,
     )
-    parts: dict[PartName, nn.Module] = {}
-    origins: dict[StageName, tuple[int, dict[str, Any]]] = {}
-    for name in STAGES:
-        state = load_checkpoint(run / name / CHECKPOINT)
-        parts[PART_OF[name]] = _part(recipe, name, run, state, begun_with)
-        if state is None:
-            log.info("%s is that of %s", name, begun_with)
-        else:
-            origins[name] = state["step"], state.get("origin", {})
-    _tell_origins(recipe, parts, origins)
+    parts, origins = gather(recipe, STAGES, run, begun_with)
+    tell_origins(recipe, parts, origins)
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

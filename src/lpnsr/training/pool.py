@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -35,6 +35,7 @@ from lpnsr.training.progress import Bar
 from lpnsr.training.recipe import DataRecipe
 
 _AT_A_TIME = 64  # crops of one job, of which a call that is to end waits for two or three in each process
+_UNREADABLE = "unreadable"
 Stop = Callable[[], bool]
 _Job = tuple[int, int, tuple[int, ...]]  # a photograph's number, how many crops, the seed
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def prepare_pool(
                 return
             made_of = _made_of(recipe, seed, digests)
             if not is_whole(folder):
-                _Making(images, made_of, recipe, folder).run(crew, stop)
+                _Making(images, made_of, recipe, folder, crew).run(stop)
                 return
     except BrokenProcessPool:
         if stop():  # whoever ends this process ended those too
@@ -84,11 +85,11 @@ def prepare_pool(
 
 
 def _check_same(made: dict[str, Any], made_of: dict[str, Any], folder: Path) -> None:
-    if made != made_of:
-        raise TrainingError(
-            f"{folder} was made of other photographs, by another recipe or by another version of the degradation: "
-            "choose another --out, or delete it"
-        )
+    if made == made_of:
+        return
+    others = {"sha256": "of other photographs", "drawing_order": "by another version of the degradation"}
+    what = next((words for key, words in others.items() if made.get(key) != made_of[key]), "by another recipe")
+    raise TrainingError(f"{folder} was made {what}: choose another --out, or delete it")
 
 
 class _Rows:
@@ -128,41 +129,78 @@ class _Rows:
 class _Making:
     """Jobs in a fixed order, whose pairs are appended to two files."""
 
-    def __init__(self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path) -> None:
-        self.images, self.made_of, self.recipe, self.folder = images, made_of, recipe, folder
-        order = sorted(range(len(images)), key=lambda i: made_of["sha256"][i])
-        self.held = order[: _held(recipe, len(images))]
-        training = [i for i in range(len(images)) if i not in self.held]
-        seed = made_of["seed"]
+    def __init__(
+        self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path, crew: _Crew
+    ) -> None:
+        self.images, self.made_of, self.recipe, self.folder, self.crew = images, made_of, recipe, folder, crew
+        self.sha256, self.seed = made_of["sha256"], made_of["seed"]
+        self.passed_over: dict[int, str] = {i: f"the same as {images[j]}" for i, j in _copies(self.sha256).items()}
+        self.held = self._hold_back()
+        used = [i for i in range(len(images)) if i not in self.held and i not in self.passed_over]
+        self.shares = _shares(recipe.pool, used)
         self.jobs: list[_Job] = [
-            (i, min(_AT_A_TIME, count - first), (seed, i, *([first] if first else [])))
-            for i, count in _shares(recipe.pool, training).items()
+            (i, min(_AT_A_TIME, count - first), (self.seed, i, *([first] if first else [])))
+            for i, count in self.shares.items()
             for first in range(0, count, _AT_A_TIME)
         ]
         self.sides = _Rows(folder, "hr", recipe.crop), _Rows(folder, "lr", recipe.crop // 4)
         self.journal = folder / "making.jsonl"
 
-    def run(self, crew: _Crew, stop: Stop) -> None:
+    def run(self, stop: Stop) -> None:
         """To the end, or until ``stop``."""
         done = self._begin()
+        self._make_up(done)
+        while len(done) < len(self.jobs):
+            if not self._go_on(done, stop):
+                return
+            self._make_up(done)
+        self._finish(done)
+
+    def _hold_back(self) -> dict[int, tuple[Pixels, Pixels]]:
+        """The pairs of those that are kept from training: the first by their hashes that can be read."""
+        held: dict[int, tuple[Pixels, Pixels]] = {}
+        order = sorted(range(len(self.images)), key=lambda i: self.sha256[i])
+        order = [i for i in order if i not in self.passed_over]
+        wanted = _held(self.recipe, len(order))
+        calls = ((self.images[i], 1, self.recipe, (self.seed, i)) for i in order if len(held) < wanted)
+        for i, crops in zip(order, self.crew.in_order(crops_of, calls), strict=False):
+            if isinstance(crops, str):
+                self.passed_over[i] = crops
+            elif len(held) < wanted:
+                held[i] = crops
+        return held
+
+    def _make_up(self, done: Sequence[int | str]) -> None:
+        """Once all jobs are done: others in the place of those that gave nothing, of the photographs that gave some."""
+        if len(done) < len(self.jobs):
+            return
+        good = {i: None for (i, _, _), outcome in zip(self.jobs, done, strict=False) if not isinstance(outcome, str)}
+        missing = self.recipe.pool - _rows(done[: len(self.jobs)])
+        for i, count in _shares(missing, list(good)).items():
+            for first in range(self.shares[i], self.shares[i] + count, _AT_A_TIME):
+                self.jobs.append((i, min(_AT_A_TIME, self.shares[i] + count - first), (self.seed, i, first)))
+            self.shares[i] += count
+
+    def _go_on(self, done: list[int | str], stop: Stop) -> bool:
+        """Append what the jobs give that are not done; False if ``stop`` was sooner."""
         tenth = max(1, len(self.jobs) // 10)
         with Bar("degrading", len(self.jobs), len(done)) as bar:
-            for outcome in self._append(crew, self.jobs[len(done) :]):
+            for outcome in self._append(self.jobs[len(done) :]):
                 done.append(outcome)
                 bar.advance(len(done))
                 ended = len(done) < len(self.jobs) and stop()
                 if ended or (len(done) % tenth == 0 and not bar.shown):
                     log.info("%d of %d crops are degraded", _rows(done), self.recipe.pool)
                 if ended:
-                    return
-        self._finish(crew, done)
+                    return False
+        return True
 
     def _begin(self) -> list[int | str]:
         """The outcomes of the jobs that are done: the number of crops, or why there are none."""
         log.info(
             "degrading %d crops of %d photographs; %s kept from training for scores and sample grids",
             self.recipe.pool,
-            len(self.images) - len(self.held),
+            len(self.images) - len(self.held) - len(self.passed_over),
             f"{len(self.held)} more are" if self.held else "none are",
         )
         done = self._journalled()
@@ -184,14 +222,16 @@ class _Making:
             made, *done = [json.loads(line) for line in whole.splitlines()] or [self.made_of]
         except ValueError as error:
             raise damaged(self.journal, error) from None
-        _check_same(made, self.made_of, self.folder)
-        return done
+        if _rows(done):
+            _check_same(made, self.made_of, self.folder)
+        return done if made == self.made_of else []
 
-    def _append(self, crew: _Crew, jobs: Sequence[_Job]) -> Iterator[int | str]:
+    def _append(self, jobs: Sequence[_Job]) -> Iterator[int | str]:
         paths = [self.journal, *(side.part for side in self.sides)]
+        calls = ((self.images[i], count, self.recipe, seed) for i, count, seed in jobs)
         with ExitStack() as stack:
             journal, *files = [stack.enter_context(path.open("ab")) for path in paths]
-            for crops in self._crops(crew, jobs):
+            for crops in self.crew.in_order(crops_of, calls):
                 outcome = crops if isinstance(crops, str) else len(crops[0])
                 if not isinstance(crops, str):
                     for file, pixels in zip(files, crops, strict=True):
@@ -201,36 +241,41 @@ class _Making:
                 journal.flush()
                 yield outcome
 
-    def _crops(self, crew: _Crew, jobs: Sequence[_Job]) -> Iterator[tuple[Pixels, Pixels] | str]:
-        calls = ((self.images[i], count, self.recipe, seed) for i, count, seed in jobs)
-        return crew.in_order(crops_of, calls)
-
-    def _finish(self, crew: _Crew, done: list[int | str]) -> None:
-        held: list[_Job] = [(i, 1, (self.made_of["seed"], i)) for i in sorted(self.held)]
-        validation = list(self._crops(crew, held))
-        entries = [{"file": str(p), "sha256": s} for p, s in zip(self.images, self.made_of["sha256"], strict=True)]
-        outcomes = zip(self.jobs + held, done + [c if isinstance(c, str) else 1 for c in validation], strict=True)
-        for (i, _, _), outcome in outcomes:
-            entry: dict[str, Any] = entries[i]
+    def _finish(self, done: list[int | str]) -> None:
+        crops = dict.fromkeys(self.held, 1)
+        for (i, _, _), outcome in zip(self.jobs, done, strict=True):
             if isinstance(outcome, str):
-                if "passed_over" not in entry:
-                    log.warning("%s: passed over, %s", self.images[i], outcome)
-                entry["passed_over"] = outcome
+                self.passed_over[i] = outcome
             else:
-                entry["crops"] = entry.get("crops", 0) + outcome
-                entry["use"] = "validation" if i in self.held else "training"
+                crops[i] = crops.get(i, 0) + outcome
+        for i in sorted(self.passed_over):
+            log.warning("%s: passed over, %s", self.images[i], self.passed_over[i])
         if not _rows(done):
             raise TrainingError(f"none of the {len(self.images)} photographs can be used: see the reasons above")
         empty = tuple(np.zeros((0, side.side, side.side, 3), np.uint8) for side in self.sides)
-        pairs = [empty, *(crops for crops in validation if not isinstance(crops, str))]
-        hr, lr = (np.concatenate(crops) for crops in zip(*pairs, strict=True))
+        pairs = [empty, *(self.held[i] for i in sorted(self.held))]
+        hr, lr = (np.concatenate(each) for each in zip(*pairs, strict=True))
         with (self.folder / VALIDATION).open("wb") as file:
             np.savez(file, hr=hr, lr=lr)
         for side in self.sides:
             side.finish(_rows(done))
-        told = {"made_of": self.made_of, "images": [entry for entry in entries if len(entry) > 2]}
+        told = {"made_of": self.made_of, "images": [self._entry(i, crops) for i in sorted({*crops, *self.passed_over})]}
         write_bytes(self.folder / MANIFEST, json.dumps(told, indent=1).encode())  # last: it says that the pool is whole
         self.journal.unlink()
+
+    def _entry(self, i: int, crops: Mapping[int, int]) -> dict[str, Any]:
+        """What the manifest says of a photograph."""
+        entry: dict[str, Any] = {"file": str(self.images[i]), "sha256": self.sha256[i]}
+        if i in self.passed_over:
+            return entry | {"passed_over": self.passed_over[i]}
+        return entry | {"crops": crops[i], "use": "validation" if i in self.held else "training"}
+
+
+def _copies(sha256: Sequence[str]) -> dict[int, int]:
+    """Of photographs that are there several times, each but the first, with the first."""
+    first: dict[str, int] = {}
+    found = {i: first.setdefault(digest, i) for i, digest in enumerate(sha256) if digest != _UNREADABLE}
+    return {i: j for i, j in found.items() if i != j}
 
 
 def _held(recipe: DataRecipe, photographs: int) -> int:
@@ -244,7 +289,7 @@ def _rows(outcomes: Sequence[int | str]) -> int:
 
 def _shares(total: int, indices: Sequence[int]) -> dict[int, int]:
     """``total`` crops dealt out evenly."""
-    counts = np.bincount(np.arange(total) % len(indices), minlength=len(indices))
+    counts = np.bincount(np.arange(total if indices else 0) % max(1, len(indices)), minlength=len(indices))
     return {index: int(n) for index, n in zip(indices, counts, strict=True) if n}
 
 
@@ -255,7 +300,9 @@ def _digests(crew: _Crew, images: Sequence[Path], stop: Stop) -> list[str] | Non
         digests.append(digest)
         if len(digests) < len(images) and stop():
             log.info(
-                "%d of %d photographs are looked at; before all are, nothing is degraded", len(digests), len(images)
+                "ended while the photographs were looked at, %d of %d: the next call begins with that again",
+                len(digests),
+                len(images),
             )
             return None
     return digests
@@ -265,7 +312,7 @@ def _digest(path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError:
-        return "unreadable"  # whoever reads it for its crops says why
+        return _UNREADABLE  # whoever reads it for its crops says why
 
 
 def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str, Any]:

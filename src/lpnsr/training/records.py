@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lpnsr.checkpoints.tensors import write_safetensors
 from lpnsr.errors import TrainingError
-from lpnsr.imaging import Photo, from_unit, write, write_bytes
+from lpnsr.imaging import Photo, from_unit, remove_leftovers, write, write_bytes
 from lpnsr.training.data import validation_pairs
 from lpnsr.training.extras import SummaryWriter
 from lpnsr.training.lpips import LPIPS
-from lpnsr.training.parts import CHECKPOINT
+from lpnsr.training.parts import BEFORE, CHECKPOINT
 from lpnsr.training.progress import Bar
 from lpnsr.training.stages import Stage
 
@@ -50,6 +50,8 @@ class Records:
         if not self.active:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, self.folder / "samples"):
+            remove_leftovers(folder)
         for name in ("log.jsonl", "validation.jsonl"):
             path = self.folder / name
             if path.exists():
@@ -125,9 +127,9 @@ class Records:
         folder.mkdir(exist_ok=True)
         part = folder / "new.part"
         try:
-            save_file({name: t.contiguous() for name, t in net.state_dict().items()}, part)
+            write_safetensors({name: t.contiguous() for name, t in net.state_dict().items()}, part)
             part.replace(folder / f"step-{step:07d}.safetensors")
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             part.unlink(missing_ok=True)
             raise unwritable(folder, error) from None
         lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
@@ -137,15 +139,16 @@ class Records:
         for number in set(there[:-_NEWEST_KEPT]) - {best}:
             (folder / f"step-{number:07d}.safetensors").unlink()
 
-    def save(self, state: dict[str, Any]) -> None:
-        """The checkpoint, written beside the old one and then renamed into its place."""
-        path, part = self.folder / CHECKPOINT, self.folder / "checkpoint.part"
-        before = path.with_suffix(".before.pt")
+    def save(self, state: dict[str, Any], keep: bool = True) -> None:
+        """The checkpoint, written beside the old one and then renamed into its place. ``keep`` the old one as that
+        of before; else the one that is there stays."""
+        path, part, before = self.folder / CHECKPOINT, self.folder / "checkpoint.part", self.folder / BEFORE
         try:
             torch.save(state, part)
             with suppress(OSError):  # not every disk has links
-                before.unlink(missing_ok=True)
-                before.hardlink_to(path)
+                if keep:
+                    before.unlink(missing_ok=True)
+                    before.hardlink_to(path)
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)

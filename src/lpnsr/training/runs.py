@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 from lpnsr.checkpoints import PartName, check_parts, resolve
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks import build
-from lpnsr.training.data import PairPool, find_images, is_whole
+from lpnsr.training.crops import find_images
+from lpnsr.training.data import PairPool, is_whole
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.loop import Budget, Loop
 from lpnsr.training.lpips import LPIPS
@@ -29,11 +30,12 @@ from lpnsr.training.parts import (
     CHECKPOINT,
     POOL,
     export,
+    gather,
     load_checkpoint,
-    load_part,
     load_weights,
     require_trained,
     surroundings,
+    tell_origins,
 )
 from lpnsr.training.pool import prepare_pool
 from lpnsr.training.processes import PATIENCE, meet
@@ -89,7 +91,7 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
         require_trained(run.out, NEEDS[what])
     if run.begin_with is not None:
         resolve(run.begin_with)  # a model that is not there is told before photographs are degraded
-    images = find_images(run.data)
+    images = find_images(run.data, run.out)
     accelerator = make_accelerator(run.device, run.precision)
     if accelerator.num_processes > 1:
         log.info("every batch is shared by %d processes", accelerator.num_processes)
@@ -117,17 +119,16 @@ def _export(recipe: Recipe, run: Run) -> None:
 def _train_stage(
     name: StageName, recipe: Recipe, run: Run, pool: PairPool, accelerator: Accelerator, budget: Budget
 ) -> bool:
-    state = load_checkpoint(run.out / name / CHECKPOINT)
+    state = load_checkpoint(run.out, name)
     steps = recipe.stages[name].steps
     if state is not None:
         _tell_changes(name, state, recipe, run.begin_with)
     if state is not None and state["step"] >= steps:
-        log.info("%s: its %d steps are done", name, steps)
+        log.info("%s: the recipe has %d steps, and %d are done", name, steps, state["step"])
         return True
     torch.manual_seed(recipe.seed)
-    frozen: dict[PartName, torch.nn.Module] = {
-        PART_OF[other]: load_part(recipe, other, run.out, run.begin_with) for other in NEEDS[name]
-    }
+    frozen, origins = gather(recipe, NEEDS[name], run.out, run.begin_with)
+    tell_origins(recipe, frozen, origins)
     stage = Stage(name, recipe, frozen)
     records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
     if state is None and run.begin_with and not stage.recipe.fresh:
@@ -139,6 +140,7 @@ def _train_stage(
         _begin_discriminator(loop, run.out)
     else:
         _resume(loop, state, run.out / name / CHECKPOINT)
+        log.info("%s goes on from step %d of %d", name, loop.step, steps)
     try:
         try:
             loop.run(pool, records, budget)
@@ -149,6 +151,13 @@ def _train_stage(
     except OSError as error:  # a full disk, whichever file meets it first
         raise unwritable(run.out / name, error) from None
     log.info("%s: step %d of %d, saved", name, loop.step, steps)
+    if loop.left_out:
+        log.warning(
+            "%s: %d of the steps of this call were left out, since their losses or gradients were not finite: lower "
+            "the learning rate of the recipe if that goes on",
+            name,
+            loop.left_out,
+        )
     return loop.step >= steps
 
 
@@ -187,7 +196,7 @@ def _begin_discriminator(loop: Loop, out: Path) -> None:
     gan = loop.recipe.gan
     if gan is None or gan.begin_with is None:
         return
-    earlier = load_checkpoint(out / gan.begin_with / CHECKPOINT)
+    earlier = load_checkpoint(out, gan.begin_with)
     if earlier is None or "discriminator" not in earlier:
         log.warning("%s has no discriminator to begin with: this one begins untrained", out / gan.begin_with)
         return
@@ -212,6 +221,8 @@ def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Acc
     """Device, precision and processes, as accelerate finds them. Raises ConfigError for what this machine has not."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; allowed: auto, cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("--device mps: PyTorch sees no GPU of Apple's here; allowed: auto, cpu")
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise ConfigError(f"--device {device}: allowed are auto, cpu, cuda, mps; choose GPUs with CUDA_VISIBLE_DEVICES")
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
