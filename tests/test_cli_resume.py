@@ -166,3 +166,17 @@ def test_interruption(fake, folder):
 
     fake.behaviour = staticmethod(interrupt)
     assert run("photos", "-o", "out", code=130).stderr.strip() == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("around", ["signals_end", "train._signals"])
+def test_a_signal_within_an_import_is_not_swallowed_by_it(number, around, tmp_path):
+    """Modules that make the best of what others lack catch everything."""
+    raises = f"for _ in range(2):\n    signal.raise_signal({int(number)})"
+    lines = ["import signal", "try:", *(f"    {line}" for line in raises.splitlines()), "except BaseException: pass"]
+    (tmp_path / "careless.py").write_text("\n".join(lines))
+    code = f"from lpnsr.apps.cli import signals_end, train\nwith {around}():\n    import careless\nprint('on')"
+    words = [sys.executable, "-c", "import signal; signal.signal(2, signal.default_int_handler)\n" + code]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr.splitlines()[-1] == ("interrupted" if number == signal.SIGINT else "ended")

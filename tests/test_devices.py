@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 
 import pytest
+
+from lpnsr.devices import pick_device
+from lpnsr.errors import ConfigError
 
 _ONE_BY_ONE = """
 import resource, sys, torch
@@ -37,3 +41,16 @@ def test_freed_blocks_are_used_again_unless_memory_is_bounded(
     faults = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
     pages = 8 * (40 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert faults < pages / 20 if kept else faults > pages / 600  # with huge pages, a fault is for 512 of them
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("foo", "device 'foo': choose auto, cpu, cuda or mps"),
+        ("cuda:99", r"device 'cuda:99' cannot be used \(.{5,150}\); choose auto, cpu, cuda or mps"),
+    ],
+)
+def test_a_device_that_is_not_there(name: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pick_device(name)
+    assert re.fullmatch(words, str(caught.value))

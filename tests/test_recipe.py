@@ -99,3 +99,27 @@ def test_a_recipe_that_extends_nothing_of_use(base: str, words: str, tmp_path: P
 def test_a_recipe_that_is_not_there(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "extends: lite\nstages: {upsampler: {steps: 3}}\nstages: {denoiser: {steps: 3}}",
+            "'stages' is there twice.*3",
+        ),
+        ("extends: lite\nstages:\n  denoiser: {steps: 3, steps: 4}", "'steps' is there twice, again at line 3"),
+        ("stages: {upsampler: {steps: 3}}", "'networks' is missing; .* begins with: extends: lite"),
+        ("extends: lite\ndata: {degradations: [real]}", "degradations = .*; allowed: a mapping that is not empty"),
+    ],
+)
+def test_what_a_file_says_wrong_is_told(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(path))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.yaml cannot be read: No such file or directory"):
+        load_recipe(str(tmp_path / "nope.yaml"))

@@ -36,10 +36,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         import yaml
     except ModuleNotFoundError:
         raise MissingExtraError("train", "pyyaml") from None
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: list[Any] = []
+            for place, _ in node.value:
+                seen.append(self.construct_object(place, deep=True))  # type: ignore[no-untyped-call]
+                if seen.index(seen[-1]) < len(seen) - 1:
+                    line = place.start_mark.line + 1
+                    raise ConfigError(f"{path}: the key {seen[-1]!r} is there twice, again at line {line}")
+            return super().construct_mapping(node, deep)
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Strict)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a mapping of keys to values")
     return values
@@ -127,8 +138,9 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
     limits = _limits(rules)
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"a list of {len(arguments)} values"
-    if origin in (list, tuple, dict):
-        return ("a mapping" if origin is dict else "a list") + (" that is not empty" if "min_length" in limits else "")
+    if origin in (list, tuple, dict, Mapping):
+        is_list = origin in (list, tuple)
+        return ("a list" if is_list else "a mapping") + (" that is not empty" if "min_length" in limits else "")
     if annotation is int:
         what = f"a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "a whole number"
         return what + _range({"ge": limits.pop("gt") + 1, **limits} if "gt" in limits else limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from functools import cache
 
 import torch
@@ -22,9 +23,12 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r}: choose auto, cpu, cuda or mps") from None
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = re.split(r"\. |[;\n]", str(error))[0][:150]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from None
     return device
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lpnsr.errors import TrainingError
 from lpnsr.imaging import peak_memory
+from lpnsr.memory import is_out_of_memory
+from lpnsr.training.crew import make_crew
 from lpnsr.training.loop import Loop
 from lpnsr.training.recipe import Recipe, StageName
 from lpnsr.training.runs import Precision, frozen_parts, make_accelerator, make_lpips
@@ -19,7 +24,7 @@ _MEASURED = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one stage. parameters: of the part in training; flop: of a whole step; bytes: the peak so far."""
+    """Of one stage. parameters: of the part in training; flop: of a whole step; bytes: the process's peak."""
 
     stage: StageName
     steps: int
@@ -30,13 +35,30 @@ class Cost:
     seconds: float
 
     @property
-    def hours(self) -> float:
+    def time(self) -> str:
         """Of the whole stage."""
-        return self.steps * self.seconds / 3600
+        minutes = self.steps * self.seconds / 60
+        return f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.2g} min"
 
 
 def measure(name: StageName, recipe: Recipe, device: str = "auto", precision: Precision = "auto") -> Cost:
-    """Run a few steps of a stage on random images, with untrained networks; nothing is read or written."""
+    """Run a few steps of a stage on random images, with untrained networks; nothing is read or written.
+
+    In a process of its own, so that the memory is the stage's alone. Raises LpnsrError.
+    """
+    try:
+        with make_crew(1) as crew:
+            (cost,) = crew.in_order(_measure, [(name, recipe, device, precision)])
+    except BrokenProcessPool:
+        raise TrainingError(f"measuring {name} was ended from outside, perhaps for want of memory") from None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise TrainingError(f"a step of {name} needs more memory than there is here") from None
+        raise
+    return cast(Cost, cost)
+
+
+def _measure(name: StageName, recipe: Recipe, device: str, precision: Precision) -> Cost:
     accelerator = make_accelerator(device, precision)
     torch.manual_seed(recipe.seed)
     stage = Stage(name, recipe, frozen_parts(name, recipe))

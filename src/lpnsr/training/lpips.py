@@ -75,6 +75,12 @@ class LPIPS(nn.Module):
                 "LPIPS on VGG needs two files, which the recipe names: lpips: {net: vgg, trunk: FILE of torchvision's "
                 "vgg16, heads: FILE vgg.pth of LPIPS v0.1}; net: squeeze needs none"
             )
+        for key, file in (("trunk", trunk), ("heads", heads)):
+            if not file.is_file():
+                raise CheckpointError(
+                    f"lpips.{key}: {file.absolute()} is no file: put it there, or name another in the recipe; net: "
+                    "squeeze needs none"
+                )
         make, self.taps_at = _TRUNKS[net]
         self.features = nn.ModuleDict({str(index): layer for index, layer in make().items()})
         load_strict(self.features, _trunk_weights(read_state_dict(trunk)), str(trunk))

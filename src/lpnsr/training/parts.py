@@ -147,4 +147,6 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
     )
     parts, origins = gather(recipe, STAGES, run, begun_with)
     tell_origins(recipe, parts, origins)
+    if recipe.model.licence == "unknown":
+        log.info("the model's card says nothing of a licence: model.licence in the recipe does")
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

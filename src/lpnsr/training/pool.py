@@ -10,16 +10,9 @@ import io
 import json
 import logging
 import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +22,7 @@ from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.degradation import DRAWING_ORDER
 from lpnsr.errors import TrainingError
 from lpnsr.imaging import write_bytes
+from lpnsr.training.crew import Crew, make_crew
 from lpnsr.training.crops import Pixels, crops_of
 from lpnsr.training.data import MANIFEST, VALIDATION, damaged, is_whole, read_manifest
 from lpnsr.training.progress import Bar
@@ -61,7 +55,7 @@ def prepare_pool(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _workers(workers) as crew:
+        with make_crew(workers) as crew:
             digests = _digests(crew, images, never if is_whole(folder) else stop)
             if digests is None:
                 return
@@ -130,7 +124,7 @@ class _Making:
     """Jobs in a fixed order, whose pairs are appended to two files."""
 
     def __init__(
-        self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path, crew: _Crew
+        self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path, crew: Crew
     ) -> None:
         self.images, self.made_of, self.recipe, self.folder, self.crew = images, made_of, recipe, folder, crew
         self.sha256, self.seed = made_of["sha256"], made_of["seed"]
@@ -293,7 +287,7 @@ def _shares(total: int, indices: Sequence[int]) -> dict[int, int]:
     return {index: int(n) for index, n in zip(indices, counts, strict=True) if n}
 
 
-def _digests(crew: _Crew, images: Sequence[Path], stop: Stop) -> list[str] | None:
+def _digests(crew: Crew, images: Sequence[Path], stop: Stop) -> list[str] | None:
     """SHA-256 of the files; None if ``stop`` was sooner."""
     digests: list[str] = []
     for digest in crew.in_order(_digest, ((path,) for path in images)):
@@ -322,54 +316,3 @@ def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str,
     if recipe.pool > _AT_A_TIME * (len(digests) - _held(recipe, len(digests))):
         drawn["crops_of_a_job"] = _AT_A_TIME
     return {"data": recipe.model_dump(mode="json"), **drawn, "seed": seed, "sha256": list(digests)}
-
-
-@dataclass(frozen=True)
-class _Crew:
-    """Processes, and how many calls may wait for them or their results for the one before them."""
-
-    executor: ProcessPoolExecutor
-    ahead: int
-
-    def in_order(self, work: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """The results, in the order of the calls."""
-        waiting: deque[Future[Any]] = deque()
-        for call in calls:
-            waiting.append(self.executor.submit(work, *call))
-            if len(waiting) > self.ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-@contextmanager
-def _workers(number: int) -> Iterator[_Crew]:
-    """Processes that leave Ctrl-C to this one, and end when it does, however it does."""
-    with ProcessPoolExecutor(number, get_context("spawn"), _follow) as executor:
-        try:
-            with _interrupts_held_back():  # before ``_follow``, they would meet an import
-                for _ in range(number):
-                    executor.submit(os.getpid)
-            yield _Crew(executor, 2 * number)
-        finally:
-            executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Also from processes that are started now, for good."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _follow() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

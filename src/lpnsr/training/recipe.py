@@ -213,7 +213,13 @@ def load_recipe(name: str) -> Recipe:
     A file with the key ``extends``, a bundled name or a path beside it, states only what differs from that recipe: the
     keys of its sections and stages take the place of those there, each as a whole. Raises ConfigError.
     """
-    return Recipe.parse(_values(name, Path(), ()), name)
+    values = _values(name, Path(), ())
+    try:
+        return Recipe.parse(values, name)
+    except ConfigError as error:
+        if {"networks", "chain", "stages"} <= set(values):
+            raise
+        raise ConfigError(f"{error}; a recipe that states only what differs begins with: extends: lite") from None
 
 
 def _values(name: str, beside: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -6,9 +6,7 @@ import inspect
 import io
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale, web
+from lpnsr.apps.cli.signals import signals_end
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -35,7 +34,7 @@ class _Guarded(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _plain_warnings(), _sigterm_ends():
+            with _plain_warnings(), signals_end():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _stop("interrupted", INTERRUPTED) from None
@@ -70,24 +69,6 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
-
-
-@contextmanager
-def _sigterm_ends() -> Iterator[None]:
-    """As Ctrl-C does, with what is half done tidied up; a second one ends the process where it is."""
-
-    def end(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(message: str, code: int) -> typer.Exit:

@@ -6,13 +6,15 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.signals import end, say
 from lpnsr.errors import ConfigError
 
 
@@ -73,10 +75,10 @@ def train(
         raise ConfigError("where to? Give the run's folder with --out")
     if stage is not What.EXPORT and not data:
         raise ConfigError("train on what? Give folders of photographs with --data")
-    from lpnsr.training.loop import Budget
-    from lpnsr.training.runs import Run, train
-
     with _signals() as asked:
+        from lpnsr.training.loop import Budget
+        from lpnsr.training.runs import Run, train
+
         run = Run(
             out=out,
             recipe=recipe,
@@ -97,12 +99,11 @@ def _signals() -> Iterator[list[int]]:
     """The signals by which somebody asked the process to end; at the second it does, at once."""
     asked: list[int] = []
 
-    def ask(number: int, _frame: object) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         if asked:
-            raise SystemExit(128 + number)  # no Exception, which would be taken for what goes wrong with a file
+            end(number, frame)
         asked.append(number)
-        with suppress(OSError):  # who read it was interrupted too
-            os.write(2, b"\nending after the step at hand, to save; again to end at once\n")
+        say("ending after the step at hand, to save; again to end at once")
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     try:
@@ -129,19 +130,20 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
     stages = [name for name in recipe.stages if what in (What.ALL, name)]
     if not stages:
         raise ConfigError(f"the recipe {recipe_name} has no stage {what.value!r}; it has {', '.join(recipe.stages)}")
-    table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "hours")
+    table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "time")
     for name in stages:
+        logging.getLogger(__name__).info("measuring %s", name)
         cost = measure(name, recipe, device, precision.value)
         table.add_row(
             name,
             f"{cost.parameters / 1e6:.2f} M",
             f"{cost.frozen_parameters / 1e6:.2f} M",
             f"{cost.flop / 1e12:.3f}",
-            "?" if cost.bytes is None else f"{cost.bytes / 2**30:.1f} GiB",
+            "?" if cost.bytes is None else f"{cost.bytes / 2**30:.2g} GiB",
             f"{cost.seconds:.2f}",
             str(cost.steps),
-            f"{cost.hours:.1f}",
+            cost.time,
         )
     Console(width=110).print(table)
     pool = recipe.data.pool
-    typer.echo(f"and once for all stages {pool} crops, {pool_bytes(recipe.data) / 2**30:.1f} GiB on the disk")
+    typer.echo(f"and once for all stages {pool} crops, {pool_bytes(recipe.data) / 2**30:.2g} GiB on the disk")
