@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ class Records:
             path.unlink()
         if later:
             log.info("%s: samples and weights of steps after %d are deleted", self.title, step)
+        self._open.callback(setattr, threading, "excepthook", threading.excepthook)
+        threading.excepthook = _tell_unless_of_files
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
         self._open.callback(self.board.close)
         self._bar = self._open.enter_context(Bar(self.title, total, step))
@@ -159,6 +162,12 @@ class Records:
             file.write(json.dumps(row) + "\n")
 
 
+def _tell_unless_of_files(what: threading.ExceptHookArgs) -> None:
+    """A full disk ends TensorBoard's thread, which raises it again in ours."""
+    if not isinstance(what.exc_value, OSError):
+        threading.__excepthook__(what)
+
+
 def _step_of(line: str) -> float:
     try:
         return int(json.loads(line)["step"])
@@ -174,5 +183,5 @@ def _number(path: Path) -> int:
 
 def unwritable(path: Path, error: Exception) -> TrainingError:
     """What to raise where a file of a stage cannot be written."""
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    reason = getattr(error, "strerror", None) or "not all of it is taken; the disk is full, perhaps"
     return TrainingError(f"{path} cannot be written: {reason}; what was saved before is whole. Make room, and go on")
