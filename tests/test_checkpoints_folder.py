@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lpnsr import networks
-from lpnsr.checkpoints import ChainSettings, ModelSpec, Score, folder, load_folder, read_spec, save_folder
+from lpnsr.checkpoints import ChainSettings, ModelSpec, Score, load_folder, read_spec, save_folder
 from lpnsr.checkpoints.tensors import is_derived
 from lpnsr.checkpoints.verify import summarise, verify_folder
 from lpnsr.errors import CheckpointError, LpnsrError, OutputError
@@ -203,14 +204,22 @@ def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
         load_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left"),
+        (SafetensorError("Error while serializing: I/O error: (os error 28)"), "No space left"),
+        (SafetensorError("failed to write whole buffer"), "failed to write whole buffer"),
+    ],
+)
 def test_nothing_is_left_when_writing_fails(
-    parts: dict[Any, nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, words: str, parts: dict[Any, nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
-    monkeypatch.setattr(folder, "save_file", full)
-    with pytest.raises(OutputError, match="No space left"):
+    monkeypatch.setattr("lpnsr.checkpoints.tensors.save_file", full)
+    with pytest.raises(OutputError, match=words):
         save_folder(tmp_path / "m", SPEC, parts)
     assert list(tmp_path.iterdir()) == []
 

@@ -123,3 +123,17 @@ def test_what_a_file_says_wrong_is_told(text: str, words: str, tmp_path: Path) -
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nope\.yaml cannot be read: No such file or directory"):
         load_recipe(str(tmp_path / "nope.yaml"))
+
+
+def test_what_keys_share_may_be_merged(tmp_path: Path) -> None:
+    """And a key that is laid over one of these is not there twice."""
+    (tmp_path / "mine.yaml").write_text(
+        "extends: lite\n"
+        "stages:\n"
+        "  autoencoder: &shared {steps: 3, batch: 2}\n"
+        "  upsampler: &more {<<: *shared, batch: 5}\n"
+        "  denoiser: {<<: *more, steps: 7}\n"
+    )
+    stages = load_recipe(str(tmp_path / "mine.yaml")).stages
+    assert (stages["upsampler"].steps, stages["upsampler"].batch) == (3, 5)
+    assert (stages["denoiser"].steps, stages["denoiser"].batch) == (7, 5)

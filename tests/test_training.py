@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +142,28 @@ def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert all(stage in done.stdout for stage in STAGES)
-    assert all(word in done.stdout for word in ("TFLOP", "GiB", " min ", "24 crops, 0.00029 GiB"))
+    assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 0.3 MiB"))
     assert [line for line in done.stderr.splitlines() if "measuring" in line] == [f"measuring {s}" for s in STAGES]
     words[3] = "export"
     refused = subprocess.run(words, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "export trains nothing" in refused.stderr
+
+
+def test_a_dry_run_says_what_is_missing_and_leaves_on_ctrl_c(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "lpnsr.training", "all", "--dry-run", "--device", "cpu", "--recipe"]
+    heads = {"lpips": {"net": "vgg", "trunk": "nope.pth", "heads": "nope.pth"}}
+    done = subprocess.run([*words, str(written(RECIPE | heads, tmp_path))], capture_output=True, text=True, check=False)
+    assert (done.returncode, "nope.pth is no file" in done.stderr) == (1, True)
+    process = subprocess.Popen([*words, "lite-gpu"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr
+    assert process.stderr.readline() == "measuring autoencoder\n"
+    time.sleep(3)
+    begun = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.strip()) == (130, "interrupted")
+    assert time.monotonic() - begun < 10  # and not the minutes that a step of it takes
 
 
 @pytest.mark.parametrize(

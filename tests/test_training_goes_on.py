@@ -19,9 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
 
-from lpnsr.checkpoints.tensors import write_safetensors
 from lpnsr.errors import ConfigError, TrainingError
 from lpnsr.training import runs
 from lpnsr.training.crops import find_images
@@ -214,6 +212,24 @@ def test_a_checkpoint_with_a_wrong_byte_is_not_gone_on_with(
     assert runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user without all rights")
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    finished: Path, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    (out / "upsampler" / "checkpoint.pt").chmod(0)
+    with pytest.raises(TrainingError, match=r"checkpoint.pt cannot be read: Permission denied"):
+        runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu"))
+
+
+def test_a_new_beginning_forgets_the_save_before(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    """Else what diverges then would be told to go back to another training."""
+    out = copied(finished, tmp_path, "pool", "upsampler")
+    (out / "upsampler" / "checkpoint.pt").rename(out / "upsampler" / "checkpoint.before.pt")
+    runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", minutes=0))
+    assert not (out / "upsampler" / "checkpoint.before.pt").exists()
+
+
 def test_a_checkpoint_of_another_stage_is_not_taken(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
     out = copied(finished, tmp_path, "pool")
     shutil.copytree(finished / "autoencoder", out / "upsampler")
@@ -250,15 +266,6 @@ def test_a_full_disk_is_no_bug(
     monkeypatch.setattr("lpnsr.training.records.Records._append", full)
     with pytest.raises(TrainingError, match="upsampler cannot be written: No space left on device"):
         runs.train("upsampler", runs.Run(out, str(recipe), (photos,), device="cpu", budget=Budget(log_every=1)))
-
-
-def test_a_full_disk_is_told_where_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr("lpnsr.checkpoints.tensors.save_file", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        write_safetensors({"weight": torch.zeros(1)}, tmp_path / "new.part")
 
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan")])
@@ -461,9 +468,13 @@ def test_a_run_among_the_photographs(finished: Path, recipe: Path, photos: Path,
     out = copied(finished, folder / "run", "pool", "upsampler")
     made = out / "upsampler" / "samples" / "step-0000006.png"
     assert made.exists()
-    below = find_images([folder], tmp_path / "elsewhere")
-    assert made not in below
-    assert len(below) == len(find_images([photos], tmp_path))
+    (out / "upsampler" / "checkpoint.pt").unlink()
+    usual = len(find_images([photos], tmp_path))
+    assert len(find_images([folder], tmp_path / "elsewhere")) == usual
+    (folder / "samples").mkdir()
+    shutil.copy(made, folder / "samples" / "step-0000006.png")  # of somebody who names photographs so
+    assert len(find_images([folder], tmp_path / "elsewhere")) == usual + 1
+    assert len(find_images([folder], folder / "samples")) == usual
     with pytest.raises(TrainingError, match="is the folder of the photographs: choose another"):
         runs.train("upsampler", runs.Run(folder, str(recipe), (folder,), device="cpu"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,15 +32,23 @@ RECIPE = DataRecipe(crop=64, pool=600, candidates=1, validation=1, degradations=
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Ten that can be used, and two that cannot, of which one has the smallest hash."""
+    """Ten that can be used, one of which has the smallest hash; two that cannot, one of which has the next."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
-    paths = [folder / f"{index}.png" for index in range(12)]
+    paths = [folder / f"{index}.bmp" for index in range(12)]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (90, 100, 3), dtype=np.uint8)).save(path)
-    paths[3].write_bytes(b"broken")
     Image.new("RGB", (20, 20)).save(paths[5])
+    paths[3].unlink()
+    first, second, *_ = sorted(file_sha256(path) for path in paths if path.exists())
+    assert file_sha256(paths[5]) not in (first, second)
+    paths[3].write_text(rubbish(first, second))
     return paths
+
+
+def rubbish(above: str, below: str) -> str:
+    """A text whose SHA-256 lies between two."""
+    return next(text for text in map(str, count()) if above < hashlib.sha256(text.encode()).hexdigest() < below)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +67,82 @@ def test_stopped_after_each_job_it_is_the_same_pool(whole: Path, photos: list[Pa
     while not is_whole(tmp_path):
         prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=_at_the_first_job(photos))
         calls += 1
-    assert calls == 10 + 9 - 1  # a job a photograph, nine more for what one could not give; the first of these at once
+    assert calls == 11 + 9 - 1  # a job a photograph, nine more for what two could not give; the first of these at once
     assert contents(tmp_path) == contents(whole)
     with np.load(tmp_path / "validation.npz") as again, np.load(whole / "validation.npz") as once:
         assert np.array_equal(again["lr"], once["lr"])
 
 
+def test_it_does_not_depend_on_the_number_of_processes(whole: Path, photos: list[Path], tmp_path: Path) -> None:
+    prepare_pool(photos, RECIPE, 0, tmp_path, 2, stop=_at_the_first_job(photos))
+    assert not is_whole(tmp_path)
+    prepare_pool(photos, RECIPE, 0, tmp_path, 3)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_photographs_that_were_not_tried_stand_in_for_those_that_failed(photos: list[Path], tmp_path: Path) -> None:
+    """With fewer crops than photographs; and what fails in a second round, too."""
+    recipe = RECIPE.model_copy(update={"pool": 2, "validation": 0})
+    images = [photos[3], photos[5], photos[3].with_name("again.bmp"), *photos[:3]]
+    shutil.copy(photos[5], images[2])
+    images[2].write_bytes(images[2].read_bytes() + b"another hash")
+    prepare_pool(images, recipe, 0, tmp_path / "whole", workers=1)
+    assert len(PairPool(tmp_path / "whole").hr) == 2
+    calls = 0
+    while not is_whole(tmp_path / "stopped"):
+        prepare_pool(images, recipe, 0, tmp_path / "stopped", 1, stop=_at_the_first_job(images))
+        calls += 1
+    assert calls > 1
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_photographs_that_go_meanwhile_end_it(photos: list[Path], tmp_path: Path) -> None:
+    """A disk that was pulled; once it is back, the pool is the same."""
+    images = [Path(shutil.copy(path, tmp_path)) for path in photos]
+    prepare_pool(images, RECIPE, 0, tmp_path / "pool", 1, stop=_at_the_first_job(images))
+    at_the_first_job = _at_the_first_job(images)
+
+    def pulled() -> bool:
+        if at_the_first_job() and images[-1].exists():
+            for path in images[6:]:
+                path.rename(path.with_suffix(".gone"))
+        return False
+
+    with pytest.raises(TrainingError, match=r"bmp has gone meanwhile; what is done is kept\. Put it back, and go on"):
+        prepare_pool(images, RECIPE, 0, tmp_path / "pool", 1, stop=pulled)
+    for path in images[6:]:
+        path.with_suffix(".gone").rename(path)
+    prepare_pool(images, RECIPE, 0, tmp_path / "pool", 1)
+    assert sum(entry["crops"] for entry in read_manifest(tmp_path / "pool")[1] if "crops" in entry) == 601
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"candidates": 2}, "by another recipe \\(candidates\\)"),
+        ({"degradations": {"light": 1.0}}, "by another recipe \\(degradations\\)"),
+        ({}, "by another recipe \\(seed\\)"),
+    ],
+)
+def test_what_differs_is_told(change: dict[str, Any], words: str, whole: Path, photos: list[Path]) -> None:
+    with pytest.raises(TrainingError, match=words):
+        prepare_pool(photos, RECIPE.model_copy(update=change), 0 if change else 1, whole, workers=1)
+    with pytest.raises(TrainingError, match="of these photographs under other names"):
+        prepare_pool(photos[::-1], RECIPE, 0, whole, workers=1)
+
+
+def test_what_another_version_has_begun_is_made_anew(whole: Path, photos: list[Path], tmp_path: Path) -> None:
+    prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=_at_the_first_job(photos))
+    journal = tmp_path / "making.jsonl"
+    first, *rest = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps(json.loads(first)[1]), *rest, ""]))
+    prepare_pool(photos, RECIPE, 0, tmp_path, 1)
+    assert contents(tmp_path) == contents(whole)
+
+
 def test_what_cannot_be_read_costs_no_crops(whole: Path, photos: list[Path]) -> None:
     entries = read_manifest(whole)[1]
-    assert [Path(entry["file"]).name for entry in entries if "passed_over" in entry] == ["3.png", "5.png"]
+    assert [Path(entry["file"]).name for entry in entries if "passed_over" in entry] == ["3.bmp", "5.bmp"]
     assert sum(entry["crops"] for entry in entries if entry.get("use") == "training") == RECIPE.pool
     crops = {crop.numpy().tobytes() for crop in PairPool(whole).hr}
     assert len(crops) > 0.9 * RECIPE.pool
@@ -72,14 +150,11 @@ def test_what_cannot_be_read_costs_no_crops(whole: Path, photos: list[Path]) -> 
 
 def test_what_is_kept_from_training_can_be_read(photos: list[Path], tmp_path: Path) -> None:
     """Rubbish whose hash comes first of all."""
-    rubbish = [tmp_path / "0.png", tmp_path / "1.png"]
-    smallest = min(file_sha256(path) for path in photos)
-    texts = iter(range(10**6))
-    for path in rubbish:
-        path.write_text(next(str(i) for i in texts if hashlib.sha256(str(i).encode()).hexdigest() < smallest))
-    prepare_pool([*rubbish, *photos], RECIPE, 0, tmp_path / "pool", workers=1)
+    path = tmp_path / "0.png"
+    path.write_text(rubbish("", min(file_sha256(path) for path in photos)))
+    prepare_pool([path, *photos], RECIPE, 0, tmp_path / "pool", workers=1)
     entries = {entry["file"]: entry for entry in read_manifest(tmp_path / "pool")[1]}
-    assert all("passed_over" in entries[str(path)] for path in rubbish)
+    assert "passed_over" in entries[str(path)]
     assert len(validation_pairs(tmp_path / "pool")[0]) == 1
 
 

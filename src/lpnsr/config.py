@@ -38,14 +38,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise MissingExtraError("train", "pyyaml") from None
 
     class Strict(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: list[Any] = []
-            for place, _ in node.value:
-                seen.append(self.construct_object(place, deep=True))  # type: ignore[no-untyped-call]
-                if seen.index(seen[-1]) < len(seen) - 1:
-                    line = place.start_mark.line + 1
-                    raise ConfigError(f"{path}: the key {seen[-1]!r} is there twice, again at line {line}")
-            return super().construct_mapping(node, deep)
+        def compose_mapping_node(self, anchor: Any) -> Any:  # before merge keys (<<) bring in others
+            node = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+            seen = set()
+            for key, _ in node.value:
+                if (key.tag, str(key.value)) in seen:
+                    line = key.start_mark.line + 1
+                    raise ConfigError(f"{path}: the key {key.value!r} is there twice, again at line {line}")
+                seen.add((key.tag, str(key.value)))
+            return node
 
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Strict)

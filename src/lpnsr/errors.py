@@ -68,6 +68,9 @@ class MissingExtraError(LpnsrError, ImportError):
         self.extra = extra
         self.module = module
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.extra, self.module)  # between processes
+
 
 class TrainingError(LpnsrError):
     """A training run cannot start or go on."""

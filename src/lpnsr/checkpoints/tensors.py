@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -95,7 +96,8 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file(dict(tensors), path)  # into a file for the owner alone, which takes the place of the other
     except SafetensorError as error:
-        if number := re.search(r"os error (\d+)", str(error)):
+        number = re.search(r"os error (\d+)", str(error))
+        if number and os.name == "posix":
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-        raise
+        raise OSError(errno.EIO, str(error), str(path)) from None
     path.chmod(mode)

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 
@@ -35,15 +35,23 @@ class Crew:
 
 @contextmanager
 def make_crew(number: int) -> Iterator[Crew]:
-    """Processes that leave Ctrl-C to this one, and end when it does, however it does."""
-    with ProcessPoolExecutor(number, get_context("spawn"), _follow) as executor:
+    """Processes that leave Ctrl-C to this one, and end when it does, however it does, or when it is interrupted."""
+    context = get_context("spawn")
+    end, lifeline = context.Pipe(duplex=False)
+    with ProcessPoolExecutor(number, context, _follow, (end,)) as executor:
         try:
             with _interrupts_held_back():  # before ``_follow``, they would meet an import
                 for _ in range(number):
                     executor.submit(os.getpid)
             yield Crew(executor, 2 * number)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                lifeline.close()  # whoever wants to end does not wait for jobs that have begun
+            raise
         finally:
             executor.shutdown(cancel_futures=True)
+            lifeline.close()
+            end.close()
 
 
 @contextmanager
@@ -59,8 +67,8 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _follow() -> None:
+def _follow(end: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+        threading.Thread(target=lambda: (wait([parent.sentinel, end]), os._exit(1)), daemon=True).start()

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lpnsr.degradation import degrade
 from lpnsr.errors import ImageReadError, TrainingError
 from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
-from lpnsr.training.parts import CHECKPOINT
 from lpnsr.training.recipe import DataRecipe
 
 SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
@@ -29,13 +28,18 @@ def find_images(folders: Sequence[Path], out: Path) -> list[Path]:
             raise TrainingError(f"--data {folder}: {what}")
         if folder.resolve() == out.resolve():
             raise TrainingError(f"--out {out} is the folder of the photographs: choose another")
-    made = {path.parent for folder in folders for path in folder.rglob(f"*/{CHECKPOINT}")}
     below = {path for folder in folders for path in images_below(folder)}
-    found = sorted(path for path in below if path.parent.parent not in made)  # not the grids in STAGE/samples
+    found = sorted(path for path in below if not _is_sample_grid(path) and out.resolve() not in path.resolve().parents)
     if not found:
         looked = ", ".join(map(str, folders)) or "no folder"
         raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")
     return found
+
+
+def _is_sample_grid(path: Path) -> bool:
+    """Whether a run has made it: RUN/STAGE/samples/step-NUMBER.png, beside what it has told TensorBoard."""
+    named = path.parent.name == "samples" and path.stem.removeprefix("step-").isdecimal()
+    return named and (path.parent.parent / "tensorboard").is_dir()
 
 
 def crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, ...]) -> tuple[Pixels, Pixels] | str:

@@ -82,7 +82,7 @@ class Loop:
         self.bad_steps = 0
         """How many in a row, up to now, were not finite."""
         self.left_out = 0
-        """How many in this call were not."""
+        """How many updates of this call were not."""
         self.saved = -1
         self.origin: dict[str, Any] = {}
         """What a checkpoint tells of where its stage comes from; see ``runs``."""

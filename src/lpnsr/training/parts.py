@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +84,23 @@ def load_checkpoint(run: Path, name: StageName) -> dict[str, Any] | None:
     path = run / name / CHECKPOINT
     if not path.exists():
         return None
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror or error}") from None
     state: Any = None
-    with suppress(Exception):  # whatever a damaged file makes of the unpickler
+    try:
         with zipfile.ZipFile(path) as records:
             sound = records.testzip() is None  # PyTorch itself does not look at the sums
         if sound:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a damaged file makes of the readers
+        state = None
     if not isinstance(state, dict) or not {"step", "trained", "ema"} <= set(state):
         before = path.with_name(BEFORE)
-        way = f"put {BEFORE}, the save before, in its place" if before.exists() else "move it away to begin again"
+        way = f"put {BEFORE}, an earlier save, in its place" if before.exists() else "move it away to begin again"
         raise TrainingError(f"{path} is damaged or no checkpoint: {way}")
     if state.get("stage", name) != name:  # those of earlier versions do not tell
         raise TrainingError(f"{path} is of the stage {state['stage']}: put back what belongs there, or move it away")
@@ -148,5 +155,5 @@ def export(recipe: Recipe, run: Path, folder: Path, begun_with: str | None = Non
     parts, origins = gather(recipe, STAGES, run, begun_with)
     tell_origins(recipe, parts, origins)
     if recipe.model.licence == "unknown":
-        log.info("the model's card says nothing of a licence: model.licence in the recipe does")
+        log.info("the model's card names no licence: set model.licence in the recipe")
     save_folder(folder, spec, parts, dtype=torch.float16, overwrite=True)

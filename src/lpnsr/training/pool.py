@@ -29,6 +29,7 @@ from lpnsr.training.progress import Bar
 from lpnsr.training.recipe import DataRecipe
 
 _AT_A_TIME = 64  # crops of one job, of which a call that is to end waits for two or three in each process
+_ORDER = 2  # of the jobs, in which the journal tells of them
 _UNREADABLE = "unreadable"
 Stop = Callable[[], bool]
 _Job = tuple[int, int, tuple[int, ...]]  # a photograph's number, how many crops, the seed
@@ -78,11 +79,18 @@ def prepare_pool(
     _check_same(read_manifest(folder)[0], made_of, folder)
 
 
-def _check_same(made: dict[str, Any], made_of: dict[str, Any], folder: Path) -> None:
-    if made == made_of:
+def _check_same(made: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    if made == now:
         return
-    others = {"sha256": "of other photographs", "drawing_order": "by another version of the degradation"}
-    what = next((words for key, words in others.items() if made.get(key) != made_of[key]), "by another recipe")
+    keys = [key for key in now if key != "data" and made.get(key) != now[key]]
+    keys += [key for key in now["data"] if made["data"].get(key) != now["data"][key]]
+    if "sha256" in keys:
+        same = sorted(made["sha256"]) == sorted(now["sha256"])
+        what = "of these photographs under other names" if same else "of other photographs"
+    elif "drawing_order" in keys:
+        what = "by another version of the degradation"
+    else:
+        what = f"by another recipe ({', '.join(dict.fromkeys(keys))})"
     raise TrainingError(f"{folder} was made {what}: choose another --out, or delete it")
 
 
@@ -121,7 +129,7 @@ class _Rows:
 
 
 class _Making:
-    """Jobs in a fixed order, whose pairs are appended to two files."""
+    """Jobs in a fixed order, whatever the number of processes, whose pairs are appended to two files."""
 
     def __init__(
         self, images: Sequence[Path], made_of: dict[str, Any], recipe: DataRecipe, folder: Path, crew: Crew
@@ -129,51 +137,52 @@ class _Making:
         self.images, self.made_of, self.recipe, self.folder, self.crew = images, made_of, recipe, folder, crew
         self.sha256, self.seed = made_of["sha256"], made_of["seed"]
         self.passed_over: dict[int, str] = {i: f"the same as {images[j]}" for i, j in _copies(self.sha256).items()}
-        self.held = self._hold_back()
-        used = [i for i in range(len(images)) if i not in self.held and i not in self.passed_over]
-        self.shares = _shares(recipe.pool, used)
-        self.jobs: list[_Job] = [
-            (i, min(_AT_A_TIME, count - first), (self.seed, i, *([first] if first else [])))
-            for i, count in self.shares.items()
-            for first in range(0, count, _AT_A_TIME)
-        ]
+        self.held: dict[int, tuple[Pixels, Pixels]] = {}
+        self.dealt: dict[int, int] = {}
+        self.jobs: list[_Job] = []
         self.sides = _Rows(folder, "hr", recipe.crop), _Rows(folder, "lr", recipe.crop // 4)
         self.journal = folder / "making.jsonl"
 
     def run(self, stop: Stop) -> None:
         """To the end, or until ``stop``."""
+        self._hold_back()
         done = self._begin()
-        self._make_up(done)
-        while len(done) < len(self.jobs):
+        while self._deal(done):
             if not self._go_on(done, stop):
                 return
-            self._make_up(done)
         self._finish(done)
 
-    def _hold_back(self) -> dict[int, tuple[Pixels, Pixels]]:
-        """The pairs of those that are kept from training: the first by their hashes that can be read."""
-        held: dict[int, tuple[Pixels, Pixels]] = {}
+    def _hold_back(self) -> None:
+        """Keep from training the first by their hashes that can be read."""
         order = sorted(range(len(self.images)), key=lambda i: self.sha256[i])
         order = [i for i in order if i not in self.passed_over]
         wanted = _held(self.recipe, len(order))
-        calls = ((self.images[i], 1, self.recipe, (self.seed, i)) for i in order if len(held) < wanted)
+        calls = ((self.images[i], 1, self.recipe, (self.seed, i)) for i in order if len(self.held) < wanted)
         for i, crops in zip(order, self.crew.in_order(crops_of, calls), strict=False):
+            if len(self.held) == wanted:
+                break  # what is ahead depends on the number of processes
             if isinstance(crops, str):
                 self.passed_over[i] = crops
-            elif len(held) < wanted:
-                held[i] = crops
-        return held
+            else:
+                self.held[i] = crops
 
-    def _make_up(self, done: Sequence[int | str]) -> None:
-        """Once all jobs are done: others in the place of those that gave nothing, of the photographs that gave some."""
-        if len(done) < len(self.jobs):
-            return
-        good = {i: None for (i, _, _), outcome in zip(self.jobs, done, strict=False) if not isinstance(outcome, str)}
-        missing = self.recipe.pool - _rows(done[: len(self.jobs)])
-        for i, count in _shares(missing, list(good)).items():
-            for first in range(self.shares[i], self.shares[i] + count, _AT_A_TIME):
-                self.jobs.append((i, min(_AT_A_TIME, self.shares[i] + count - first), (self.seed, i, first)))
-            self.shares[i] += count
+    def _deal(self, done: Sequence[int | str]) -> bool:
+        """See that there are jobs to do while crops are missing: one round of all photographs, then others in the
+        place of what could not be had, of those that have not failed. False if there are none."""
+        while len(done) >= len(self.jobs):
+            outcomes = done[: len(self.jobs)]
+            failed = {i for (i, _, _), outcome in zip(self.jobs, outcomes, strict=True) if isinstance(outcome, str)}
+            fit = [i for i in range(len(self.images)) if not (i in self.held or i in self.passed_over or i in failed)]
+            shares = _shares(self.recipe.pool - _rows(outcomes), fit)
+            if not shares:
+                return False
+            for i, count in shares.items():
+                begin = self.dealt.get(i, 0)
+                for first in range(begin, begin + count, _AT_A_TIME):
+                    seed = (self.seed, i, *([first] if first else []))
+                    self.jobs.append((i, min(_AT_A_TIME, begin + count - first), seed))
+                self.dealt[i] = begin + count
+        return True
 
     def _go_on(self, done: list[int | str], stop: Stop) -> bool:
         """Append what the jobs give that are not done; False if ``stop`` was sooner."""
@@ -204,7 +213,7 @@ class _Making:
             log.info("%d of them are there", _rows(done))
         for side in self.sides:
             side.cut(_rows(done))
-        lines = "".join(json.dumps(line) + "\n" for line in (self.made_of, *done))
+        lines = "".join(json.dumps(line) + "\n" for line in ([_ORDER, self.made_of], *done))
         write_bytes(self.journal, lines.encode())
         return done
 
@@ -213,27 +222,37 @@ class _Making:
             return []
         whole, _, _ = self.journal.read_bytes().rpartition(b"\n")  # a kill may have left a piece of a line
         try:
-            made, *done = [json.loads(line) for line in whole.splitlines()] or [self.made_of]
+            begun, *done = [json.loads(line) for line in whole.splitlines()] or [[_ORDER, self.made_of]]
         except ValueError as error:
             raise damaged(self.journal, error) from None
+        if not isinstance(begun, list) or begun[0] != _ORDER:
+            log.info("another version has begun it: it is made anew")
+            return []
         if _rows(done):
-            _check_same(made, self.made_of, self.folder)
-        return done if made == self.made_of else []
+            _check_same(begun[1], self.made_of, self.folder)
+        return done if begun[1] == self.made_of else []
 
     def _append(self, jobs: Sequence[_Job]) -> Iterator[int | str]:
         paths = [self.journal, *(side.part for side in self.sides)]
         calls = ((self.images[i], count, self.recipe, seed) for i, count, seed in jobs)
         with ExitStack() as stack:
             journal, *files = [stack.enter_context(path.open("ab")) for path in paths]
-            for crops in self.crew.in_order(crops_of, calls):
+            for (i, _, _), crops in zip(jobs, self.crew.in_order(crops_of, calls), strict=True):
                 outcome = crops if isinstance(crops, str) else len(crops[0])
-                if not isinstance(crops, str):
+                if isinstance(crops, str):
+                    self._still_there(i)
+                else:
                     for file, pixels in zip(files, crops, strict=True):
                         file.write(pixels.tobytes())
                         file.flush()
                 journal.write(f"{json.dumps(outcome)}\n".encode())
                 journal.flush()
                 yield outcome
+
+    def _still_there(self, i: int) -> None:
+        """Raise TrainingError if a photograph has gone since its digest was taken, with the disk that it was on."""
+        if self.sha256[i] != _UNREADABLE and not self.images[i].exists():
+            raise TrainingError(f"{self.images[i]} has gone meanwhile; what is done is kept. Put it back, and go on")
 
     def _finish(self, done: list[int | str]) -> None:
         crops = dict.fromkeys(self.held, 1)
@@ -246,6 +265,8 @@ class _Making:
             log.warning("%s: passed over, %s", self.images[i], self.passed_over[i])
         if not _rows(done):
             raise TrainingError(f"none of the {len(self.images)} photographs can be used: see the reasons above")
+        if _rows(done) < self.recipe.pool:
+            log.warning("the pool has %d crops instead of %d", _rows(done), self.recipe.pool)
         empty = tuple(np.zeros((0, side.side, side.side, 3), np.uint8) for side in self.sides)
         pairs = [empty, *(self.held[i] for i in sorted(self.held))]
         hr, lr = (np.concatenate(each) for each in zip(*pairs, strict=True))
@@ -260,9 +281,9 @@ class _Making:
     def _entry(self, i: int, crops: Mapping[int, int]) -> dict[str, Any]:
         """What the manifest says of a photograph."""
         entry: dict[str, Any] = {"file": str(self.images[i]), "sha256": self.sha256[i]}
-        if i in self.passed_over:
-            return entry | {"passed_over": self.passed_over[i]}
-        return entry | {"crops": crops[i], "use": "validation" if i in self.held else "training"}
+        if i in crops:
+            entry |= {"crops": crops[i], "use": "validation" if i in self.held else "training"}
+        return entry | ({"passed_over": self.passed_over[i]} if i in self.passed_over else {})
 
 
 def _copies(sha256: Sequence[str]) -> dict[int, int]:

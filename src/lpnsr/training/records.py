@@ -1,6 +1,6 @@
 """What a stage leaves behind in its folder, and what it shows while it runs.
 
-checkpoint.pt            everything that a resumed run needs; checkpoint.before.pt, the one before
+checkpoint.pt            everything that a resumed run needs; checkpoint.before.pt, the last that finite steps followed
 log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights
 samples/step-N.png       a row a validation pair: LR, the stage's images, the result, HR
 weights/step-N.safetensors   EMA weights of the three newest validations, and of the best
@@ -53,6 +53,8 @@ class Records:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.folder, self.folder / "samples"):
             remove_leftovers(folder)
+        if step == 0:
+            (self.folder / BEFORE).unlink(missing_ok=True)  # of a training that nobody goes on with
         for name in ("log.jsonl", "validation.jsonl"):
             path = self.folder / name
             if path.exists():

@@ -151,10 +151,10 @@ def _train_stage(
     except OSError as error:  # a full disk, whichever file meets it first
         raise unwritable(run.out / name, error) from None
     log.info("%s: step %d of %d, saved", name, loop.step, steps)
-    if loop.left_out:
+    if loop.left_out and accelerator.scaler is None:  # a scaler tries what is too much
         log.warning(
-            "%s: %d of the steps of this call were left out, since their losses or gradients were not finite: lower "
-            "the learning rate of the recipe if that goes on",
+            "%s: %d updates of this call were left out, since their losses or gradients were not finite: lower the "
+            "learning rate of the recipe if that goes on",
             name,
             loop.left_out,
         )

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lpnsr.apps.cli.signals import end, say
+from lpnsr.apps.cli import signals
 from lpnsr.errors import ConfigError
 
 
@@ -101,9 +101,9 @@ def _signals() -> Iterator[list[int]]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked:
-            end(number, frame)
+            signals.end(number, frame)
         asked.append(number)
-        say("ending after the step at hand, to save; again to end at once")
+        signals.say("ending after the step at hand, to save; again to end at once")
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     try:
@@ -139,11 +139,15 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
             f"{cost.parameters / 1e6:.2f} M",
             f"{cost.frozen_parameters / 1e6:.2f} M",
             f"{cost.flop / 1e12:.3f}",
-            "?" if cost.bytes is None else f"{cost.bytes / 2**30:.2g} GiB",
+            "?" if cost.bytes is None else _amount(cost.bytes),
             f"{cost.seconds:.2f}",
             str(cost.steps),
             cost.time,
         )
     Console(width=110).print(table)
     pool = recipe.data.pool
-    typer.echo(f"and once for all stages {pool} crops, {pool_bytes(recipe.data) / 2**30:.2g} GiB on the disk")
+    typer.echo(f"and once for all stages {pool} crops, {_amount(pool_bytes(recipe.data))} on the disk")
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
