@@ -142,7 +142,7 @@ def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr.training", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert all(stage in done.stdout for stage in STAGES)
-    assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 0.3 MiB"))
+    assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 1.2 MiB"))
     assert [line for line in done.stderr.splitlines() if "measuring" in line] == [f"measuring {s}" for s in STAGES]
     words[3] = "export"
     refused = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -458,7 +458,7 @@ def test_steps_that_are_left_out_are_told(
     wild = STAGE | {"steps": 5, "learning_rate": 1e30, "warmup": 0}
     run = runs.Run(out, str(written(RECIPE | {"stages": {"upsampler": wild}}, tmp_path)), (photos,), device="cpu")
     assert runs.train("upsampler", run)
-    assert re.search(r"upsampler: [45] of the steps of this call were left out", caplog.text)
+    assert re.search(r"upsampler: [45] updates of this call were left out", caplog.text)
 
 
 def test_a_run_among_the_photographs(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
