@@ -155,9 +155,10 @@ def test_a_dry_run_says_what_is_missing_and_leaves_on_ctrl_c(tmp_path: Path) -> 
     heads = {"lpips": {"net": "vgg", "trunk": "nope.pth", "heads": "nope.pth"}}
     done = subprocess.run([*words, str(written(RECIPE | heads, tmp_path))], capture_output=True, text=True, check=False)
     assert (done.returncode, "nope.pth is no file" in done.stderr) == (1, True)
+    words[3] = "denoiser"
     process = subprocess.Popen([*words, "lite-gpu"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr
-    assert process.stderr.readline() == "measuring autoencoder\n"
+    assert process.stderr.readline() == "measuring denoiser\n"
     time.sleep(3)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)

@@ -131,12 +131,17 @@ def test_what_differs_is_told(change: dict[str, Any], words: str, whole: Path, p
         prepare_pool(photos[::-1], RECIPE, 0, whole, workers=1)
 
 
-def test_what_another_version_has_begun_is_made_anew(whole: Path, photos: list[Path], tmp_path: Path) -> None:
+def test_what_another_version_has_begun_is_made_anew(
+    whole: Path, photos: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     prepare_pool(photos, RECIPE, 0, tmp_path, 1, stop=_at_the_first_job(photos))
     journal = tmp_path / "making.jsonl"
     first, *rest = journal.read_text().splitlines()
     journal.write_text("\n".join([json.dumps(json.loads(first)[1]), *rest, ""]))
-    prepare_pool(photos, RECIPE, 0, tmp_path, 1)
+    with caplog.at_level("INFO"):
+        prepare_pool(photos, RECIPE, 0, tmp_path, 1)
+    assert "it is made anew" in caplog.text
+    assert "of them are there" not in caplog.text
     assert contents(tmp_path) == contents(whole)
 
 

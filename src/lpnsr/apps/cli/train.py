@@ -122,12 +122,12 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
 
     from lpnsr.training.cost import measure
     from lpnsr.training.pool import pool_bytes
-    from lpnsr.training.recipe import load_recipe
+    from lpnsr.training.recipe import STAGES, load_recipe
 
     if what is What.EXPORT:
         raise ConfigError("--dry-run measures training, and export trains nothing: name a stage, or all")
     recipe = load_recipe(recipe_name)
-    stages = [name for name in recipe.stages if what in (What.ALL, name)]
+    stages = [name for name in STAGES if name in recipe.stages and what in (What.ALL, name)]
     if not stages:
         raise ConfigError(f"the recipe {recipe_name} has no stage {what.value!r}; it has {', '.join(recipe.stages)}")
     table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "time")
