@@ -162,6 +162,7 @@ class _Making:
             if len(self.held) == wanted:
                 break  # what is ahead depends on the number of processes
             if isinstance(crops, str):
+                self._still_there(i)
                 self.passed_over[i] = crops
             else:
                 self.held[i] = crops
