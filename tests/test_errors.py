@@ -8,7 +8,6 @@ import pytest
 
 from lpnsr import errors
 
-
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.LpnsrError)]
 
 
