@@ -24,10 +24,10 @@ from torch.profiler import ProfilerActivity, profile
 from lpnsr import Upscaler
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import NoiseField, Schedule
-from lpnsr.evaluation.machine import machine_of
 from lpnsr.evaluation.roofline import Counter, calibrate, synchronize
 from lpnsr.evaluation.speed import picture
-from lpnsr.restoration import Restorer
+from lpnsr.system.machine import machine_of
+from lpnsr.upscaling.restorer import Restorer
 
 BUDGET = 8 * 60
 _begun = time.perf_counter()

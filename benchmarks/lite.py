@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from lpnsr import Upscaler
 from lpnsr.errors import LpnsrError
-from lpnsr.evaluation.machine import machine_of
 from lpnsr.evaluation.speed import picture
+from lpnsr.system.machine import machine_of
 
 CHANNELS, INNER, OUT = 64, 32, 48
 BARS = {4: 4.0, 1: 1.5}

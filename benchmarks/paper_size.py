@@ -28,11 +28,11 @@ from plain import STRIDE, TILE, PlainPipeline, released_pixels, trunk
 
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import NoiseField, Schedule
-from lpnsr.evaluation.machine import machine_of
-from lpnsr.memory import bytes_per_pixel, usual_tile
-from lpnsr.pipeline import Upscaler
-from lpnsr.planning import plan_tiles
-from lpnsr.restoration import Restorer
+from lpnsr.system.machine import machine_of
+from lpnsr.upscaling.memory import bytes_per_pixel, usual_tile
+from lpnsr.upscaling.planning import plan_tiles
+from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.upscaler import Upscaler
 
 NAMES = ("autoencoder", "denoiser", "noise_predictor", "upsampler")
 BARS = {"64x64": 1.3, "100x75": 4.0}

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from lpnsr.diffusion import Schedule
 from lpnsr.diffusion.process import posterior_mean
 from lpnsr.networks import pad_to_multiple
-from lpnsr.networks.layers import timestep_embedding
-from lpnsr.networks.swin import window_mask
+from lpnsr.networks.layers.basic import timestep_embedding
+from lpnsr.networks.layers.swin import window_mask
 
 Weights = Mapping[str, Tensor]
 WINDOW, HEAD = 8, 32

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from fake_upscaler import fake_module, make
+from support.fake_upscaler import fake_module, make
+from support.repository import REPOSITORY
 
-pytest_plugins = ["training_run"]
-REPOSITORY = Path(__file__).resolve().parent.parent
+pytest_plugins = ["support.training_run"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,7 +39,7 @@ def data() -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class that ``lpnsr upscale`` takes for Upscaler; it enlarges by repetition and records what it is asked."""
     module = fake_module()
-    monkeypatch.setitem(sys.modules, "lpnsr.pipeline", module)
+    monkeypatch.setitem(sys.modules, "lpnsr.upscaling.upscaler", module)
     return module.Upscaler
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from typer import Context
 from typer.main import get_command
 
-from conftest import REPOSITORY
 from lpnsr.apps.cli import app
 from lpnsr.imaging import Photo, read, write
 from lpnsr.training.recipe import load_recipe
+from support.repository import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(REPOSITORY)): page.read_text(encoding="utf-8") for page in PAGES}
@@ -50,8 +50,8 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write_manifest(folder: Path) -> None:
-    from lpnsr.apps.batch.manifest import Manifest
-    from lpnsr.apps.batch.places import Place
+    from lpnsr.apps.ray.manifest import Manifest
+    from lpnsr.apps.ray.places import Place
 
     rows = Manifest(Place(str(folder)), "run", {})
     rows.add({"input": "a.png", "status": "failed", "error": "it is empty"})
@@ -108,8 +108,8 @@ def check(line: str) -> None:
         elif words[0] == "lpnsr":
             check_lpnsr(words[1:])
         elif words[:3] == ["accelerate", "launch", "-m"]:
-            assert words[3] == "lpnsr.training"
-            check_lpnsr(["train", *words[4:]])
+            assert words[3] == "lpnsr"
+            check_lpnsr(words[4:])
         elif words[:2] == ["pip", "install"]:
             assert words[2].startswith("."), line
             assert set(re.findall(r"\w+", words[2])) <= extras.keys(), line

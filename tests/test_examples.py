@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import REPOSITORY
 from lpnsr import Upscaler
 from lpnsr.imaging import read
+from support.repository import REPOSITORY
 
 SCRIPTS = REPOSITORY / "examples" / "scripts"
 

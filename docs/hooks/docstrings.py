@@ -8,7 +8,7 @@ from typing import Any
 
 from griffe import Extension, Object
 
-from lpnsr.options import Options
+from lpnsr.upscaling.options import Options
 
 START = re.compile(r"(?:^|(?<=[.;)] ))(\w+(?:, \w+)*): ")
 OPTIONS = Options.model_fields

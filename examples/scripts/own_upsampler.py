@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr import Upscaler
-from lpnsr.checkpoints.unwrap import read_state_dict
 from lpnsr.checkpoints.upsampler import load_upsampler
+from lpnsr.system.tensor_files import read_state_dict
 
 
 class Sharpened(nn.Module):

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lpnsr.pipeline import Upscaler as Upscaler
+    from lpnsr.upscaling.upscaler import Upscaler as Upscaler
 
 __version__ = version("lpnsr")
 __all__ = ["Upscaler", "__version__"]
@@ -20,7 +20,7 @@ __all__ = ["Upscaler", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Upscaler":
-        from lpnsr.pipeline import Upscaler
+        from lpnsr.upscaling.upscaler import Upscaler
 
         return Upscaler
     raise AttributeError(f"module 'lpnsr' has no attribute {name!r}")

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from lpnsr import networks
 from lpnsr.checkpoints.folder import check_target, save_folder
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.infer import IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
 from lpnsr.checkpoints.registry import APACHE, LICENCE_NOTICE, OFFICIAL, S_LAB, Predictor, require_spandrel
 from lpnsr.checkpoints.spec import PARTS, ChainSettings, ModelSpec, PartName, Say, SourceFile, silent
-from lpnsr.checkpoints.tensors import load_strict, named
-from lpnsr.checkpoints.unwrap import read_state_dict
 from lpnsr.checkpoints.upsampler import load_upsampler
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError
+from lpnsr.networks.tensors import load_strict, named
+from lpnsr.system.hashes import file_sha256
+from lpnsr.system.tensor_files import read_state_dict
 
 SUFFIXES = (".pth", ".safetensors", ".pt", ".ckpt")
 REQUIRED: tuple[PartName, ...] = ("autoencoder", "denoiser")

@@ -17,7 +17,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lpnsr.checkpoints.fetch import Progress, fetch
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.locate import downloads_folder, official_folder
 from lpnsr.checkpoints.registry import (
     LICENCE_NOTICE,
@@ -29,6 +28,7 @@ from lpnsr.checkpoints.registry import (
 )
 from lpnsr.checkpoints.spec import PartName, Say, silent
 from lpnsr.errors import CheckpointError, ConfigError, DownloadError, LicenceError, OutputError
+from lpnsr.system.hashes import file_sha256
 
 LOCK = "lock.json"
 

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.errors import DownloadError, OutputError
+from lpnsr.system.hashes import file_sha256
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes here so far, and the bytes in all (None if unknown)."""

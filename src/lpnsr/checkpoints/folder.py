@@ -17,11 +17,11 @@ from torch import nn
 
 from lpnsr import networks
 from lpnsr.checkpoints.card import render_card
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.spec import PARTS, ModelSpec, PartName, read_json, read_spec
-from lpnsr.checkpoints.tensors import load_strict, stored, write_safetensors
-from lpnsr.checkpoints.unwrap import read_safetensors
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError, OutputError
+from lpnsr.networks.tensors import load_strict, stored, write_safetensors
+from lpnsr.system.hashes import file_sha256
+from lpnsr.system.tensor_files import read_safetensors
 
 CONFIG, WEIGHTS, CARD, SPEC = "config.json", "model.safetensors", "README.md", "model.json"
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from lpnsr.config import StrictConfig
 from lpnsr.errors import CheckpointError, ConfigError
+from lpnsr.system.config import StrictConfig
 
 FORMAT = 1
 """Version of the folder layout that this package writes; it reads this one and no newer."""

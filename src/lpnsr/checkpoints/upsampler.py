@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from lpnsr.checkpoints.infer import DEFAULT_IMAGE_SIZE
-from lpnsr.checkpoints.tensors import is_derived
 from lpnsr.networks import SpandrelUpsampler
-from lpnsr.networks.swin import relative_position_index, window_mask
+from lpnsr.networks.layers.swin import relative_position_index, window_mask
+from lpnsr.networks.tensors import is_derived
 
 
 def load_upsampler(tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from lpnsr.checkpoints.download import check_file, read_lock
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.locate import downloads_folder
 from lpnsr.checkpoints.registry import official_files, predictor_of
 from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
 from lpnsr.errors import CheckpointError, LpnsrError
+from lpnsr.system.hashes import file_sha256
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from lpnsr.config import StrictConfig
+from lpnsr.system.config import StrictConfig
 
 KernelKind = Literal["iso", "aniso", "generalised_iso", "generalised_aniso", "plateau_iso", "plateau_aniso"]
 Kinds = Mapping[KernelKind, float]

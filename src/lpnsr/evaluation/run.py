@@ -12,14 +12,14 @@ from lpnsr.errors import ConfigError, OutputError
 from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
-from lpnsr.evaluation.html import html
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
 from lpnsr.evaluation.pairing import Problem, pair
+from lpnsr.evaluation.reports.html import html
+from lpnsr.evaluation.reports.tables import markdown, means_csv, scores_csv
 from lpnsr.evaluation.results import Evaluation
 from lpnsr.evaluation.scoring import score_samples
-from lpnsr.evaluation.tables import markdown, means_csv, scores_csv
 from lpnsr.evaluation.upscaling import Timing, upscale_folder
-from lpnsr.imaging import remove_leftovers, write_bytes
+from lpnsr.system.atomic import remove_leftovers, write_bytes
 
 RESERVED = ("HR", "LR")
 """Names that no method can have."""
@@ -124,7 +124,7 @@ def _check(request: Request) -> None:
 
 def _metrics(request: Request) -> tuple[list[Metric], dict[str, str]]:
     """Those that can be computed, and why others cannot."""
-    from lpnsr.pipeline import pick_device
+    from lpnsr.upscaling.upscaler import pick_device
 
     names = dict.fromkeys(request.metrics or DEFAULT_METRICS)
     device = str(pick_device(request.device))

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lpnsr.evaluation.roofline import Counter, Roofline, Work, synchronize
-from lpnsr.imaging import peak_memory
-from lpnsr.pipeline import Upscaler
+from lpnsr.system.memory import peak_memory
+from lpnsr.upscaling.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one size. seconds: of every call. peak: bytes (see ``imaging.peak_memory``), None where nothing tells."""
+    """Of one size. seconds: of every call. peak: bytes (see ``lpnsr.system.memory``), None where nothing tells."""
 
     width: int
     height: int

@@ -18,10 +18,17 @@ from typing import Any
 from lpnsr import __version__, checkpoints
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.files import content_hash
-from lpnsr.evaluation.machine import machine_of
 from lpnsr.evaluation.pairing import Problem
-from lpnsr.imaging import Photo, name_key, read, remove_leftovers, resize, write, write_bytes
-from lpnsr.pipeline import FACTOR, Upscaler, pick_device
+from lpnsr.imaging import (
+    Photo,
+    name_key,
+    read,
+    resize,
+    write,
+)
+from lpnsr.system.atomic import remove_leftovers, write_bytes
+from lpnsr.system.machine import machine_of
+from lpnsr.upscaling.upscaler import FACTOR, Upscaler, pick_device
 
 BICUBIC = "bicubic"
 """The model of this name is bicubic interpolation."""

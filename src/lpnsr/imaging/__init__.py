@@ -6,9 +6,12 @@ Knows no network and no model. Reading and writing do without torch; what needs 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lpnsr.imaging.atomic import check_writable, remove_leftovers, write_bytes
-from lpnsr.imaging.formats import EXTENSIONS, FORMATS, check_size, format_of
-from lpnsr.imaging.memory import available_memory, parse_memory, peak_memory, resident_memory
+from lpnsr.imaging.codecs.formats import (
+    EXTENSIONS,
+    FORMATS,
+    check_size,
+    format_of,
+)
 from lpnsr.imaging.names import images_below, name_key
 from lpnsr.imaging.opening import open_rows
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
@@ -16,7 +19,6 @@ from lpnsr.imaging.pil import from_pil, to_pil
 from lpnsr.imaging.reading import DEFAULT_MAX_PIXELS_OF_ROWS, max_pixels_allowed, read
 from lpnsr.imaging.row_writer import RowWriter
 from lpnsr.imaging.rows import PhotoRows, rows_at_once
-from lpnsr.imaging.scratch import Scratch
 from lpnsr.imaging.writing import eight_bit, encoding_bytes, flatten, rgb8, write, write_rows
 
 if TYPE_CHECKING:
@@ -36,15 +38,12 @@ __all__ = [
     "Photo",
     "PhotoRows",
     "RowWriter",
-    "Scratch",
     "Tile",
     "TilePlan",
     "Window",
     "adain_colour_fix",
     "adain_fix",
-    "available_memory",
     "check_size",
-    "check_writable",
     "eight_bit",
     "encoding_bytes",
     "fill_strips",
@@ -58,12 +57,8 @@ __all__ = [
     "name_key",
     "open_rows",
     "output_size",
-    "parse_memory",
-    "peak_memory",
     "plan_tiles",
     "read",
-    "remove_leftovers",
-    "resident_memory",
     "resize",
     "resize_strips",
     "rgb8",
@@ -73,7 +68,6 @@ __all__ = [
     "wavelet_colour_fix",
     "wavelet_strips",
     "write",
-    "write_bytes",
     "write_rows",
 ]
 

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from lpnsr.imaging.formats import EXTENSIONS
+from lpnsr.imaging.codecs.formats import EXTENSIONS
 
 
 def images_below(folder: Path) -> list[Path]:

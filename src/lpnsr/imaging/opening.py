@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lpnsr.imaging.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.png_rows import PngFile
+from lpnsr.imaging.codecs.tiff_rows import TiffFile
+from lpnsr.imaging.codecs.wide import is_wide
 from lpnsr.imaging.metadata import turned
 from lpnsr.imaging.photo import Photo
-from lpnsr.imaging.png_rows import PngFile
 from lpnsr.imaging.reading import (
     DEFAULT_MAX_PIXELS_OF_ROWS,
     GRAY_MODES,
@@ -35,9 +37,7 @@ from lpnsr.imaging.reading import (
     told,
 )
 from lpnsr.imaging.rows import PhotoRows, rows_at_once, samples
-from lpnsr.imaging.scratch import Scratch
-from lpnsr.imaging.tiff_rows import TiffFile
-from lpnsr.imaging.wide import is_wide
+from lpnsr.system.scratch import Scratch
 
 HELD = 1 << 26
 """Bytes of pixels up to which an image is simply decoded."""

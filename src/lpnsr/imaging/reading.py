@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lpnsr.errors import ConfigError, ImageReadError, ImageTooLargeError, LpnsrError, LpnsrWarning
-from lpnsr.imaging.formats import FORMATS
-from lpnsr.imaging.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.formats import FORMATS
+from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.wide import is_wide, read_wide
 from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
 from lpnsr.imaging.photo import Array, Photo
-from lpnsr.imaging.wide import is_wide, read_wide
 
 MAX_PIXELS_VARIABLE = "LPNSR_MAX_PIXELS"
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own limit, for images that are read into memory

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from lpnsr.imaging.atomic import AtomicFile
-from lpnsr.imaging.formats import check_size, format_of
+from lpnsr.imaging.codecs.formats import check_size, format_of
 from lpnsr.imaging.photo import Photo
 from lpnsr.imaging.rows import PhotoRows
 from lpnsr.imaging.writing import encode_rows
+from lpnsr.system.atomic import AtomicFile
 
 
 class _Abandoned(Exception):  # noqa: N818 (nobody sees it)

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
-from lpnsr.imaging.atomic import AtomicFile
-from lpnsr.imaging.encoders import write_png, write_tiff
-from lpnsr.imaging.formats import Format, check_size, format_of
+from lpnsr.imaging.codecs.encoders import write_png, write_tiff
+from lpnsr.imaging.codecs.formats import Format, check_size, format_of
 from lpnsr.imaging.metadata import fitting_icc, sized_exif
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
 from lpnsr.imaging.rows import PhotoRows, mapped, samples
-from lpnsr.imaging.scratch import Scratch
+from lpnsr.system.atomic import AtomicFile
+from lpnsr.system.scratch import Scratch
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"subsampling": 0},  # "optimize" holds the whole in memory, and fails where it compresses badly

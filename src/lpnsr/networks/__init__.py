@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from lpnsr.config import StrictConfig
 from lpnsr.errors import ConfigError
 from lpnsr.networks.bicubic import BicubicConfig, BicubicUpsampler
 from lpnsr.networks.compact import CompactConfig, CompactUpsampler
+from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.lite_autoencoder import LiteAutoencoder, LiteAutoencoderConfig
 from lpnsr.networks.noise_predictor import NoisePredictor, NoisePredictorConfig
-from lpnsr.networks.padding import pad_to_multiple
 from lpnsr.networks.spandrel_upsampler import SpandrelConfig, SpandrelUpsampler
 from lpnsr.networks.swin_unet import SwinUNet, SwinUNetConfig
 from lpnsr.networks.vq_autoencoder import VQAutoencoder, VQAutoencoderConfig
+from lpnsr.system.config import StrictConfig
 
 __all__ = [
     "BicubicConfig",

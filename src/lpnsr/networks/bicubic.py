@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
+from lpnsr.system.config import StrictConfig
 
 
 class BicubicConfig(StrictConfig):

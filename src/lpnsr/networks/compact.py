@@ -16,9 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
-from lpnsr.networks.layers import EdgeConv2d, add, convolve_to_shuffle, silu
-from lpnsr.networks.padding import pad_to_multiple
+from lpnsr.networks.layers.basic import (
+    EdgeConv2d,
+    add,
+    convolve_to_shuffle,
+    silu,
+)
+from lpnsr.networks.layers.padding import pad_to_multiple
+from lpnsr.system.config import StrictConfig
 
 PaddingMode = Literal["zeros", "replicate"]
 """What a 3x3 convolution sees beyond the edge."""

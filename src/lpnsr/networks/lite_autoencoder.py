@@ -13,10 +13,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
 from lpnsr.networks.compact import PaddingMode, residual_stack
-from lpnsr.networks.layers import EdgeConv2d, convolve_to_shuffle, pixel_unshuffle, silu
-from lpnsr.networks.padding import pad_to_multiple
+from lpnsr.networks.layers.basic import (
+    EdgeConv2d,
+    convolve_to_shuffle,
+    pixel_unshuffle,
+    silu,
+)
+from lpnsr.networks.layers.padding import pad_to_multiple
+from lpnsr.system.config import StrictConfig
 
 _EDGE: PaddingMode = "replicate"  # zeros would be a coloured frame to a latent, and come out as spots in the corners
 

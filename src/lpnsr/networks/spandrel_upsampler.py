@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
 from lpnsr.errors import CheckpointError, ConfigError, MissingExtraError
-from lpnsr.networks.padding import pad_to_size
-from lpnsr.networks.tracing import is_tracing
+from lpnsr.networks.layers.padding import pad_to_size
+from lpnsr.networks.layers.tracing import is_tracing
+from lpnsr.system.config import StrictConfig
 
 SCALE = 4
 

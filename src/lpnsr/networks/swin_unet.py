@@ -9,9 +9,8 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
 from lpnsr.errors import InputError
-from lpnsr.networks.layers import (
+from lpnsr.networks.layers.basic import (
     Downsample,
     NormKind,
     SiLU,
@@ -22,8 +21,9 @@ from lpnsr.networks.layers import (
     pixel_unshuffle,
     timestep_embedding,
 )
-from lpnsr.networks.padding import pad_to_multiple
-from lpnsr.networks.swin import MaskKind, SwinLayer, SwinShape
+from lpnsr.networks.layers.padding import pad_to_multiple
+from lpnsr.networks.layers.swin import MaskKind, SwinLayer, SwinShape
+from lpnsr.system.config import StrictConfig
 
 
 class TrunkConfig(StrictConfig):

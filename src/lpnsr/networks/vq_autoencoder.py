@@ -18,10 +18,15 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from lpnsr.config import StrictConfig
-from lpnsr.networks.layers import Upsample, add, make_norm, silu
-from lpnsr.networks.padding import pad_to_multiple
-from lpnsr.networks.tracing import is_tracing
+from lpnsr.networks.layers.basic import (
+    Upsample,
+    add,
+    make_norm,
+    silu,
+)
+from lpnsr.networks.layers.padding import pad_to_multiple
+from lpnsr.networks.layers.tracing import is_tracing
+from lpnsr.system.config import StrictConfig
 
 NORM_EPS = 1e-6
 PAIRS_AT_ONCE = 2**24  # entries of a table of pairs: 64 MB in float32

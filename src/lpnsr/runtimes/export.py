@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from lpnsr.checkpoints import LoadedModel, PartName, check_parts, load_folder
 from lpnsr.checkpoints.folder import CARD, CONFIG, SPEC, WEIGHTS, check_target, put_in_place
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.spec import Say, silent
 from lpnsr.errors import CheckpointError, LpnsrError, OutputError
 from lpnsr.runtimes.calls import CALLS, Call, Method, example, reason_to_keep, takes_batches
 from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
 from lpnsr.runtimes.sessions import RuntimeName, Session, open_session, require_onnx, runtime_version
+from lpnsr.system.hashes import file_sha256
 
 OPSET = 17  # the first with layer normalisation
 TOLERANCE = 1e-4

@@ -11,11 +11,11 @@ from pydantic import Field
 from lpnsr import __version__
 from lpnsr.checkpoints import PartName, read_spec
 from lpnsr.checkpoints.folder import CONFIG, WEIGHTS
-from lpnsr.checkpoints.hashes import file_sha256
 from lpnsr.checkpoints.spec import read_json
-from lpnsr.config import StrictConfig
 from lpnsr.errors import CheckpointError, ConfigError
 from lpnsr.runtimes.sessions import RuntimeName
+from lpnsr.system.config import StrictConfig
+from lpnsr.system.hashes import file_sha256
 
 NAME = "export.json"
 FORMAT = 2

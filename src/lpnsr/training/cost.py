@@ -11,13 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpnsr.errors import TrainingError
-from lpnsr.imaging import peak_memory
-from lpnsr.memory import is_out_of_memory
-from lpnsr.training.crew import make_crew
+from lpnsr.system.memory import peak_memory
+from lpnsr.training.data.crew import make_crew
 from lpnsr.training.loop import Loop
 from lpnsr.training.recipe import Recipe, StageName
 from lpnsr.training.runs import Precision, frozen_parts, make_accelerator, make_lpips
 from lpnsr.training.stages import Stage
+from lpnsr.upscaling.memory import is_out_of_memory
 
 _MEASURED = 2
 

@@ -24,11 +24,11 @@ from lpnsr.networks.discriminator import (
     UNetDiscriminator,
     renew_spectral_norms,
 )
-from lpnsr.training.data import PairPool
-from lpnsr.training.draws import Draws, Share
+from lpnsr.networks.perceptual import LPIPS
+from lpnsr.training.data.draws import Draws, Share
+from lpnsr.training.data.pairs import PairPool
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.losses import View, excess, hinge_discriminator, hinge_generator, lattice
-from lpnsr.training.lpips import LPIPS
 from lpnsr.training.processes import meet, reduce, union
 from lpnsr.training.recipe import GanRecipe
 from lpnsr.training.records import Records

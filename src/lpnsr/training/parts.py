@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from lpnsr.checkpoints import ModelSpec, PartName, load_folder, resolve, save_folder
-from lpnsr.checkpoints.hashes import tensors_sha256
-from lpnsr.checkpoints.tensors import load_strict
 from lpnsr.errors import TrainingError
 from lpnsr.networks import build
-from lpnsr.training.data import describe_pool
+from lpnsr.networks.tensors import load_strict
+from lpnsr.system.hashes import tensors_sha256
+from lpnsr.training.data.pairs import describe_pool
 from lpnsr.training.recipe import PART_OF, STAGES, Recipe, StageName
 
 CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"

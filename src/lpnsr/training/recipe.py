@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from lpnsr.checkpoints import ChainSettings, InferenceSettings, PartName
-from lpnsr.config import StrictConfig, read_yaml
 from lpnsr.degradation import PRESETS, DegradationRecipe
 from lpnsr.errors import ConfigError
+from lpnsr.system.config import StrictConfig, read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]

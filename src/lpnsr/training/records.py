@@ -22,14 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.checkpoints.tensors import write_safetensors
 from lpnsr.errors import TrainingError
-from lpnsr.imaging import Photo, from_unit, remove_leftovers, write, write_bytes
-from lpnsr.training.data import validation_pairs
+from lpnsr.imaging import Photo, from_unit, write
+from lpnsr.networks.perceptual import LPIPS
+from lpnsr.networks.tensors import write_safetensors
+from lpnsr.system.atomic import remove_leftovers, write_bytes
+from lpnsr.system.progress import Bar
+from lpnsr.training.data.pairs import validation_pairs
 from lpnsr.training.extras import SummaryWriter
-from lpnsr.training.lpips import LPIPS
 from lpnsr.training.parts import BEFORE, CHECKPOINT
-from lpnsr.training.progress import Bar
 from lpnsr.training.stages import Stage
 
 log = logging.getLogger(__name__)

@@ -21,11 +21,12 @@ from filelock import FileLock, Timeout
 from lpnsr.checkpoints import PartName, check_parts, resolve
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks import build
-from lpnsr.training.crops import find_images
-from lpnsr.training.data import PairPool, is_whole
+from lpnsr.networks.perceptual import LPIPS
+from lpnsr.training.data.crops import find_images
+from lpnsr.training.data.pairs import PairPool, is_whole
+from lpnsr.training.data.pool import prepare_pool
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.loop import Budget, Loop
-from lpnsr.training.lpips import LPIPS
 from lpnsr.training.parts import (
     CHECKPOINT,
     POOL,
@@ -37,7 +38,6 @@ from lpnsr.training.parts import (
     surroundings,
     tell_origins,
 )
-from lpnsr.training.pool import prepare_pool
 from lpnsr.training.processes import PATIENCE, meet
 from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
 from lpnsr.training.records import Records, unwritable

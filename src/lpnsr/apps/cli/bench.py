@@ -51,12 +51,12 @@ def bench(
     import torch
 
     from lpnsr.checkpoints import resolve
-    from lpnsr.evaluation.machine import machine_of
     from lpnsr.evaluation.roofline import calibrate
     from lpnsr.evaluation.speed import measure
-    from lpnsr.imaging import available_memory
-    from lpnsr.pipeline import Upscaler
     from lpnsr.runtimes import choose
+    from lpnsr.system.machine import machine_of
+    from lpnsr.system.memory import available_memory
+    from lpnsr.upscaling.upscaler import Upscaler
 
     if choose(resolve(model, cache_dir=cache_dir), "auto"):
         raise ConfigError(

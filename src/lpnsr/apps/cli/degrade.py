@@ -111,8 +111,8 @@ def _existing(source: Path, tasks: list[tuple[Path, Path]], record: Record) -> t
 
 
 def _from_file(path: Path) -> DegradationRecipe:
-    from lpnsr.config import read_yaml
     from lpnsr.degradation import DegradationRecipe
+    from lpnsr.system.config import read_yaml
 
     return DegradationRecipe.parse(read_yaml(path), str(path))
 
@@ -139,7 +139,7 @@ def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
 
 
 def _make_folders(folders: set[Path]) -> None:
-    from lpnsr.imaging import remove_leftovers
+    from lpnsr.system.atomic import remove_leftovers
 
     for folder in sorted(folders):
         try:
@@ -170,8 +170,14 @@ def _degrade_file(photo: Path, target: Path, recipe: DegradationRecipe, seed: in
 
     from lpnsr.degradation import degrade
     from lpnsr.evaluation.files import content_hash
-    from lpnsr.imaging import Photo, format_of, read, rgb8, write_bytes
+    from lpnsr.imaging import (
+        Photo,
+        format_of,
+        read,
+        rgb8,
+    )
     from lpnsr.imaging.writing import encode
+    from lpnsr.system.atomic import write_bytes
 
     photo_hash = content_hash(photo)
     pixels = rgb8(read(photo))

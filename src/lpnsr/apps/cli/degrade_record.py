@@ -13,7 +13,7 @@ from lpnsr import __version__
 from lpnsr.degradation import DegradationRecipe
 from lpnsr.errors import ConfigError, OutputError
 from lpnsr.evaluation.files import content_hash
-from lpnsr.imaging import write_bytes
+from lpnsr.system.atomic import write_bytes
 
 NAME = ".lpnsr-degrade.jsonl"
 _TOLD = 3

@@ -169,7 +169,12 @@ def _show(evaluation: Evaluation, out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lpnsr.evaluation.tables import count_text, heading, mean_text, protocol_line
+    from lpnsr.evaluation.reports.tables import (
+        count_text,
+        heading,
+        mean_text,
+        protocol_line,
+    )
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, _NARROWEST)

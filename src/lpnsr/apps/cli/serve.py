@@ -74,7 +74,7 @@ def serve(
             raise
         raise MissingExtraError("serve", str(error.name)) from None
     from lpnsr.apps.jobs import Engine
-    from lpnsr.devices import pick_device, pick_dtype
+    from lpnsr.system.devices import pick_device, pick_dtype
 
     models = models_of(model, dtype, cache_dir, memory)
     devices = device or ["auto"]

@@ -41,7 +41,7 @@ Ttl = Annotated[float, typer.Option(min=1, help="Seconds that files are kept.", 
 def models_of(names: list[str] | None, dtype: Dtype, cache_dir: Path | None, memory: str | None) -> Models:
     """Models to choose from. Raises ConfigError for a memory that is no size."""
     from lpnsr.apps.jobs import Models
-    from lpnsr.imaging import parse_memory
+    from lpnsr.system.memory import parse_memory
 
     if memory is not None:
         parse_memory(memory)

@@ -121,7 +121,7 @@ def _show_costs(what: What, recipe_name: str, device: str, precision: Precision)
     from rich.table import Table
 
     from lpnsr.training.cost import measure
-    from lpnsr.training.pool import pool_bytes
+    from lpnsr.training.data.pool import pool_bytes
     from lpnsr.training.recipe import STAGES, load_recipe
 
     if what is What.EXPORT:

@@ -199,9 +199,9 @@ def upscale(
 
     A result appears whole or not at all. One bad file does not stop the others: it is reported, and the exit code is 1.
     """
-    from lpnsr.apps.batch import check_installed
-    from lpnsr.apps.cli.plan import Naming, plan
-    from lpnsr.apps.cli.run import Request, run
+    from lpnsr.apps.files.plan import Naming, plan
+    from lpnsr.apps.files.run import Request, run
+    from lpnsr.apps.ray import check_installed
 
     if overwrite and skip_existing:
         raise ConfigError("--overwrite and --skip-existing exclude each other")
@@ -248,8 +248,8 @@ def upscale(
         debug=bool(ctx.find_root().params.get("debug")),
     )
     if engine is Engine.RAY:
-        from lpnsr.apps.batch.engine import Scale
-        from lpnsr.apps.batch.engine import run as run_big
+        from lpnsr.apps.ray.engine import Scale
+        from lpnsr.apps.ray.engine import run as run_big
 
         big = Scale(**of_ray)  # type: ignore[arg-type]
         failures = run_big(names, naming, request, big, recursive=recursive, as_json=json, quiet=quiet)

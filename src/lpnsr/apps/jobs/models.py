@@ -42,6 +42,6 @@ class Models:
 
     def load(self, name: str, device: str) -> Any:
         """An Upscaler. Raises CheckpointError, ConfigError."""
-        from lpnsr.pipeline import Upscaler
+        from lpnsr.upscaling.upscaler import Upscaler
 
         return Upscaler.from_pretrained(name, device=device, **self._options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from lpnsr.apps.jobs.settings import JobOptions
-from lpnsr.config import StrictConfig
+from lpnsr.system.config import StrictConfig
 
 
 class State(StrEnum):

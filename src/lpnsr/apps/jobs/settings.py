@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from lpnsr.config import StrictConfig
 from lpnsr.imaging import FORMATS
-from lpnsr.pipeline import Options
+from lpnsr.system.config import StrictConfig
+from lpnsr.upscaling.upscaler import Options
 
 FormatName = Literal["png", "jpeg", "webp", "tiff", "avif"]
 _OF_THE_FILE = {"model", "format", "quality", "tile"}

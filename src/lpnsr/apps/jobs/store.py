@@ -17,7 +17,7 @@ from lpnsr.apps.jobs.errors import StorageError, TooLargeError
 from lpnsr.apps.jobs.record import Record
 from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import remove_leftovers, write_bytes
+from lpnsr.system.atomic import remove_leftovers, write_bytes
 
 _log = logging.getLogger(__name__)
 _RECORD, _INPUT, _LOCK = "job.json", "input", "lock"

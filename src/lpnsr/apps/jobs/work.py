@@ -11,7 +11,7 @@ from lpnsr.apps.jobs.inspect import result_size
 from lpnsr.apps.jobs.provenance import stamped
 from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.imaging import encoding_bytes, open_rows, write_rows
-from lpnsr.pipeline import Callback
+from lpnsr.upscaling.upscaler import Callback
 
 
 @dataclass(frozen=True)

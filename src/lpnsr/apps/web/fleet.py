@@ -66,7 +66,7 @@ class Fleet:
     @classmethod
     def of(cls, models: Models, devices: Sequence[str], *, dtype: str, limits: Limits) -> Self:
         """Engines with the kinds of jobs that the page has. Raises ConfigError for a device that is not here."""
-        from lpnsr.devices import pick_device, pick_dtype
+        from lpnsr.system.devices import pick_device, pick_dtype
 
         names = list(dict.fromkeys(str(pick_device(name)) for name in devices))
         for name in names:

@@ -9,11 +9,11 @@ import gradio as gr
 from lpnsr import __version__
 from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.apps.web import texts
-from lpnsr.apps.web.batch_tab import BatchTab
-from lpnsr.apps.web.components import QUICK
 from lpnsr.apps.web.desk import Desk
-from lpnsr.apps.web.photo_tab import PhotoTab
-from lpnsr.apps.web.thoughts_tab import ThoughtsTab
+from lpnsr.apps.web.tabs.batch import BatchTab
+from lpnsr.apps.web.tabs.components import QUICK
+from lpnsr.apps.web.tabs.photo import PhotoTab
+from lpnsr.apps.web.tabs.thoughts import ThoughtsTab
 
 _HERE = Path(__file__).parent
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # nothing to be fetched

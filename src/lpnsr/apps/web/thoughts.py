@@ -19,7 +19,7 @@ from lpnsr.apps.jobs import Work
 from lpnsr.diffusion import NoiseField, PredictedNoise, StepState
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import read, to_unit
-from lpnsr.pipeline import FACTOR, Progress, fidelity_controls
+from lpnsr.upscaling.upscaler import FACTOR, Progress, fidelity_controls
 
 MOST = 128
 """The largest side of what is looked at, LR pixels."""

@@ -1,0 +1,1 @@
+"""Files in, files out: which are read, where results go, and what is shown meanwhile."""

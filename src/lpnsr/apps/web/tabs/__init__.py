@@ -1,0 +1,1 @@
+"""The tabs of the page, and the components that they share."""

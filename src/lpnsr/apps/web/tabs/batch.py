@@ -1,0 +1,248 @@
+"""Many photographs or a zip of them in, a zip out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lpnsr.apps.jobs import BusyError, State, Status
+from lpnsr.apps.web import texts
+from lpnsr.apps.web.archive import Member, Results, members
+from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest, renew
+from lpnsr.apps.web.fleet import Ticket
+from lpnsr.apps.web.follow import following
+from lpnsr.apps.web.tabs.components import (
+    LONG,
+    QUICK,
+    RAW,
+    Form,
+    form,
+    formats,
+    quality_of,
+    uploads,
+)
+from lpnsr.errors import LpnsrError
+
+_log = logging.getLogger(__name__)
+_PART = "batch"
+_SHOWN = 200  # files of a batch that are listed
+
+
+class BatchTab:
+    """The tab's components and what they do."""
+
+    def __init__(self, desk: Desk, queue: gr.HTML) -> None:
+        self.desk, self.queue = desk, queue
+        with gr.Row(elem_classes="lp-columns"):
+            with gr.Column(scale=2, min_width=320):
+                self.files = gr.File(
+                    label="Photographs, or zip files of them", file_count="multiple", height=220, elem_id="files"
+                )
+                self.form = form(desk)
+                with gr.Row():
+                    self.kind, self.quality = formats()
+                with gr.Row():
+                    self.run = gr.Button("Upscale all", variant="primary", elem_id="batch-run")
+                    self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="batch-stop")
+            with gr.Column(scale=3, min_width=320):
+                self.status = gr.HTML(elem_id="batch-status")
+                self.download = gr.DownloadButton(
+                    "Download zip", variant="primary", visible=False, elem_id="batch-download"
+                )
+                self.list = gr.HTML(_EMPTY, elem_id="batch-list")
+        inputs = [self.files, self.kind, self.quality, *self.form.inputs]
+        outputs = [self.queue, self.status, self.run, self.stop, self.download, self.list]
+        self.run.click(self._run, inputs, outputs, **LONG, **RAW)
+        self.stop.click(self._stop, None, None, **QUICK)
+
+    async def _run(
+        self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
+    ) -> AsyncIterator[dict[Any, Any]]:
+        """Do one file after the other, with room between them for other visitors' jobs."""
+        visitor = self.desk.visitor(request)
+        visitor.batches += 1
+        batch = None
+        idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
+        yield {
+            self.run: gr.Button(interactive=False),
+            self.stop: gr.Button(visible=True),
+            self.download: gr.DownloadButton(visible=False),
+            self.status: texts.bar(0, "Looking at the files"),
+        }
+        try:
+            batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
+            options, batch.device = Form.options(values)
+            batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
+            async for _ in batch.work(uploads(payload)):
+                news = {self.status: batch.progress(), self.list: batch.rows()}
+                yield news | {self.queue: texts.queues(self.desk.fleet)}
+            path = batch.finish()
+            yield idle | {
+                self.status: texts.note(batch.summary()),
+                self.list: batch.rows(),
+                self.download: gr.DownloadButton(value=str(path) if path else None, visible=path is not None),
+            }
+        except LpnsrError as error:
+            rows = {self.list: batch.rows()} if batch else {}
+            yield idle | rows | {self.status: texts.problem(str(error))}
+        except Exception:
+            _log.exception("a batch failed")
+            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
+
+    def _stop(self, request: gr.Request) -> None:
+        self.desk.visitor(request).cancel(_PART)
+
+
+class _Batch:
+    """One run over the files of a visitor."""
+
+    def __init__(self, desk: Desk, visitor: Visitor, owner: str, number: int) -> None:
+        self.desk, self.visitor, self.owner, self.number = desk, visitor, owner, number
+        self.options: dict[str, Any] = {}
+        self.device = ""
+        self.members: list[Member] = []
+        self.states: list[tuple[str, str]] = []
+        self.results = Results(desk.new_file(visitor, "lpnsr.zip"))
+        self.made: dict[tuple[str, str], str] = {}  # in this run: the names of members, as in ``Visitor.finished``
+        self.current: Status | None = None
+        self.started = time.monotonic()
+        self.worked = 0
+
+    @property
+    def stopped(self) -> bool:
+        return self.visitor.stopped >= self.number
+
+    async def work(self, files: list[Upload]) -> AsyncIterator[None]:
+        """Yields whenever there is news."""
+        self.members = await asyncio.to_thread(members, files)
+        self.states = [("waiting", "waiting")] * len(self.members)
+        for index, member in enumerate(self.members):
+            if self.stopped:
+                break
+            self.states[index] = ("working", "working")
+            renew(self._needed(index))
+            yield
+            try:
+                async for _ in self._one(index, member):
+                    yield
+            except LpnsrError as error:
+                self.states[index] = ("failed", _after(member.name, str(error)))
+            self._note(index)
+        for index, (state, _) in enumerate(self.states):
+            if state in ("waiting", "working"):
+                self.states[index] = ("cancelled", "cancelled")
+                self._note(index)
+
+    def _note(self, index: int) -> None:
+        """In the report, that there is no result of a member."""
+        state, text = self.states[index]
+        if state in ("failed", "cancelled", "expired"):
+            self.results.missing(self.members[index].name, state, text)
+
+    async def _one(self, index: int, member: Member) -> AsyncIterator[None]:
+        path = await asyncio.to_thread(self.desk.new_file, self.visitor, "input")
+        try:
+            await asyncio.to_thread(member.save, path, self.desk.limits.max_upload)
+            key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
+            earlier = self._finished(key)
+            if earlier is not None:
+                other = self.made.get(key)
+                state, text = ("same", f"same as {other}") if other else ("skipped", "finished before")
+                await asyncio.to_thread(self._add, member, earlier, state, text)
+                self.states[index] = (state, text)
+                return
+            upload = Upload(path, member.name.rpartition("/")[2])
+            ticket = None
+            while ticket is None and not self.stopped:
+                try:
+                    ticket = await asyncio.to_thread(
+                        self.desk.submit, self.visitor, _PART, upload, self.options, self.device, self.owner
+                    )
+                except BusyError as error:  # many visitors: this one waits for a place
+                    self.states[index] = ("working", "the queue is full; waiting for a place")
+                    renew({path, *self._needed(index)})
+                    yield
+                    await asyncio.sleep(min(error.retry_after, 5))
+        finally:
+            self.desk.drop(self.visitor, path)
+        if ticket is None:
+            return
+        async with following(ticket, self._needed(index)) as statuses:
+            async for self.current in statuses:
+                self.states[index] = ("working", self.current.state.value)
+                yield
+                if self.stopped:
+                    ticket.cancel()
+        status = ticket.status
+        if status.state is State.DONE:
+            self.worked += 1
+            self.visitor.finished[key], self.made[key] = ticket, member.name
+            notes = [note.removeprefix(f"result{status.options.extension}: ") for note in status.warnings]
+            await asyncio.to_thread(self._add, member, ticket, "done", "; ".join(notes))
+            self.states[index] = ("done", "; ".join([f"{status.width} x {status.height} px", *notes]))
+        else:
+            self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
+
+    def _needed(self, index: int) -> set[Path]:
+        """Files that the members from this one on are in, and the zip of the results."""
+        return {self.results.path, *(member.file for member in self.members[index:])}
+
+    def _finished(self, key: tuple[str, str]) -> Ticket | None:
+        """The job that made this file with these options, if its result is still there."""
+        ticket = self.visitor.finished.get(key)
+        try:
+            return ticket if ticket and ticket.status.state is State.DONE else None
+        except LpnsrError:
+            return None
+
+    def _add(self, member: Member, ticket: Ticket, state: str, what: str) -> None:
+        status = ticket.status  # what was finished before may have had another name
+        name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
+        self.results.add(member.name, ticket.result(), name, state, what)
+
+    def progress(self) -> str:
+        settled = sum(state not in ("waiting", "working") for state, _ in self.states)
+        share = (settled + (self.current.progress if self.current and not self.current.state.ended else 0)) / max(
+            1, len(self.states)
+        )
+        text = f"{settled} of {len(self.states)} done"
+        if self.worked and share < 1:
+            each = (time.monotonic() - self.started) / self.worked
+            text += f", {texts.spoken(each * (len(self.states) - settled))} left"
+        return texts.bar(share, text)
+
+    def summary(self) -> str:
+        count = {state: sum(other == state for other, _ in self.states) for state, _ in self.states}
+        words = {"done": "upscaled", "same": "the same as another", "skipped": "finished before"}
+        words |= {state: state for state in ("failed", "cancelled")}
+        return ", ".join(f"{count[state]} {word}" for state, word in words.items() if state in count)
+
+    def rows(self) -> str:
+        entries = [(member.name, *state) for member, state in zip(self.members, self.states, strict=True)]
+        at = next((i for i, (state, _) in enumerate(self.states) if state in ("waiting", "working")), 0)
+        first = max(0, min(at - _SHOWN // 2, len(entries) - _SHOWN))
+        return texts.rows(entries[first : first + _SHOWN])
+
+    def finish(self) -> Path | None:
+        """The zip with what is finished; None if nothing is."""
+        self.results.finish()
+        return self.results.path if self.results.count else None
+
+
+def _after(name: str, text: str) -> str:
+    """A sentence about a file without its name, which stands beside it."""
+    return text.removeprefix(f"{name.rpartition('/')[2]}: ").removeprefix(f"{name}: ")
+
+
+_EMPTY = (
+    '<div class="lp-empty"><b>The state of every file appears here</b><span>What was finished with the same '
+    "settings is not made again, also after a cancellation. "
+    "A file that cannot be read does not stop the others.</span></div>"
+)

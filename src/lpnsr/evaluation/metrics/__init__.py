@@ -1,0 +1,5 @@
+"""Metrics of images: ``metrics_for(["psnr", "niqe"])`` -> things to call on images."""
+
+from lpnsr.evaluation.metrics.registry import DEFAULT_METRICS, Metric, MetricUnavailable, UnscorableImage, metrics_for
+
+__all__ = ["DEFAULT_METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]

@@ -1,0 +1,48 @@
+"""An evaluation as one HTML file that needs nothing else: tables to sort, strips of crops, a slider."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from lpnsr import __version__
+from lpnsr.evaluation.metrics import Metric
+from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
+from lpnsr.evaluation.reports.tables import (
+    as_text,
+    count_text,
+    digits,
+    heading,
+    mean_text,
+    protocol_line,
+)
+from lpnsr.evaluation.results import INTERVALS, Evaluation
+from lpnsr.evaluation.scoring import Outcome
+
+
+def html(evaluation: Evaluation) -> str:
+    """The page. Reads the images again, for the crops."""
+    samples = [scores.sample for scores in evaluation.samples]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        files("lpnsr.evaluation.reports").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        evaluation=evaluation,
+        strips=[strip for sample in evenly(samples) if (strip := strip_of(sample))],
+        some=len(samples) > MOST,
+        intervals=INTERVALS,
+        version=__version__,
+        heading=heading,
+        protocol_line=protocol_line,
+        digits=digits,
+        as_text=as_text,
+        mean_text=mean_text,
+        count_text=count_text,
+        score_text=_score_text,
+    )
+
+
+def _score_text(outcome: Outcome, metric: Metric) -> str:
+    return outcome.kind or "–" if outcome.value is None else f"{outcome.value:.{digits(metric)}f}"

@@ -1,0 +1,1 @@
+"""Encoders and decoders of file formats, row by row, and what each format can hold."""

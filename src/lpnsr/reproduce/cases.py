@@ -1,0 +1,114 @@
+"""Cases: the rows of a table. Each makes an image of a pair, and says what decides that image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from lpnsr.errors import InputError
+from lpnsr.evaluation.files import images_in
+from lpnsr.evaluation.pairing import match
+from lpnsr.reproduce.images import Pair, digest_of, read_image
+from lpnsr.reproduce.model import Model, Run
+from lpnsr.reproduce.setting import Setting
+
+
+class Case(Protocol):
+    """label: the row's name in its table."""
+
+    @property
+    def label(self) -> str: ...
+
+    def identity(self, pair: Pair) -> dict[str, Any]:
+        """Whatever of the case decides the image: equal for cases that cannot differ."""
+
+    def run(self, pair: Pair) -> Run:
+        """The image. Raises ConfigError or InputError if it cannot be made."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A model under a setting."""
+
+    label: str
+    model: Model
+    setting: Setting
+
+    def identity(self, pair: Pair) -> dict[str, Any]:
+        return {"model": self.model.digest, "device": self.model.device.type, "setting": self.setting.identity()}
+
+    def run(self, pair: Pair) -> Run:
+        return self.model.run(pair.lr, pair.hr, self.setting)
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The HR image through the autoencoder and the colour fix: what no chain of this model can pass."""
+
+    label: str
+    model: Model
+
+    def identity(self, pair: Pair) -> dict[str, Any]:
+        return {"model": self.model.digest, "device": self.model.device.type, "ceiling": 1}
+
+    @torch.inference_mode()
+    def run(self, pair: Pair) -> Run:
+        hr, lr = pair.hr, pair.lr
+        sr = self.model.restorer.decode(self.model.encode(hr)).clamp(0, 1)
+        return Run(lr, hr, self.model.finish(sr, lr))
+
+
+@dataclass(frozen=True)
+class Network:
+    """Another method's network (lr (B, 3, h, w) -> (B, 3, 4h, 4w) in [0, 1]), run here as it is, without colour fix."""
+
+    label: str
+    net: nn.Module
+    digest: str
+    device: torch.device
+
+    def identity(self, pair: Pair) -> dict[str, Any]:
+        return {"network": self.digest, "device": self.device.type}
+
+    @torch.inference_mode()
+    def run(self, pair: Pair) -> Run:
+        hr, lr = pair.hr, pair.lr
+        sr = self.net(lr[None].to(self.device))[0].float().cpu()
+        return Run(lr, hr, (sr.clamp(0, 1) * 255).round() / 255)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Another method's images, made elsewhere: ``path`` holds one an image, paired by name with
+    those of ``hr``."""
+
+    label: str
+    path: Path
+    hr: Path
+
+    def identity(self, pair: Pair) -> dict[str, Any]:
+        return {"image": digest_of(read_image(self._file(pair)))}
+
+    def run(self, pair: Pair) -> Run:
+        hr, file = pair.hr, self._file(pair)
+        sr = read_image(file).float() / 255
+        if sr.shape != hr.shape:
+            sizes = f"{sr.shape[2]} x {sr.shape[1]} px; the HR image has {hr.shape[2]} x {hr.shape[1]}"
+            raise InputError(f"{file} has {sizes}: give the method's 4x results")
+        return Run(pair.lr, hr, sr)
+
+    @cached_property
+    def _files(self) -> Mapping[Path, Path]:
+        return match(images_in(self.path), images_in(self.hr), self.label, "HR")[0]
+
+    def _file(self, pair: Pair) -> Path:
+        file = self._files.get(pair.hr_path)
+        if file is None:
+            raise InputError(f"{self.path} has no image for {pair.hr_path.name}, or several: give one of that name")
+        return file

@@ -1,0 +1,22 @@
+"""The experiments of the paper, and those that it lacks: an experiment a module, each a function of a ``Lab``.
+
+Importing this package is cheap; what an experiment needs is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lpnsr.reproduce.lab import Lab
+    from lpnsr.reproduce.report import Report
+
+EXPERIMENTS = ("grid", "table1", "table2", "table4", "table6", "figure2", "oracle", "tradeoff", "mismatch", "seeds")
+
+
+def experiment(name: str) -> Callable[[Lab], Report]:
+    """The experiment of this name, one of ``EXPERIMENTS``."""
+    run: Callable[[Lab], Report] = import_module(f"lpnsr.reproduce.experiments.{name}").run
+    return run

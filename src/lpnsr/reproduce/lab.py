@@ -1,0 +1,107 @@
+"""``Lab``: what every experiment is given. It makes and measures the images that are not in the cache yet."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lpnsr import __version__
+from lpnsr.errors import ConfigError
+from lpnsr.evaluation.cache import Cache, Values
+from lpnsr.evaluation.metrics import Metric
+from lpnsr.reproduce.cases import Case, Chain
+from lpnsr.reproduce.images import ImageSet, Pair
+from lpnsr.reproduce.instruments import Instrument, Scored
+from lpnsr.reproduce.model import Model, Run
+from lpnsr.reproduce.setting import Setting
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, total): is told how far a table is."""
+
+_KEPT_RUNS = 16
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of every case, by its label, one set of numbers an image."""
+
+    images: ImageSet
+    values: Mapping[str, Sequence[Values]]
+
+    def of(self, label: str, name: str) -> list[float | None]:
+        """The numbers ``name`` of a case, one an image; None where there is none."""
+        return [values.get(name) for values in self.values[label]]
+
+
+@dataclass
+class Lab:
+    """model: the one under examination. metrics: those that can be computed here; unavailable: why others cannot.
+
+    methods: other methods for ``table2``, folders of images or network files by name; starts: further pre-upsamplers
+    for ``table6``; bicubic_model: a model that was trained to start from bicubic, for ``mismatch``. quick: fewer seeds.
+    """
+
+    model: Model
+    sets: tuple[ImageSet, ...]
+    metrics: tuple[Metric, ...]
+    cache: Cache
+    progress: Progress
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, Path] = field(default_factory=dict)
+    starts: Mapping[str, Path] = field(default_factory=dict)
+    bicubic_model: Model | None = None
+    quick: bool = False
+    _runs: OrderedDict[str, Run] = field(default_factory=OrderedDict)
+
+    def chain(self, label: str, **setting: Any) -> Chain:
+        """The lab's model under ``Setting(**setting)``, with all its steps unless told otherwise."""
+        return Chain(label, self.model, Setting(**{"steps": self.model.steps} | setting))
+
+    def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
+        """Every metric, and what ``extra`` measures, of every case on every image.
+
+        Raises ConfigError if two cases have one label: users name some of them.
+        """
+        instruments = [*(Scored(metric) for metric in self.metrics), *extra]
+        rows: dict[str, list[Values]] = {case.label: [] for case in cases}
+        if len(rows) < len(cases):
+            labels = [case.label for case in cases]
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ConfigError(f"two rows are called {twice!r}: name the method or start that was given otherwise")
+        done, total = 0, len(images.pairs) * len(cases)
+        for pair in images.pairs:
+            for case in cases:
+                rows[case.label].append(self.measure(pair, case, instruments))
+                done += 1
+                self.progress(images.name, done, total)
+        return Scores(images, rows)
+
+    def remember(self, pair: Pair, key: Mapping[str, Any], compute: Callable[[], Values]) -> Values:
+        """What is cached for the pair under ``key``, or else is computed now."""
+        full = {"lpnsr": __version__, "pair": pair.digest, **key}
+        known = self.cache.get(full)
+        if known is None:
+            known = compute()
+            self.cache.put(full, known, {"image": pair.name, **key})
+        return known
+
+    def run(self, pair: Pair, case: Case) -> Run:
+        """The case's image of a pair; the last few are kept, for those who look at several together."""
+        key = repr((pair.digest, case.identity(pair)))
+        if key not in self._runs:
+            self._runs[key] = case.run(pair)
+            while len(self._runs) > _KEPT_RUNS:
+                self._runs.popitem(last=False)
+        return self._runs[key]
+
+    def measure(self, pair: Pair, case: Case, instruments: Sequence[Instrument]) -> Values:
+        """All that ``instruments`` measure of one image; it is made only if something is not known yet."""
+        values: Values = {}
+        identity = case.identity(pair)
+        for instrument in instruments:
+            key = {"case": identity, **instrument.key}
+            values |= self.remember(pair, key, lambda one=instrument: one.measure(self.run(pair, case)))  # type: ignore[misc]
+        return values

@@ -1,0 +1,233 @@
+"""``Report``: what an experiment found, as tables, verdicts on claims, and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lpnsr.evaluation.metrics import Metric
+from lpnsr.evaluation.statistics import Interval, mean_interval
+from lpnsr.reproduce.cases import Case
+from lpnsr.reproduce.images import ImageSet
+from lpnsr.reproduce.instruments import Instrument
+from lpnsr.reproduce.lab import Lab, Scores
+
+
+@dataclass(frozen=True)
+class Column:
+    """name: of the number. higher_is_better: None where neither is."""
+
+    name: str
+    title: str
+    higher_is_better: bool | None = None
+
+    @classmethod
+    def of(cls, metric: Metric) -> Column:
+        """A metric's."""
+        return cls(metric.name, metric.title, metric.higher_is_better)
+
+    @property
+    def heading(self) -> str:
+        """The title, with an arrow to the better side."""
+        return self.title + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+
+    def reversed(self) -> Column:
+        """For a claim that a number is given away."""
+        return replace(self, higher_is_better=not self.higher_is_better)
+
+
+@dataclass(frozen=True)
+class Table:
+    """title: mostly the test set. rows: means by column name, None for no number. paper: the paper's own, by label."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Mapping[str, Mapping[str, Interval | None]]
+    paper: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a number between two cases, paired by image: mean and 95% interval, and what it says about a claim.
+
+    base: mean of the worse case. against: its label, where a claim has several.
+    """
+
+    where: str
+    column: Column
+    interval: Interval
+    base: float
+    against: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """holds, fails, or undecided: whether the interval is on the claimed side of 0, on the other, or around it."""
+        if not self.interval.excludes_zero:
+            return "undecided"
+        return "holds" if (self.interval.mean > 0) == bool(self.column.higher_is_better) else "fails"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, and the differences that test it. ``paper``: the paper's own figures for it, in words."""
+
+    text: str
+    differences: Sequence[Difference]
+    paper: str = ""
+
+    def verdict(self, where: str) -> str:
+        """On one test set: holds, holds in part, fails (somewhere, and holds nowhere), or undecided."""
+        outcomes = {d.outcome for d in self.differences if d.where == where}
+        if "holds" in outcomes:
+            return "holds" if outcomes == {"holds"} else "holds in part"
+        return "fails" if "fails" in outcomes else "undecided"
+
+    @property
+    def places(self) -> list[str]:
+        """The test sets."""
+        return list(dict.fromkeys(d.where for d in self.differences))
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A PNG; ``name`` goes into its file name."""
+
+    name: str
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """question: what the experiment asks, in a sentence or two. notes: sentences about these numbers."""
+
+    name: str
+    title: str
+    question: str
+    tables: Sequence[Table]
+    claims: Sequence[Claim] = ()
+    plots: Sequence[Plot] = ()
+    notes: Sequence[str] = ()
+
+
+def metric_columns(lab: Lab) -> list[Column]:
+    """Of all metrics of the lab."""
+    return [Column.of(metric) for metric in lab.metrics]
+
+
+def perceptual(lab: Lab) -> list[Column]:
+    """Of the metrics that judge how an image looks: all but PSNR and SSIM."""
+    return [column for column in metric_columns(lab) if column.name not in ("psnr", "ssim")]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A claim to be tested: that the case ``better`` is, than each of ``than``, by the numbers of ``columns``."""
+
+    text: str
+    better: str
+    than: Sequence[str]
+    columns: Sequence[Column]
+    paper: str = ""
+
+
+def compare(
+    lab: Lab,
+    cases: Sequence[Case] | Callable[[ImageSet], Sequence[Case]],
+    columns: Sequence[Column],
+    tests: Sequence[Hypothesis] = (),
+    extra: Sequence[Instrument] = (),
+    paper: Mapping[str, Mapping[str, float]] | None = None,
+) -> tuple[list[Table], list[Claim]]:
+    """A table a test set with a row a case, and the tested claims; the cases may depend on the set."""
+    of = cases if callable(cases) else lambda images: cases
+    everywhere = [lab.score(images, of(images), extra) for images in lab.sets]
+    return [table_of(scores, columns, paper) for scores in everywhere], claims_of(everywhere, tests)
+
+
+def claims_of(everywhere: Sequence[Scores], tests: Sequence[Hypothesis]) -> list[Claim]:
+    """The tests on the scores of all test sets."""
+    return [
+        Claim(test.text, [d for scores in everywhere for d in differences(scores, test)], test.paper) for test in tests
+    ]
+
+
+def table_of(
+    scores: Scores,
+    columns: Sequence[Column],
+    paper: Mapping[str, Mapping[str, float]] | None = None,
+    rows: Sequence[str] | None = None,
+    title: str = "",
+) -> Table:
+    """Means over the images, of all cases or of ``rows``; the title is the test set's name, and what is given."""
+    means = {
+        label: {column.name: _mean(scores.of(label, column.name)) for column in columns}
+        for label in (scores.values if rows is None else rows)
+    }
+    name = f"{scores.images.name}: {title}" if title else scores.images.name
+    return Table(name, columns, means, paper or {}, len(scores.images.pairs))
+
+
+def differences(scores: Scores, test: Hypothesis) -> list[Difference]:
+    """Better minus worse, over the images that both have a number for."""
+    found = []
+    for worse in test.than:
+        against = worse if len(test.than) > 1 else ""
+        for column in test.columns:
+            both = zip(scores.of(test.better, column.name), scores.of(worse, column.name), strict=True)
+            known = [(a, b) for a, b in both if a is not None and b is not None]
+            interval = mean_interval([a - b for a, b in known])
+            if interval is not None:
+                base = sum(b for _, b in known) / len(known)
+                found.append(Difference(scores.images.name, column, interval, base, against))
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> Interval | None:
+    return mean_interval([value for value in values if value is not None])
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report without its plots, for machines."""
+    return {
+        "experiment": report.name,
+        "title": report.title,
+        "tables": [
+            {
+                "title": table.title,
+                "images": table.images,
+                "rows": {
+                    label: {name: None if i is None else _numbers(i) for name, i in row.items()}
+                    for label, row in table.rows.items()
+                },
+                "paper": {label: dict(row) for label, row in table.paper.items()},
+            }
+            for table in report.tables
+        ],
+        "claims": [
+            {
+                "text": claim.text,
+                "paper": claim.paper,
+                "verdicts": {place: claim.verdict(place) for place in claim.places},
+                "differences": [
+                    {
+                        "set": d.where,
+                        "number": d.column.name,
+                        "outcome": d.outcome,
+                        "against": d.against,
+                        "base": d.base,
+                        **_numbers(d.interval),
+                    }
+                    for d in claim.differences
+                ],
+            }
+            for claim in report.claims
+        ],
+        "notes": list(report.notes),
+    }
+
+
+def _numbers(interval: Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "count": interval.count}

@@ -1,0 +1,85 @@
+"""``Setting``: one way of upscaling an image. What an experiment crosses, and what a cached result is filed under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from lpnsr.diffusion import MixedNoise, NoiseSource, OracleNoise
+from lpnsr.errors import ConfigError
+from lpnsr.upscaling.restorer import Restorer, StartKind
+from lpnsr.upscaling.upscaler import fidelity_controls
+
+Noise = Literal["gaussian", "predicted", "mode", "oracle"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """start: of the chain. steps: 0 (the start alone) to the schedule's; fewer enter it late, as in the released code.
+
+    noise: of the intermediate steps, with exceptions ``at``: pairs of (0-based index t, noise); the paper's step t has
+    the index t - 1. fidelity and seed as in ``Upscaler``. Raises ConfigError for other values.
+    """
+
+    start: StartKind = "upsampler"
+    steps: int = 4
+    noise: Noise = "predicted"
+    at: tuple[tuple[int, Noise], ...] = ()
+    fidelity: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for noise in (self.noise, *(noise for _, noise in self.at)):
+            if noise not in get_args(Noise):
+                raise ConfigError(f"noise = {noise!r}: choose {', '.join(get_args(Noise))}")
+        for t, _ in self.at:
+            if not 1 <= t < self.steps:
+                raise ConfigError(f"index t = {t} takes no noise in {self.steps} steps; allowed: 1 to {self.steps - 1}")
+
+    @property
+    def by_step(self) -> dict[int, Noise]:
+        """The noise of every step that takes one, by its index t."""
+        return {t: dict(self.at).get(t, self.noise) for t in range(self.steps - 1, 0, -1)}
+
+    @property
+    def needs_predictor(self) -> bool:
+        """Whether the noise predictor is asked at any step."""
+        return any(noise in ("predicted", "mode") for noise in self.by_step.values())
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, and nothing else: equal for settings that cannot differ.
+
+        A chain of one step takes no noise; a temperature of 0 is the mode; Gaussian noise has no temperature; without
+        steps nothing but the start counts.
+        """
+        if self.steps == 0:
+            return {"start": self.start, "steps": 0}
+        temperature, mean_share, bicubic_share = fidelity_controls(self.fidelity)
+
+        def named(noise: Noise) -> str:
+            if noise != "predicted":
+                return noise
+            return "mode" if temperature == 0 else f"predicted at {temperature:g}"
+
+        return {
+            "start": self.start,
+            "steps": self.steps,
+            "noise": {str(t): named(noise) for t, noise in self.by_step.items()},
+            "mean_share": mean_share,
+            "bicubic_share": bicubic_share,
+            "seed": self.seed,
+        }
+
+    def source(self, restorer: Restorer, condition: Tensor, y0: Tensor, truth: Callable[[], Tensor]) -> NoiseSource:
+        """The noise source of the chain. ``truth`` gives the latent of the HR image, which oracle noise needs."""
+        temperature = fidelity_controls(self.fidelity)[0]
+
+        def one(noise: Noise) -> NoiseSource:
+            if noise == "oracle":
+                return OracleNoise(truth(), y0)
+            return restorer.noise_source(noise, condition, temperature)
+
+        return MixedNoise({t: one(noise) for t, noise in self.at}, one(self.noise))

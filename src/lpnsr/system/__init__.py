@@ -1,0 +1,1 @@
+"""This machine: memory, devices, atomic and scratch files, hashes, progress, strict configuration. Knows no image."""

@@ -1,0 +1,69 @@
+"""Where the networks run, and in which arithmetic."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from functools import cache
+
+import torch
+
+from lpnsr.errors import ConfigError
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is cuda, then mps, then cpu. Raises ConfigError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r}: choose auto, cpu, cuda or mps") from None
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = re.split(r"\. |[;\n]", str(error))[0][:150]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from None
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 on a GPU that has it, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in allowed:
+        raise ConfigError(f"dtype {name!r}: choose auto, {', '.join(allowed)}")
+    return allowed[name]
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+_KEPT = 512 << 20
+_KEPT_BY_OLDER = 32 << 20  # some versions of glibc refuse more
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep blocks that were freed for those that are asked for next, in the whole process.
+
+    glibc gives large blocks back to the kernel at once and gets new pages for the next ones, each of them zeroed. Up to
+    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment says how
+    glibc is to do it.
+    """
+    told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if told or platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    if mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, _KEPT_BY_OLDER):
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)

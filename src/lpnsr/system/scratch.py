@@ -1,0 +1,56 @@
+"""Arrays that lie on a disk instead of in memory."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpnsr.errors import OutputError
+
+SCRATCH_VARIABLE = "LPNSR_SCRATCH"
+
+
+class Scratch:
+    """An array in a file without a name, which is gone with the process, however that ends.
+
+    What was read or written stays in memory until ``release``: then the system's file cache has it, which gives way
+    to programs. The values at first are 0. The file is in the folder that LPNSR_SCRATCH in the environment names, else
+    in ``folder``, else in the system's for temporary files. Raises OutputError where the disk has no room.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
+        size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+        asked = tempfile.gettempdir() if folder is None else os.fspath(folder) or "."
+        where = os.environ.get(SCRATCH_VARIABLE) or asked
+        try:
+            with tempfile.TemporaryFile(prefix=".lpnsr-", dir=where) as file:
+                _reserve(file.fileno(), size)
+                self._map = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            raise OutputError(
+                f"{where}: a temporary file of {size / 2**30:,.1f} GiB cannot be made there: "
+                f"{error.strerror or error}; make room, or name another folder in the environment's {SCRATCH_VARIABLE}"
+            ) from None
+        self.array: NDArray[Any] = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+    def release(self) -> None:
+        """Let go of the memory; the values stay."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Make the file ``size`` bytes long, and its blocks sure: a mapped file on a full disk would kill the process."""
+    os.truncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot
+                raise

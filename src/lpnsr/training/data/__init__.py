@@ -1,0 +1,1 @@
+"""Photographs -> a pool of degraded pairs -> batches."""

@@ -1,0 +1,120 @@
+"""The LR image as float planes, from rows that come once, for readers that go down it at different places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpnsr import imaging
+from lpnsr.checkpoints.fitting import FACTOR
+from lpnsr.imaging import Photo, PhotoRows, Window
+from lpnsr.networks import BicubicUpsampler
+from lpnsr.upscaling.kinds import Planes
+
+_REACH = 2  # LR pixels that bicubic interpolation sees beyond its own
+
+Strip = tuple[Tensor, Tensor | None]
+"""Pixels (1 | 3, n, W) and alpha (1, n, W), of any type that ``imaging.to_unit`` takes or float in [0, 1]."""
+
+
+class LrRows:
+    """``height``, ``width``, ``gray``, ``transparent``, and the rows, which are kept until every reader has passed."""
+
+    def __init__(
+        self, height: int, width: int, strips: Iterator[Strip], *, gray: bool = False, transparent: bool = False
+    ) -> None:
+        self.height = height
+        self.width = width
+        self.gray = gray
+        self.transparent = transparent
+        self._strips = strips
+        self._pixels, self._alpha = Window(()), Window(())
+        self._rows = 0
+        self._readers: list[Reader] = []
+
+    @classmethod
+    def of_photo(cls, rows: PhotoRows) -> Self:
+        """Colours under transparent pixels are filled from their neighbourhood."""
+        strips = rows.strips
+        if rows.transparent:
+            strips = imaging.fill_strips(strips, rows.height, rows.width)
+        tensors = map(_tensors, strips)
+        return cls(rows.height, rows.width, tensors, gray=rows.gray, transparent=rows.transparent)
+
+    @classmethod
+    def of_planes(cls, planes: Planes) -> Self:
+        """An image in memory."""
+        height, width = planes.rgb.shape[-2:]
+        strips: Iterator[Strip] = iter([(planes.rgb, planes.alpha)])
+        return cls(height, width, strips, gray=planes.gray, transparent=planes.alpha is not None)
+
+    def reader(self) -> Reader:
+        """A reader that starts at the top. Take all readers before the first of them reads."""
+        self._readers.append(Reader(self))
+        return self._readers[-1]
+
+    def alpha_strips(self, rows: int) -> Iterator[Tensor]:
+        """Float alpha (1, n, W) in strips of ``rows``."""
+        for top in range(0, self.height, rows):
+            bottom = min(self.height, top + rows)
+            self._draw(bottom)
+            self._alpha.forget(top)
+            yield _unit(self._alpha.crop(top, bottom))
+
+    def _draw(self, bottom: int) -> None:
+        """See to it that the rows above ``bottom`` have come."""
+        while self._rows < bottom:
+            pixels, alpha = next(self._strips)
+            self._pixels.append(pixels)
+            if alpha is not None:
+                self._alpha.append(alpha)
+            self._rows += pixels.shape[-2]
+
+    def _crop(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        self._draw(bottom)
+        return _unit(self._pixels.crop(top, bottom, left, right)).expand(3, -1, -1).contiguous()
+
+    def _forget(self) -> None:
+        self._pixels.forget(min(reader.passed for reader in self._readers))
+
+
+class Reader:
+    """Goes down the image."""
+
+    def __init__(self, rows: LrRows) -> None:
+        self._rows = rows
+        self.passed = 0
+
+    def forget(self, before: int) -> None:
+        """Rows above ``before`` will not be asked for again."""
+        self.passed = max(self.passed, before)
+        self._rows._forget()
+
+    def crop(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Float RGB (3, bottom - top, right - left) in [0, 1]."""
+        return self._rows._crop(top, bottom, left, right)
+
+    def bicubic(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """That part of the bicubic enlargement (3, 4 height, 4 width), which is never there whole; rows above it are
+        forgotten.
+        """
+        first, last = max(0, top // FACTOR - _REACH), min(self._rows.height, -(-bottom // FACTOR) + _REACH)
+        begin, end = max(0, left // FACTOR - _REACH), min(self._rows.width, -(-right // FACTOR) + _REACH)
+        self.forget(first)
+        large = BicubicUpsampler()(self.crop(first, last, begin, end)[None])[0]
+        return large[:, top - first * FACTOR : bottom - first * FACTOR, left - begin * FACTOR : right - begin * FACTOR]
+
+
+def _tensors(strip: Photo) -> Strip:
+    alpha = None if strip.alpha is None else torch.from_numpy(strip.alpha)[None]
+    return torch.from_numpy(strip.pixels).permute(2, 0, 1), alpha
+
+
+def _unit(values: Tensor) -> Tensor:
+    if values.is_floating_point():
+        return values
+    return torch.from_numpy(imaging.to_unit(np.ascontiguousarray(values.numpy())))

@@ -1,0 +1,310 @@
+"""``Upscaler``: an image of any kind in, the same kind at any scale out.
+
+    LR rows -> tiles -> restorer (upsample -> encode -> chain -> decode) -> blend -> colour fix -> resample -> SR rows
+
+The model works at 4x; other scales are resampled from that, antialiased. All of it works on a few rows at a time: what
+is whole in memory is only what a caller asks to be. Randomness comes from a noise field that is tied to absolute
+positions, so a result does not depend on batches or the order of files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpnsr import checkpoints, imaging, runtimes
+from lpnsr.checkpoints import ModelSpec
+from lpnsr.checkpoints.fitting import FACTOR as FACTOR
+from lpnsr.diffusion import Schedule
+from lpnsr.errors import ConfigError
+from lpnsr.imaging import (
+    InMemory,
+    Photo,
+    PhotoRows,
+    TilePlan,
+    Window,
+)
+from lpnsr.networks.placement import settle
+from lpnsr.system.devices import keep_freed_memory
+from lpnsr.system.devices import pick_device as pick_device
+from lpnsr.system.devices import pick_dtype as pick_dtype
+from lpnsr.system.memory import parse_memory
+from lpnsr.system.scratch import Scratch
+from lpnsr.upscaling.kinds import (
+    Pack,
+    Planes,
+    pack_pixels,
+    unpack,
+)
+from lpnsr.upscaling.lr_rows import LrRows
+from lpnsr.upscaling.memory import Work
+from lpnsr.upscaling.options import Callback as Callback
+from lpnsr.upscaling.options import Options as Options
+from lpnsr.upscaling.options import Progress as Progress
+from lpnsr.upscaling.options import fidelity_controls as fidelity_controls
+from lpnsr.upscaling.planning import Planner, plan_tiles
+from lpnsr.upscaling.restorer import NoiseKind, Restorer
+from lpnsr.upscaling.tiling import TileRestorer
+
+Folder = str | os.PathLike[str] | None
+
+
+class Upscaler:
+    """A model on a device. Not to be shared between threads while it runs.
+
+    memory: bytes, or a text such as "2G", that the process may hold in all (resident: Python, torch, the weights and
+        the work); None is what is free on the machine. Where it is short, tiles are smaller and large images lie on the
+        disk meanwhile. On a CPU, None also has the C library keep freed blocks for the process (``keep_freed_memory``
+        of lpnsr.system.devices). Raises ConfigError for what is no size.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        restorer: Restorer,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        memory: int | str | None = None,
+    ) -> None:
+        self.spec = spec
+        self.memory = None if memory is None else parse_memory(memory)
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.restorer = restorer.eval().requires_grad_(False)
+        settle(self.restorer, self.device, self.dtype)
+        if self.device.type == "cpu" and self.memory is None:
+            keep_freed_memory()
+        self._planner = Planner(self.restorer, spec.inference, self.device, self.memory)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "lite",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        runtime: str = "auto",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        memory: int | str | None = None,
+    ) -> Self:
+        """Load ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a model folder or a hub id.
+
+        device: auto (cuda, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
+        else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32; exports
+        the model into the cache on first use); auto is torch, or what the folder was exported for.
+        memory: see the class. Raises CheckpointError, ConfigError, MissingExtraError.
+        """
+        folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
+        exported = runtimes.choose(folder, runtime)
+        if exported:
+            device, dtype = runtimes.cpu_float32(device, dtype)
+            spec, parts = runtimes.load(folder, exported, cache_dir)
+        else:
+            loaded = checkpoints.load_folder(folder)
+            spec, parts = loaded.spec, loaded.parts
+            checkpoints.check_parts(parts, str(folder))
+        restorer = Restorer(
+            Schedule.geometric(**spec.chain.model_dump()),
+            parts["autoencoder"],
+            parts["denoiser"],
+            parts.get("upsampler"),
+            parts.get("noise_predictor"),
+        )
+        return cls(spec, restorer, device, dtype, memory=memory)
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model as a folder that ``from_pretrained`` reads. Raises ConfigError for an exported model."""
+        parts = {name: part for name, part in self.restorer.named_children() if name in checkpoints.PARTS}
+        if any(isinstance(part, runtimes.ExportedPart) for part in parts.values()):
+            raise ConfigError("an exported model has no weights to save; save the model that it was made from")
+        checkpoints.save_folder(Path(folder), self.spec, parts, overwrite=overwrite)
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        scale: float | None = None,
+        steps: int | None = None,
+        noise: NoiseKind = "predicted",
+        fidelity: float | None = None,
+        seed: int = 0,
+        tile: int | Literal["auto"] = "auto",
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> Any:
+        """Upscale ``image`` and return it in the kind that was given (a path comes back as a PIL image).
+
+        image: path, PIL image, Photo, array (H, W[, 1|3|4]) or tensor ([B,] 1|3|4, H, W); integers count to their full
+            range, floats are in [0, 1]. A path or PIL image with an EXIF orientation is upscaled as it is displayed:
+            the result is upright and no longer says that it is to be turned.
+        scale: any positive factor, 4 by default; or ``width``, ``height`` or ``max_side`` in pixels instead. The
+            output has exactly round(scale x input) pixels.
+        steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
+        noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
+        fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
+        seed: same seed, same result.
+        tile: LR pixels from 16, or 0 for the whole image. auto is the model's own: the same everywhere and always,
+            unless so little memory is free that it has to be smaller, which an LpnsrWarning tells.
+        colour_fix: wavelet, adain or none, once on the whole image.
+        Raises ConfigError for options, InputError for images that cannot be used.
+        """
+        given = {
+            "scale": scale,
+            "steps": steps,
+            "noise": noise,
+            "fidelity": fidelity,
+            "seed": seed,
+            "tile": tile,
+        }
+        chosen = Options.parse(given | options, "upscale")
+        images, pack = unpack(image)
+        results = [self._whole(planes, chosen, callback) for planes in images]
+        return _pack_all(results, pack, image)
+
+    def upscale_photo(self, photo: Photo, *, callback: Callback | None = None, **options: Any) -> Photo:
+        """``__call__`` for a photo: depth, alpha and metadata are kept."""
+        return self.upscale_rows(PhotoRows.of(photo), callback=callback, whole=True, **options).whole()
+
+    def upscale_file(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        quality: int | None = None,
+        max_pixels: int | None = None,
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> None:
+        """``__call__`` from file to file, row by row: images of any size, in the memory that was allowed.
+
+        quality: as in ``imaging.write``; max_pixels: as in ``imaging.open_rows``. What does not fit into memory lies in
+        the folder of ``target`` meanwhile. Raises InputError, OutputError; ``target`` is written whole or not at all.
+        """
+        folder, frugal = Path(target).parent, self.memory is not None
+        rows = imaging.open_rows(source, max_pixels=max_pixels, scratch=folder)
+        size = Options.parse(options, "upscale").output_size((rows.height, rows.width))
+        imaging.check_size(target, *size)
+        encoding = imaging.encoding_bytes(replace(rows, height=size[0], width=size[1]), target, frugal=frugal)
+        result = self.upscale_rows(rows, callback=callback, scratch=folder, reserved=encoding, **options)
+        imaging.write_rows(result, target, quality=quality, frugal=frugal)
+
+    def upscale_rows(
+        self,
+        rows: PhotoRows,
+        *,
+        callback: Callback | None = None,
+        scratch: Folder = None,
+        reserved: int = 0,
+        whole: bool = False,
+        **options: Any,
+    ) -> PhotoRows:
+        """``upscale_photo`` row by row: the work is done as the strips of the result are drawn.
+
+        scratch: a folder for what does not fit into memory, by default the system's for temporary files. reserved:
+        bytes of the memory that others take meanwhile. whole: the caller keeps the whole result.
+        Raises InputError if the memory that was allowed, or is free, is too small.
+        """
+        chosen = Options.parse(options, "upscale")
+        size = self._checked_size(rows.height, rows.width, chosen)
+        self._planner.check_files(max(reserved, rows.decoding))
+        result = replace(rows, height=size[0], width=size[1], decoding=0)
+        held = reserved + (result.row_bytes * size[0] if whole else 0)
+        lr = LrRows.of_photo(rows)
+        work = self._planner.work(lr, chosen, held=held, sample_bytes=rows.dtype.itemsize, decoding=rows.decoding)
+        strips = self._strips(lr, chosen, work, callback, scratch)
+        return replace(result, strips=(Photo(*pack_pixels(strip, rows.dtype)) for strip in strips))
+
+    def _whole(self, planes: Planes, options: Options, callback: Callback | None) -> Planes:
+        """Planes in memory to planes in memory."""
+        lr = LrRows.of_planes(planes)
+        size = self._checked_size(lr.height, lr.width, options)
+        channels = 3 if planes.alpha is None else 4
+        work = self._planner.work(lr, options, held=2 * 4 * channels * size[0] * size[1], sample_bytes=4)
+        out = torch.empty(channels, *size)
+        top = 0
+        for strip in self._strips(lr, options, work, callback, None):
+            rows = slice(top, top + strip.rgb.shape[1])
+            out[:3, rows] = strip.rgb
+            if strip.alpha is not None:
+                out[3:, rows] = strip.alpha
+            top = rows.stop
+        return Planes(out[:3], None if planes.alpha is None else out[3:], planes.gray)
+
+    def _checked_size(self, height: int, width: int, options: Options) -> tuple[int, int]:
+        """The size of the result. Raises ConfigError for steps that the model does not have."""
+        most = self.restorer.schedule.steps
+        if (options.steps or 0) > most:
+            raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
+        return options.output_size((height, width))
+
+    @torch.inference_mode()
+    def _strips(
+        self, lr: LrRows, options: Options, work: Work, callback: Callback | None, scratch: Folder
+    ) -> Iterator[Planes]:
+        """The result from top to bottom."""
+        size = options.output_size((lr.height, lr.width))
+        canvas = partial(Scratch, dtype=np.float32, folder=scratch) if work.on_disk else InMemory
+        plan = self.plan(lr.height, lr.width, work.tile)
+        batch = self._planner.batch(plan)
+        tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype, batch)
+        sr = tiles.strips(lr, plan, work.rows, callback, canvas)
+        fixed = _colours_fixed(sr, lr, options.colour_fix, work.rows, canvas)
+        large = (FACTOR * lr.height, FACTOR * lr.width)
+        alpha = None
+        if lr.transparent:
+            lr_alpha = lr.alpha_strips(work.rows)
+            alpha = Window(imaging.resize_strips(lr_alpha, (lr.height, lr.width), size, rows=work.rows))
+        top = 0
+        for strip in imaging.resize_strips(fixed, large, size, rows=work.rows):
+            bottom = top + strip.shape[1]
+            opacity = None if alpha is None else alpha.crop(top, bottom).clamp(0, 1)
+            yield Planes(strip.clamp_(0, 1), opacity, lr.gray)
+            top = bottom
+            if alpha is not None:
+                alpha.forget(top)
+
+    def plan(self, height: int, width: int, tile: int) -> TilePlan:
+        """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
+        return plan_tiles(height, width, tile, self.spec.inference)
+
+
+def _colours_fixed(
+    sr: Iterator[Tensor], lr: LrRows, fix: Literal["wavelet", "adain", "none"], rows: int, canvas: Callable[..., Any]
+) -> Iterator[Tensor]:
+    """The strips (3, n, W) of ``sr`` with the colours of ``lr``, once on the whole image."""
+    if fix == "none":
+        yield from sr
+        return
+    reader = lr.reader()
+    height, width = FACTOR * lr.height, FACTOR * lr.width
+    if fix == "wavelet":
+        yield from imaging.wavelet_strips(sr, reader.bicubic, (height, width), rows=rows)
+        return
+    whole, sums, like, top = canvas((3, height, width)), imaging.ChannelSums(), imaging.ChannelSums(), 0
+    for strip in sr:
+        bottom = top + strip.shape[1]
+        sums.add(strip)
+        like.add(reader.bicubic(top, bottom, 0, width))
+        whole.array[:, top:bottom] = strip.numpy()
+        whole.release()
+        top = bottom
+    change = imaging.adain_fix(sums, like)
+    for top in range(0, height, rows):
+        yield change(torch.from_numpy(whole.array[:, top : top + rows]))
+        whole.release()
+
+
+def _pack_all(results: list[Planes], pack: Pack, image: Any) -> Any:
+    if isinstance(image, Tensor) and image.ndim == 4:
+        return torch.stack([pack(planes) for planes in results])
+    return pack(results[0])

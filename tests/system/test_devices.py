@@ -1,0 +1,56 @@
+"""What a process keeps of its memory, which is a setting of the process: seen in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lpnsr.errors import ConfigError
+from lpnsr.system.devices import pick_device
+
+_ONE_BY_ONE = """
+import resource, sys, torch
+from lpnsr import Upscaler
+Upscaler.from_pretrained("lite", device="cpu", memory=sys.argv[1] or None)
+def rounds(count):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        torch.empty(40 << 20, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+rounds(3)
+print(rounds(8))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+@pytest.mark.parametrize(
+    ("memory", "variables", "kept"),
+    [("", {}, True), ("2G", {}, False), ("", {"MALLOC_MMAP_THRESHOLD_": "131072"}, False)],
+)
+def test_freed_blocks_are_used_again_unless_memory_is_bounded(
+    memory: str, variables: dict[str, str], kept: bool
+) -> None:
+    clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES" and not k.startswith("MALLOC_")}
+    command = [sys.executable, "-c", _ONE_BY_ONE, memory]
+    environment = clean | variables
+    faults = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    pages = 8 * (40 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert faults < pages / 20 if kept else faults > pages / 600  # with huge pages, a fault is for 512 of them
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("foo", "device 'foo': choose auto, cpu, cuda or mps"),
+        ("cuda:99", r"device 'cuda:99' cannot be used \(.{5,150}\); choose auto, cpu, cuda or mps"),
+    ],
+)
+def test_a_device_that_is_not_there(name: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pick_device(name)
+    assert re.fullmatch(words, str(caught.value))

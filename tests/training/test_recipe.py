@@ -1,0 +1,139 @@
+"""Recipes: those that are bundled, those that extend others, and what is wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lpnsr import networks
+from lpnsr.errors import ConfigError
+from lpnsr.training.recipe import STAGES, load_recipe
+from support.tiny_model import NETWORKS
+from support.training_run import (
+    GAN,
+    STAGE,
+    written,
+)
+
+
+def test_no_recipe_speaks_of_photographs_and_licences_that_are_not_the_users() -> None:
+    for name in ("lite", "lite-gpu", "paper"):
+        assert load_recipe(name).model.training == ""
+        assert load_recipe(name).model.licence == "unknown"
+
+
+def test_the_bundled_recipes_build() -> None:
+    lite = [networks.build(config) for config in load_recipe("lite").networks.values()]
+    assert sum(p.numel() for part in lite for p in part.parameters()) * 2 < 30e6  # half precision, bytes
+    bundled = {name: load_recipe(name) for name in ("lite", "lite-gpu", "paper")}
+    for part, config in bundled["lite-gpu"].networks.items():  # --begin-with lite
+        networks.build(config)
+        assert config == bundled["lite"].networks[part] or bundled["lite-gpu"].stages[part].fresh  # type: ignore[index]
+    paper = bundled["paper"]
+    assert set(paper.stages) == set(STAGES)
+    for name in ("denoiser", "noise_predictor", "autoencoder"):
+        with torch.device("meta"):
+            networks.build(paper.networks[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sedd": 1}, "seed"),
+        ({"data": {"cropp": 1}}, "crop"),
+        ({"data": {"degradations": {"reel": 1}}}, "real, light, classic"),
+        ({"data": {"degradations": {"mine": 1}, "presets": {"mine": {"scale": 2}}}}, "mine.scale = 2, and models"),
+        ({"stages": {"upsampler": {"step": 1}}}, "steps"),
+        ({"stages": {"upsampler": STAGE | {"patch": 512}}}, "data.crop = 256"),
+        ({"seed": -1}, "seed = -1; allowed: a whole number from 0"),
+        ({"data": {"crop": 130}}, "crop = 130; allowed: a multiple of 4 from 64"),
+        ({"chain": {"stepz": 4}}, "'chain.stepz'; did you mean 'steps'"),
+        ({"model": {"inference": {"tile_overlp": 1}}}, "did you mean 'tile_overlap'"),
+        ({"networks": {"upscaler": {}}}, "'networks.upscaler'; allowed: autoencoder, upsampler"),
+        ({"stages": {"upsampler": STAGE}}, "networks has no upsampler, which the stage upsampler needs"),
+        ({"stages": {"upsampler": STAGE | {"betas": [0.9, 1.0]}}}, "betas.1 = 1.0; allowed: a number from 0 below 1"),
+        ({"stages": {"denoiser": STAGE | {"start_from": {"bicubic": 0}}}}, "start_from needs odds above 0"),
+        ({"networks": NETWORKS, "stages": {"upsampler": STAGE | {"gan": {"on": "latent"}}}}, "needs kind: patch"),
+        (
+            {
+                "networks": NETWORKS,
+                "stages": {
+                    "upsampler": STAGE | {"gan": GAN},
+                    "denoiser": STAGE | {"gan": {"channels": 9, "begin_with": "upsampler"}},
+                },
+            },
+            "its channels has to be 8 too",
+        ),
+    ],
+)
+def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(written({"networks": {}, "chain": {}, "stages": {}} | change, tmp_path)))
+
+
+def test_a_recipe_states_what_differs_from_another(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "extends: lite\nstages: {denoiser: {steps: 7, gan: {kind: unet, channels: 48}}}"
+    )
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\ndata: {degradations: {classic: 1}}\n")
+    lite, again = load_recipe("lite"), load_recipe(str(tmp_path / "again.yaml"))
+    denoiser = again.stages["denoiser"]
+    assert (denoiser.steps, denoiser.batch) == (7, lite.stages["denoiser"].batch)
+    assert denoiser.gan is not None
+    assert denoiser.gan.begin_with is None  # a key's value is replaced as a whole
+    assert again.stages["upsampler"] == lite.stages["upsampler"]
+    assert again.data.degradations == {"classic": 1}
+    assert again.data.crop == lite.data.crop
+
+
+@pytest.mark.parametrize(("base", "words"), [("me.yaml", "extends itself"), ("nowhere", "no recipe"), ("[a]", "name")])
+def test_a_recipe_that_extends_nothing_of_use(base: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "me.yaml").write_text(f"extends: {base}\n")
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(tmp_path / "me.yaml"))
+
+
+@pytest.mark.parametrize("name", ["nothing", "missing.yaml"])
+def test_a_recipe_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "extends: lite\nstages: {upsampler: {steps: 3}}\nstages: {denoiser: {steps: 3}}",
+            "'stages' is there twice.*3",
+        ),
+        ("extends: lite\nstages:\n  denoiser: {steps: 3, steps: 4}", "'steps' is there twice, again at line 3"),
+        ("stages: {upsampler: {steps: 3}}", "'networks' is missing; .* begins with: extends: lite"),
+        ("extends: lite\ndata: {degradations: [real]}", "degradations = .*; allowed: a mapping that is not empty"),
+    ],
+)
+def test_what_a_file_says_wrong_is_told(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(path))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.yaml cannot be read: No such file or directory"):
+        load_recipe(str(tmp_path / "nope.yaml"))
+
+
+def test_what_keys_share_may_be_merged(tmp_path: Path) -> None:
+    """And a key that is laid over one of these is not there twice."""
+    (tmp_path / "mine.yaml").write_text(
+        "extends: lite\n"
+        "stages:\n"
+        "  autoencoder: &shared {steps: 3, batch: 2}\n"
+        "  upsampler: &more {<<: *shared, batch: 5}\n"
+        "  denoiser: {<<: *more, steps: 7}\n"
+    )
+    stages = load_recipe(str(tmp_path / "mine.yaml")).stages
+    assert (stages["upsampler"].steps, stages["upsampler"].batch) == (3, 5)
+    assert (stages["denoiser"].steps, stages["denoiser"].batch) == (7, 5)

@@ -1,0 +1,123 @@
+"""The bundled model: what it costs, what it must not do to an image, and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch.utils.flop_counter import FlopCounterMode
+
+from lpnsr import checkpoints, imaging
+from lpnsr.diffusion import NoiseField
+from lpnsr.evaluation.files import read_unit
+from lpnsr.evaluation.metrics import metrics_for
+from lpnsr.upscaling.upscaler import Upscaler
+from support.repository import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def lite() -> Upscaler:
+    return Upscaler.from_pretrained("lite", device="cpu")
+
+
+def flops_per_pixel(up: Upscaler, steps: int) -> float:
+    lr = torch.rand(1, 3, 64, 64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # in inference mode Winograd is not counted
+        up.restorer.restore(lr, NoiseField(0).draw(), steps=steps)
+    return counter.get_total_flops() / lr[0, 0].numel()
+
+
+def test_it_fits_its_budget(lite: Upscaler) -> None:
+    assert 3e6 < flops_per_pixel(lite, 4) < 12e6
+    assert 2e6 < flops_per_pixel(lite, 1) < 4e6
+    folder = checkpoints.resolve("lite")
+    assert sum(f.stat().st_size for f in folder.rglob("*.safetensors")) < 30e6
+
+
+def text(size: int) -> np.ndarray:
+    image = Image.new("RGB", (size, size), "white")
+    draw = ImageDraw.Draw(image)
+    for line in range(0, size, 14):
+        draw.text((3, line), "The quick brown fox jumps over the lazy dog 0123456789", fill="black")
+    return np.asarray(image)
+
+
+def gradient(size: int) -> np.ndarray:
+    ramp = np.linspace(40, 210, size)
+    return np.stack(
+        [ramp[None] + 0 * ramp[:, None], ramp[:, None] + 0 * ramp[None], 0 * np.add.outer(ramp, ramp) + 90], 2
+    )
+
+
+def photo(size: int) -> np.ndarray:
+    return np.asarray(Image.open(REPOSITORY / "examples" / "coast.jpg").convert("RGB"))[:size, :size]
+
+
+SCENES = {
+    "flat": lambda size: np.full((size, size, 3), (120, 60, 180), np.uint8),
+    "gradient": lambda size: gradient(size).astype(np.uint8),
+    "text": text,
+    "photo": photo,
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_seams(lite: Upscaler, scene: str) -> None:
+    """The gradient across tile borders is that of its surroundings."""
+    lr = SCENES[scene](160)
+    tiled = lite(lr, tile=96).astype(float)
+    whole = lite(lr, tile=0).astype(float)
+    axis = lite.plan(160, 160, 96).columns
+    steps = np.abs(np.diff(tiled, axis=1)).mean((0, 2))
+    expected = np.abs(np.diff(whole, axis=1)).mean((0, 2))
+    for index in range(1, len(axis.starts)):
+        begin, end = (edge * 4 for edge in axis.seam(index))
+        band = slice(begin - 4, end + 4)
+        assert steps[band].mean() <= expected[band].mean() * 1.02 + 0.02
+        assert steps[band].max() <= expected[band].max() * 1.1 + 0.1
+
+
+def test_flat_areas_stay_flat(lite: Upscaler) -> None:
+    for colour in ((0, 0, 0), (255, 255, 255), (20, 25, 40), (120, 60, 180), (200, 180, 20)):
+        off = np.abs(lite(np.full((48, 48, 3), colour, np.uint8)).astype(float) - colour)
+        assert off.mean() < 2.5
+        assert off[32:-32, 32:-32].std((0, 1)).max() < 2.5
+        assert off.max() < 15  # at the very corners; with zeros beyond the edge it was 35
+
+
+def test_no_grid(lite: Upscaler) -> None:
+    """Averaged over a smooth image, the 16 places of a 4 x 4 cell are alike."""
+    lr = gradient(96)
+    out = lite(lr.astype(np.uint8)).astype(float)
+    ideal = imaging.resize(lr.astype(np.float32), (384, 384))
+    residue = (out - ideal)[64:-64, 64:-64]
+    places = residue.reshape(64, 4, 64, 4, 3).mean((0, 2))
+    assert np.ptp(places, axis=(0, 1)).max() < 1.5
+
+
+def test_colours_are_kept(lite: Upscaler) -> None:
+    lr = np.asarray(Image.open(REPOSITORY / "examples" / "coast.jpg").convert("RGB"))
+    out = lite(lr)
+    assert np.abs(out.mean((0, 1)) - lr.mean((0, 1))).max() < 2
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "lpips_at_most", "psnr_at_least"), [("lr_real", 0.36, 23.51 - 1.5), ("lr_bicubic", 0.20, 26.82 - 1.5)]
+)
+def test_scores_on_the_validation_images(
+    lite: Upscaler, shared: Path, kind: str, lpips_at_most: float, psnr_at_least: float
+) -> None:
+    """Means over 32 images; PSNR not more than 1.5 dB under bicubic."""
+    lpips, psnr = metrics_for(["lpips", "psnr"])
+    rows = []
+    for path in sorted((shared / "data" / "val" / "hr").iterdir()):
+        hr = read_unit(path)
+        sr = lite(read_unit(shared / "data" / "val" / kind / path.name))
+        rows.append([lpips(sr, hr), psnr(sr, hr)])
+    assert np.mean(rows, 0)[0] <= lpips_at_most
+    assert np.mean(rows, 0)[1] >= psnr_at_least
