@@ -41,7 +41,7 @@ def picture(height: int = 61, width: int = 43, channels: int = 3, dtype: type = 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of a few rows."""
-    for module in ("png_rows", "tiff_rows", "opening"):
+    for module in ("codecs.png_rows", "codecs.tiff_rows", "opening"):
         monkeypatch.setattr(f"lpnsr.imaging.{module}.rows_at_once", lambda row_bytes: 7)
 
 
