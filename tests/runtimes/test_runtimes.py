@@ -138,14 +138,14 @@ def test_beyond_the_tolerance_nothing_is_exported(tiny, runtime, tmp_path):
 def test_a_wrong_graph_is_found(tiny, tmp_path, monkeypatch, fault):
     pytest.importorskip("onnxruntime")
     if fault == "mask":  # of the traced size, at every size
-        fixed = networks.swin.window_mask(8, 8, 8, "full")
-        monkeypatch.setattr(networks.swin, "window_mask", lambda *arguments: fixed)
+        fixed = networks.layers.swin.window_mask(8, 8, 8, "full")
+        monkeypatch.setattr(networks.layers.swin, "window_mask", lambda *arguments: fixed)
     else:
 
         def zeros(x, height, width):
             return nn.functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
 
-        monkeypatch.setattr(networks.padding, "_looked_up", zeros)
+        monkeypatch.setattr(networks.layers.padding, "_looked_up", zeros)
     with pytest.raises((LpnsrError, RuntimeError)):
         export.export_model(tiny, tmp_path / "graphs")
     assert list(tmp_path.iterdir()) == []

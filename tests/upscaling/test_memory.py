@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from lpnsr import imaging
 from lpnsr.apps.files.run import _Shares
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError, LpnsrWarning
@@ -41,13 +40,13 @@ def test_the_usual_tile_follows_the_cost_of_the_model_alone() -> None:
     ("value", "size"), [("2G", 2 * GIB), ("1.5g", 3 * GIB // 2), ("700M", 700 << 20), ("1 GiB", GIB), (12345, 12345)]
 )
 def test_sizes_of_memory(value: int | str, size: int) -> None:
-    assert imaging.parse_memory(value) == size
+    assert memory.parse_memory(value) == size
 
 
 @pytest.mark.parametrize("value", ["", "2", "G", "-1G", "0G", "2X", "1..5G", 0, -5])
 def test_what_is_no_size(value: int | str) -> None:
     with pytest.raises(ConfigError, match="2G"):
-        imaging.parse_memory(value)
+        memory.parse_memory(value)
 
 
 def test_a_smaller_tile_or_the_disk_where_memory_is_short() -> None:
