@@ -112,8 +112,9 @@ class Bench:
 
     def compiled(self) -> None:
         restorer, lr = self.up.restorer, self.lr(1, self.tile)
-        y0 = restorer.encode(restorer.upsample(lr)).float()
-        condition, step = restorer.condition(lr, y0), torch.zeros(1, dtype=torch.long, device=self.device)
+        _, guide = restorer.start(lr)
+        y0, condition = guide.y0, restorer.denoiser.condition(guide)
+        step = torch.zeros(1, dtype=torch.long, device=self.device)
         variants: dict[str, Any] = {"eager": restorer.denoiser}
         variants["torch.compile"] = torch.compile(restorer.denoiser, dynamic=False)
         if self.device.type == "cuda":
@@ -135,12 +136,12 @@ class Bench:
             return self.say("waiting for the device can only be seen on a GPU")
         restorer, lr = self.up.restorer, self.lr(1, self.tile)
         with precision(self.device, self.dtype):
-            y0 = restorer.encode(restorer.upsample(lr)).float()
-            noise = {step: torch.randn_like(y0) for step in range(restorer.schedule.steps + 1)}
-            restorer.sample(lr, y0, lambda step, shape: noise[step])
+            _, guide = restorer.start(lr)
+            noise = {step: torch.randn_like(guide.y0) for step in range(restorer.schedule.steps + 1)}
+            restorer.sample(guide, lambda step, shape: noise[step])
             torch.cuda.set_sync_debug_mode("error")
             try:
-                restorer.sample(lr, y0, lambda step, shape: noise[step])
+                restorer.sample(guide, lambda step, shape: noise[step])
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         return self.say("the chain does not wait for the device")

@@ -208,9 +208,9 @@ def test_last_step_asks_for_no_noise() -> None:
 def test_predicted_noise() -> None:
     schedule, calls = Schedule.geometric(), []
 
-    def predictor(x_t: Tensor, x0: Tensor, label: int) -> tuple[Tensor, Tensor]:
-        calls.append((x_t, x0, label))
-        return x_t, torch.full_like(x_t, math.log(9))
+    def predictor(state: StepState) -> tuple[Tensor, Tensor]:
+        calls.append(state)
+        return state.x_t, torch.full_like(state.x_t, math.log(9))
 
     def forbidden() -> Tensor:
         raise AssertionError("the mode draws nothing")
@@ -218,9 +218,7 @@ def test_predicted_noise() -> None:
     state = StepState(schedule, 2, 7, tensor(0), tensor(1), tensor(2), 1.0, draw=lambda: tensor(3))
     sampled = PredictedNoise(predictor, temperature=0.5)(state)
     torch.testing.assert_close(sampled, tensor(0) + 0.5 * 3 * tensor(3))
-    assert calls[0][0] is state.x_t
-    assert calls[0][1] is state.x0
-    assert calls[0][2] == 7
+    assert calls == [state]
     silent = StepState(schedule, 2, 7, tensor(0), tensor(1), tensor(2), 1.0, draw=forbidden)
     torch.testing.assert_close(PredictedNoise(predictor, temperature=0.0)(silent), tensor(0))
     with pytest.raises(ConfigError, match="temperature"):
@@ -243,7 +241,7 @@ def test_gradients_reach_everything() -> None:
     offset = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
 
     def run(y0: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
-        noise = PredictedNoise(lambda x_t, x0, t: (offset * x0, offset * x_t))
+        noise = PredictedNoise(lambda state: (offset * state.x0, offset * state.x_t))
         return reverse_chain(lambda x, t: weight * x.tanh(), Schedule.geometric(), y0, noise, draw)
 
     assert torch.autograd.gradcheck(run, (y0, weight, offset))

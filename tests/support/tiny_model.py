@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from lpnsr.checkpoints import ChainSettings, InferenceSettings, ModelSpec
@@ -34,13 +36,24 @@ NETWORKS = {
     | TRUNK,
     "noise_predictor": {"type": "noise_predictor", "latent_channels": 4, "cond_channels": 7} | TRUNK,
 }
+GUIDED: dict[str, dict[str, Any]] = {
+    "autoencoder": NETWORKS["autoencoder"] | {"head": "resize", "difference": True},
+    "upsampler": {"type": "rrdbnet", "blocks": 1, "channels": 8, "growth": 4, "feature_scale": 2.0},
+    "denoiser": {"type": "swin_unet", "in_channels": 4, "out_channels": 4, "cond_channels": 15, "feature_channels": 8}
+    | {"variance": [0.1, 0.2, 0.1, 0.3]}
+    | TRUNK,
+    "noise_predictor": {"type": "noise_predictor", "latent_channels": 4, "cond_channels": 15, "feature_channels": 8}
+    | {"predicts": "latent", "log_variance_bias": -6.0}
+    | TRUNK,
+}
+"""A chain guided by the features of its pre-upsampler: preconditioned, by Eq. 9, decoded as a difference."""
 CHAIN = {"steps": 4, "kappa": 0.5}
 
 
-def tiny_upscaler(dtype: str = "float32") -> Upscaler:
+def tiny_upscaler(dtype: str = "float32", networks: dict[str, Any] = NETWORKS) -> Upscaler:
     """An upscaler whose parts all have an effect on the result."""
     torch.manual_seed(7)
-    parts = {name: build(config) for name, config in NETWORKS.items()}
+    parts = {name: build(config) for name, config in networks.items()}
     for name in ("denoiser", "noise_predictor"):  # their last convolution starts at zero
         torch.nn.init.normal_(parts[name].out[2].weight, std=0.05)
     spec = ModelSpec(

@@ -18,7 +18,7 @@ NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
 
 _ROLES: dict[PartName, tuple[type[nn.Module], ...]] = {
     "autoencoder": (networks.VQAutoencoder, networks.LiteAutoencoder),
-    "upsampler": (networks.BicubicUpsampler, networks.CompactUpsampler, networks.SpandrelUpsampler),
+    "upsampler": (networks.BicubicUpsampler, networks.CompactUpsampler, networks.RRDBNet, networks.SpandrelUpsampler),
     "denoiser": (networks.SwinUNet,),
     "noise_predictor": (networks.NoisePredictor,),
 }
@@ -53,28 +53,26 @@ def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     image = getattr(autoencoder.config, "image_channels", _IMAGE_CHANNELS)
     if image != _IMAGE_CHANNELS:
         yield f"the autoencoder's images have {image} channels, and {_IMAGE_CHANNELS} are needed"
-    shape = denoiser.config
-    for key in ("in_channels", "out_channels"):
-        if getattr(shape, key) != latent:
-            yield f"the denoiser has {key} {getattr(shape, key)}, and the autoencoder's latent has {latent} channels"
-    if shape.cond_channels not in (_IMAGE_CHANNELS, _IMAGE_CHANNELS + latent):
-        yield (
-            f"the denoiser has cond_channels {shape.cond_channels}; allowed are {_IMAGE_CHANNELS} (the LR image) and "
-            f"{_IMAGE_CHANNELS + latent} (the start latent too)"
-        )
-    predictor: Any = parts.get("noise_predictor")
-    if predictor is None:
-        return
-    if predictor.config.latent_channels != latent:
-        yield (
-            f"the noise_predictor has latent_channels {predictor.config.latent_channels}, and the autoencoder's latent "
-            f"has {latent} channels"
-        )
-    if predictor.config.cond_channels != shape.cond_channels:
-        yield (
-            f"the noise_predictor has cond_channels {predictor.config.cond_channels} and the denoiser "
-            f"{shape.cond_channels}: they have to be equal"
-        )
+    upsampler: Any = parts.get("upsampler")
+    given = 0 if upsampler is None else upsampler.feature_channels
+    if upsampler is not None and upsampler.scale != FACTOR:
+        yield f"the upsampler enlarges {upsampler.scale}x, and {FACTOR}x is needed"
+    for name in ("denoiser", "noise_predictor"):
+        net: Any = parts.get(name)  # type: ignore[call-overload]
+        if net is None:
+            continue
+        if net.latent_channels != latent:
+            yield f"the {name} works on {net.latent_channels} channels, and the autoencoder's latent has {latent}"
+        if net.feature_channels not in (0, given):
+            yield f"the {name} needs {net.feature_channels} channels of features, and the upsampler gives {given}"
+        image = _IMAGE_CHANNELS + net.feature_channels
+        if net.config.cond_channels not in (image, image + latent):
+            yield (
+                f"the {name} has cond_channels {net.config.cond_channels}; allowed are {image} (the LR image and the "
+                f"features) and {image + latent} (the start latent too)"
+            )
+    if denoiser.config.out_channels != latent:
+        yield f"the denoiser has out_channels {denoiser.config.out_channels}, and a latent has {latent} channels"
 
 
 def _type(net: nn.Module) -> str:

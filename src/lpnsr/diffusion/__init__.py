@@ -11,7 +11,7 @@ from lpnsr.diffusion.noise import (
     StepState,
 )
 from lpnsr.diffusion.noise_field import Draw, NoiseField, ahead
-from lpnsr.diffusion.process import optimal_noise, posterior_mean, q_mean, q_sample
+from lpnsr.diffusion.process import linear_estimate, optimal_noise, posterior_mean, q_mean, q_sample, uncertainty
 from lpnsr.diffusion.schedule import Schedule
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "Schedule",
     "StepState",
     "ahead",
+    "linear_estimate",
     "optimal_noise",
     "posterior_mean",
     "q_mean",
     "q_sample",
     "reverse_chain",
+    "uncertainty",
 ]

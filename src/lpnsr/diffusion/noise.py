@@ -42,7 +42,8 @@ class StepState:
 
 
 NoiseSource = Callable[[StepState], Tensor]
-Predictor = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+Predictor = Callable[[StepState], tuple[Tensor, Tensor]]
+"""The state of a step -> mean and log-variance of its noise, each shaped like x_t."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class GaussianNoise:
 class PredictedNoise:
     """z = mean + temperature * exp(log-variance / 2) * eps: LPNSR.
 
-    ``predictor`` maps (x_t, x0, label) to (mean, log-variance); its conditions are bound by the caller.
+    The conditions of ``predictor`` are bound by the caller.
     Temperature 1 samples, 0 takes the mode and draws nothing. Raises ConfigError below 0.
     """
 
@@ -69,7 +70,7 @@ class PredictedNoise:
             raise ConfigError(f"temperature is {self.temperature}; 0 (mode) to 1 (sample) or more is allowed")
 
     def __call__(self, state: StepState) -> Tensor:
-        mean, log_variance = self.predictor(state.x_t, state.x0, state.label)
+        mean, log_variance = self.predictor(state)
         if self.temperature == 0:
             return mean
         return mean + self.temperature * torch.exp(0.5 * log_variance) * state.draw()

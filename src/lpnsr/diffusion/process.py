@@ -36,3 +36,24 @@ def optimal_noise(schedule: Schedule, x0: Tensor, y0: Tensor, t: int, mean: Tens
     if t == 0:
         raise ConfigError("the last step (t = 0) takes no noise, so it has no optimal one; allowed: t >= 1")
     return (q_mean(schedule, x0, y0, t - 1) - mean) / schedule.sigma(t)
+
+
+def linear_estimate(x_t: Tensor, y0: Tensor, eta: Tensor, kappa: float, variance: Tensor) -> Tensor:
+    """y_0 + c_skip (x_t - y_0), the best linear estimate of x_0 from x_t and y_0.
+
+        c_skip = (1 - eta) v / ((1 - eta)^2 v + kappa^2 eta)
+
+    ``eta`` is that of each sample's step, (B, 1, 1, 1); ``variance`` is v, the mean square of x_0 - y_0 in each
+    channel, (c, 1, 1). The preconditioning of EDM (Karras et al. 2022, Table 1) for residual shifting.
+    """
+    c_skip = (1 - eta) * variance / ((1 - eta) ** 2 * variance + kappa**2 * eta)
+    return y0 + c_skip * (x_t - y0)
+
+
+def uncertainty(eta: Tensor, kappa: float, variance: Tensor) -> Tensor:
+    """Standard deviation (B, c, 1, 1) of x_0 around ``linear_estimate``, whose arguments these are.
+
+    c_out = sqrt( v kappa^2 eta / ((1 - eta)^2 v + kappa^2 eta) )
+    """
+    noise = kappa**2 * eta
+    return (variance * noise / ((1 - eta) ** 2 * variance + noise)).sqrt()

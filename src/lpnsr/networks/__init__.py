@@ -14,24 +14,32 @@ from lpnsr.networks.compact import CompactConfig, CompactUpsampler
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.lite_autoencoder import LiteAutoencoder, LiteAutoencoderConfig
 from lpnsr.networks.noise_predictor import NoisePredictor, NoisePredictorConfig
+from lpnsr.networks.roles import Autoencoder, Denoiser, Guide, Upsampler
+from lpnsr.networks.rrdbnet import RRDBNet, RRDBNetConfig
 from lpnsr.networks.spandrel_upsampler import SpandrelConfig, SpandrelUpsampler
 from lpnsr.networks.swin_unet import SwinUNet, SwinUNetConfig
 from lpnsr.networks.vq_autoencoder import VQAutoencoder, VQAutoencoderConfig
 from lpnsr.system.config import StrictConfig
 
 __all__ = [
+    "Autoencoder",
     "BicubicConfig",
     "BicubicUpsampler",
     "CompactConfig",
     "CompactUpsampler",
+    "Denoiser",
+    "Guide",
     "LiteAutoencoder",
     "LiteAutoencoderConfig",
     "NoisePredictor",
     "NoisePredictorConfig",
+    "RRDBNet",
+    "RRDBNetConfig",
     "SpandrelConfig",
     "SpandrelUpsampler",
     "SwinUNet",
     "SwinUNetConfig",
+    "Upsampler",
     "VQAutoencoder",
     "VQAutoencoderConfig",
     "build",
@@ -46,6 +54,7 @@ _TYPES: dict[str, tuple[type[StrictConfig], type[nn.Module]]] = {
     "lite_autoencoder": (LiteAutoencoderConfig, LiteAutoencoder),
     "bicubic": (BicubicConfig, BicubicUpsampler),
     "compact": (CompactConfig, CompactUpsampler),
+    "rrdbnet": (RRDBNetConfig, RRDBNet),
     "spandrel": (SpandrelConfig, SpandrelUpsampler),
 }
 

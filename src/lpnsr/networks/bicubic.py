@@ -22,9 +22,16 @@ class BicubicUpsampler(nn.Module):
     PyTorch's kernel (a = -0.75, pixel centres aligned), which the released chain starts from.
     """
 
+    scale = 4
+    feature_channels = 0
+
     def __init__(self, config: BicubicConfig | None = None) -> None:
         super().__init__()
         self.config = config or BicubicConfig()
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
+        """U(lr), without features."""
+        return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:
         return F.interpolate(lr, scale_factor=4.0, mode="bicubic", align_corners=False)

@@ -79,12 +79,12 @@ def convolve_enlarged(conv: nn.Conv2d, x: Tensor) -> Tensor:
 class ResizeHead(nn.Module):
     """Features at LR resolution -> image at 4x by two bilinear enlargements with a convolution of each."""
 
-    def __init__(self, channels: int, middle: int, last: int) -> None:
+    def __init__(self, channels: int, middle: int, last: int, padding_mode: PaddingMode = "zeros") -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, middle, 3, padding=1)
+        self.reduce = EdgeConv2d(channels, middle, 3, padding=1, padding_mode=padding_mode)
         self.at_2x = EdgeConv2d(middle, middle, 3, padding=1, padding_mode="replicate")
         self.at_4x = EdgeConv2d(middle, last, 3, padding=1, padding_mode="replicate")
-        self.to_image = nn.Conv2d(last, 3, 3, padding=1)
+        self.to_image = EdgeConv2d(last, 3, 3, padding=1, padding_mode=padding_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         x = silu(convolve_enlarged(self.at_2x, silu(self.reduce(x))))  # (B, middle, 2h, 2w)
@@ -93,6 +93,9 @@ class ResizeHead(nn.Module):
 
 class CompactUpsampler(nn.Module):
     """See the module's contract. Any height and width from 1 px."""
+
+    scale = 4
+    feature_channels = 0
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -105,6 +108,10 @@ class CompactUpsampler(nn.Module):
         self.up = nn.Conv2d(deep, wide, 1)
         self.leave = residual_stack(wide, config.blocks[2])
         self.head = ResizeHead(wide, *config.head_channels)
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
+        """U(lr), without features."""
+        return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:
         x, (height, width) = pad_to_multiple(lr, 2)

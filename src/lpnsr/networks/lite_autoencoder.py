@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lpnsr.networks.compact import PaddingMode, residual_stack
+from lpnsr.networks.compact import PaddingMode, ResizeHead, residual_stack
 from lpnsr.networks.layers.basic import (
     EdgeConv2d,
     convolve_to_shuffle,
@@ -36,6 +36,10 @@ class LiteAutoencoderConfig(StrictConfig):
     decoder_channels: int = 64
     decoder_blocks: int = 2
     head_channels: tuple[int, int] = (48, 12)
+    head: Literal["shuffle", "resize"] = "shuffle"
+    """How the decoder enlarges: by pixel shuffles, or by bilinear interpolation, which has no lattice of its own."""
+    difference: bool = False
+    """Whether a result is the start plus the difference of two decoded latents, U(lr) + D(x_0) - D(y_0)."""
 
 
 def _shuffled(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -66,6 +70,7 @@ class LiteAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.latent_channels = config.latent_channels
+        self.decodes_differences = config.difference
         wide = config.encoder_channels
         self.encoder = nn.Sequential(
             EdgeConv2d(3 * self.factor**2, wide, 3, padding=1, padding_mode=_EDGE),
@@ -75,7 +80,9 @@ class LiteAutoencoder(nn.Module):
         self.decoder = nn.Sequential(
             EdgeConv2d(config.latent_channels, config.decoder_channels, 3, padding=1, padding_mode=_EDGE),
             residual_stack(config.decoder_channels, config.decoder_blocks, _EDGE),
-            PixelHead(config.decoder_channels, *config.head_channels),
+            PixelHead(config.decoder_channels, *config.head_channels)
+            if config.head == "shuffle"
+            else ResizeHead(config.decoder_channels, *config.head_channels, _EDGE),
         )
 
     def encode(self, image: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ class SpandrelUpsampler(nn.Module):
     """
 
     _net: nn.Module
+    scale = SCALE
+    feature_channels = 0
 
     def __init__(self, config: SpandrelConfig) -> None:
         super().__init__()
@@ -95,6 +97,10 @@ class SpandrelUpsampler(nn.Module):
         super().train(mode)
         self._net.train(mode)
         return self
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
+        """U(lr), without features."""
+        return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:
         batch, channels, height, width = lr.shape

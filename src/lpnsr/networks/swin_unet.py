@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from lpnsr.errors import InputError
+from lpnsr.diffusion import Schedule, linear_estimate, uncertainty
+from lpnsr.errors import ConfigError, InputError
 from lpnsr.networks.layers.basic import (
     Downsample,
     NormKind,
@@ -23,6 +25,7 @@ from lpnsr.networks.layers.basic import (
 )
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.layers.swin import MaskKind, SwinLayer, SwinShape
+from lpnsr.networks.roles import IMAGE_CHANNELS, Guide
 from lpnsr.system.config import StrictConfig
 
 
@@ -51,6 +54,10 @@ class TrunkConfig(StrictConfig):
     "released" is the mask that the released checkpoints were trained with, which does not."""
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Levels with a Swin layer, 0 the finest; None for all. The middle has one if the last level has."""
+    cond_channels: PositiveInt = IMAGE_CHANNELS
+    """Channels of the condition: the LR image, the features of the pre-upsampler, and y_0 where there is room."""
+    feature_channels: Annotated[int, Field(ge=0)] = 0
+    """Channels of the condition that are the feature map of the pre-upsampler; 0 for none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -74,14 +81,15 @@ class SwinUNetConfig(TrunkConfig):
     type: Literal["swin_unet"] = "swin_unet"
     in_channels: PositiveInt = 3
     """Channels of the latent state."""
-    cond_channels: PositiveInt = 3
-    """Channels of the condition: the LR image, and the start latent y_0 behind it where there is room."""
     out_channels: PositiveInt = 3
     residual: bool = False
     """Whether the network predicts x0 - y_0, y_0 being the last ``out_channels`` of the condition."""
     carry: bool = False
     """Whether a learnt share of x - y_0, one a channel and timestep, is added, so that a narrow network need not carry
     through what the state says already. Needs ``residual``, and as many channels in as out."""
+    variance: tuple[PositiveFloat, ...] | None = None
+    """Mean square of x_0 - y_0 over the training set, one a channel. With it the denoiser is preconditioned: the
+    network predicts what the best linear estimate of x_0 leaves, in units of its deviation."""
 
     @model_validator(mode="after")
     def _check_residual(self) -> Self:
@@ -92,6 +100,8 @@ class SwinUNetConfig(TrunkConfig):
             )
         if self.carry and not (self.residual and self.in_channels == self.out_channels):
             raise ValueError("carry needs residual, and in_channels equal to out_channels")
+        if self.variance is not None and (self.residual or len(self.variance) != self.out_channels):
+            raise ValueError("variance needs one value for each of out_channels, and residual: false")
         return self
 
 
@@ -207,6 +217,26 @@ class SwinTrunk(nn.Module):
                 self.output_blocks.append(stage)
                 channels = width
 
+    def condition(self, guide: Guide) -> Tensor:
+        """The condition (B, cond_channels, h, w): the LR image in [-1, 1], features and y_0, as far as there is room.
+
+        Raises ConfigError if it needs features and ``guide`` has none.
+        """
+        config = self.trunk_config
+        parts = [guide.lr * 2 - 1]
+        if config.feature_channels:
+            if guide.features is None:
+                raise ConfigError("this chain needs the features of its pre-upsampler, and there are none")
+            parts.append(guide.features)
+        if config.cond_channels > IMAGE_CHANNELS + config.feature_channels:
+            parts.append(guide.y0)
+        return torch.cat([part.to(guide.lr.dtype) for part in parts], 1) if len(parts) > 1 else parts[0]
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature map that it asks of the pre-upsampler."""
+        return self.trunk_config.feature_channels
+
     def embed(self, t: Tensor, dtype: torch.dtype) -> Tensor:
         """(B,) indices -> (B, 4 model_channels)."""
         return self.time_embed(timestep_embedding(t, self.trunk_config.model_channels).to(dtype))  # type: ignore[no-any-return]
@@ -243,13 +273,18 @@ class SwinUNet(SwinTrunk):
     The condition has the spatial size of the state: the latent is as large as the LR image.
     """
 
+    variance: Tensor
+
     def __init__(self, config: SwinUNetConfig) -> None:
         super().__init__(config, config.in_channels + config.cond_channels, config.out_channels)
         self.config = config
+        self.latent_channels = config.in_channels
         if config.carry:
             self.carry = nn.Linear(4 * config.model_channels, config.out_channels)
             nn.init.zeros_(self.carry.weight)
             nn.init.zeros_(self.carry.bias)
+        if config.variance is not None:
+            self.register_buffer("variance", torch.tensor(config.variance)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``x`` (B, c, h, w) scaled, ``t`` (B,) indices, ``cond`` (B, 3, h, w) in [-1, 1] -> (B, c, h, w).
@@ -264,3 +299,37 @@ class SwinUNet(SwinTrunk):
         if self.config.carry:
             output = output + self.carry(embedding)[..., None, None] * (x - start)
         return output + start
+
+    def denoise(self, x: Tensor, labels: Tensor, guide: Guide, schedule: Schedule) -> Tensor:
+        """x_0 (B, c, h, w) of scaled states ``x`` (B, c, h, w) at the steps of ``schedule`` with ``labels`` (B,)."""
+        output = self(x, labels, self.condition(guide))
+        if self.config.variance is None:
+            return output  # type: ignore[no-any-return]
+        eta, kappa, variance = self._preconditioning(x, labels, schedule)
+        x_t = x * (1 + kappa**2 * eta).sqrt()
+        return linear_estimate(x_t, guide.y0, eta, kappa, variance) + uncertainty(eta, kappa, variance) * output
+
+    def error_scale(self, x: Tensor, labels: Tensor, schedule: Schedule) -> Tensor:
+        """Unit of the error of ``denoise``, shaped to divide it: the deviation that the best linear estimate leaves; 1
+        without preconditioning."""
+        if self.config.variance is None:
+            return x.new_ones(())
+        return uncertainty(*self._preconditioning(x, labels, schedule))
+
+    def _preconditioning(self, x: Tensor, labels: Tensor, schedule: Schedule) -> tuple[Tensor, float, Tensor]:
+        """eta of each sample (B, 1, 1, 1), kappa, and the variance (c, 1, 1), in the precision of ``x``."""
+        etas = _etas(schedule, x.device)
+        return etas[labels][:, None, None, None].to(x.dtype), schedule.kappa, self.variance.to(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def _etas(schedule: Schedule, device: torch.device) -> Tensor:
+    """eta by label, on a device: sent there once, so that no step waits for it."""
+    by_label = dict(zip(schedule.labels, schedule.etas, strict=True))
+    with torch.inference_mode(False):  # training may use it too
+        return torch.tensor([by_label.get(label, 0.0) for label in range(max(by_label) + 1)], device=device)
+
+
+def timestep(label: int, like: Tensor) -> Tensor:
+    """The index ``label`` for every sample of ``like``: (B,)."""
+    return torch.full((len(like),), label, device=like.device, dtype=torch.long)

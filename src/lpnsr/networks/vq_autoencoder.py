@@ -240,6 +240,8 @@ def _traced_nearest(tokens: Tensor, codes: Tensor, squares: Tensor) -> Tensor:
 class VQAutoencoder(nn.Module):
     """See the module's contract. Parameters have the names, shapes and order of the released checkpoint."""
 
+    decodes_differences = False
+
     def __init__(self, config: VQAutoencoderConfig) -> None:
         super().__init__()
         self.config = config

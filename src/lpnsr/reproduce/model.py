@@ -15,7 +15,7 @@ from lpnsr.checkpoints import PARTS
 from lpnsr.diffusion import NoiseField, NoiseSource, StepState
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler, describe
+from lpnsr.networks import BicubicUpsampler, Guide, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.reproduce.setting import Setting
 from lpnsr.system.hashes import tensors_sha256
@@ -97,9 +97,9 @@ class Model:
         starts: list[Tensor] = []
         states: list[StepState] = []
 
-        def source(condition: Tensor, y0: Tensor) -> NoiseSource:
-            starts.append(y0)
-            return setting.source(self.restorer, condition, y0, truth)
+        def source(guide: Guide) -> NoiseSource:
+            starts.append(guide.y0)
+            return setting.source(self.restorer, guide, truth)
 
         _, mean_share, bicubic_share = fidelity_controls(setting.fidelity)
         self._wait()

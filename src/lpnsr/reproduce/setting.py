@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lpnsr.diffusion import MixedNoise, NoiseSource, OracleNoise
 from lpnsr.errors import ConfigError
+from lpnsr.networks import Guide
 from lpnsr.upscaling.restorer import Restorer, StartKind
 from lpnsr.upscaling.upscaler import fidelity_controls
 
@@ -73,13 +74,13 @@ class Setting:
             "seed": self.seed,
         }
 
-    def source(self, restorer: Restorer, condition: Tensor, y0: Tensor, truth: Callable[[], Tensor]) -> NoiseSource:
+    def source(self, restorer: Restorer, guide: Guide, truth: Callable[[], Tensor]) -> NoiseSource:
         """The noise source of the chain. ``truth`` gives the latent of the HR image, which oracle noise needs."""
         temperature = fidelity_controls(self.fidelity)[0]
 
         def one(noise: Noise) -> NoiseSource:
             if noise == "oracle":
-                return OracleNoise(truth(), y0)
-            return restorer.noise_source(noise, condition, temperature)
+                return OracleNoise(truth(), guide.y0)
+            return restorer.noise_source(noise, guide, temperature)
 
         return MixedNoise({t: one(noise) for t, noise in self.at}, one(self.noise))

@@ -22,12 +22,18 @@ class Call:
     outputs: tuple[str, ...]
 
 
-CALLS: dict[PartName, tuple[Call, ...]] = {
+_WITH_FEATURES = (Call("upsample", ("lr",), ("sr", "features")),)
+_CALLS: dict[PartName, tuple[Call, ...]] = {
     "autoencoder": (Call("encode", ("image",), ("z",)), Call("decode", ("z",), ("image",))),
     "upsampler": (Call("forward", ("lr",), ("sr",)),),
     "denoiser": (Call("forward", ("x", "t", "cond"), ("x0",)),),
     "noise_predictor": (Call("forward", ("x_t", "x0", "cond", "t"), ("mean", "log_variance")),),
 }
+
+
+def calls_of(name: PartName, net: nn.Module) -> tuple[Call, ...]:
+    """The calls of the part ``name``."""
+    return _WITH_FEATURES if getattr(net, "feature_channels", 0) and name == "upsampler" else _CALLS[name]
 
 
 class Method(nn.Module):

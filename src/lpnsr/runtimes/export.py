@@ -19,7 +19,7 @@ from lpnsr.checkpoints import LoadedModel, PartName, check_parts, load_folder
 from lpnsr.checkpoints.folder import CARD, CONFIG, SPEC, WEIGHTS, check_target, put_in_place
 from lpnsr.checkpoints.spec import Say, silent
 from lpnsr.errors import CheckpointError, LpnsrError, OutputError
-from lpnsr.runtimes.calls import CALLS, Call, Method, example, reason_to_keep, takes_batches
+from lpnsr.runtimes.calls import Call, Method, calls_of, example, reason_to_keep, takes_batches
 from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
 from lpnsr.runtimes.sessions import RuntimeName, Session, open_session, require_onnx, runtime_version
 from lpnsr.system.hashes import file_sha256
@@ -107,7 +107,7 @@ def _export_part(
     if reason := reason_to_keep(net):
         return reason
     batches = takes_batches(net)
-    for call in CALLS[name]:
+    for call in calls_of(name, net):
         file = f"{place}/{call.method}.onnx"
         try:
             _trace(net, call, latent, work / file)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Self
 
 import torch
@@ -18,7 +19,7 @@ from lpnsr.checkpoints.folder import CONFIG, build_part, load_part
 from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
 from lpnsr.runtimes import export
-from lpnsr.runtimes.calls import CALLS
+from lpnsr.runtimes.calls import calls_of
 from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
 from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
 
@@ -106,10 +107,17 @@ class ExportedPart(nn.Module):
         self.graphs = graphs
         self.config = net.config
 
-    @property
-    def latent_channels(self) -> int:
-        """Of an autoencoder."""
-        return self.net.latent_channels  # type: ignore[return-value]
+    def __getattr__(self, name: str) -> Any:
+        """What the network says of itself, and what it makes of its calls: ``denoise``, ``predict``, ``upsample``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            member = getattr(type(self.net), name, None)
+            return MethodType(member, self) if isinstance(member, FunctionType) else getattr(self.net, name)
+
+    def upsample(self, lr: Tensor) -> Any:
+        """U(lr) and, where it has such, the features."""
+        return self._call("upsample", (lr,)) if "upsample" in self.graphs else (self._call("forward", (lr,)), None)
 
     def _apply(self, *_arguments: Any, **_options: Any) -> Self:
         return self  # there is nothing to move or to convert
@@ -171,7 +179,7 @@ def _with_graphs(folder: Path, name: PartName, net: nn.Module, manifest: Manifes
         for record in manifest.graphs
         if record.part == name
     }
-    missing = [call.method for call in CALLS[name] if call.method not in graphs]
+    missing = [call.method for call in calls_of(name, net) if call.method not in graphs]
     if missing:
         raise CheckpointError(
             f"{folder} has no graph for {' and '.join(missing)} of the {name}; export the model again"

@@ -126,15 +126,10 @@ def bytes_per_pixel(restorer: Restorer) -> int:
 
 def _peak(ghost: Any, lr: torch.Tensor) -> int:
     """Most bytes alive while every part runs once; what the chain keeps meanwhile is kept here too."""
-    step = torch.zeros(1, dtype=torch.long, device="meta")
     with torch.inference_mode(), _Living(ghost) as living, _Kernels():
-        image = ghost.upsample(lr)
-        y0 = ghost.encode(image)
-        condition = ghost.condition(lr, y0)
-        x0 = ghost.denoiser(y0, step, condition)
-        if ghost.noise_predictor is not None:
-            ghost.noise_predictor(y0, x0, condition, step)
-        ghost.decode(x0)
+        image, guide = ghost.start(lr)
+        x0 = ghost.sample(guide, lambda step, shape: guide.y0, steps=min(2, ghost.schedule.steps))
+        ghost.finish(x0, image, guide)
     return living.peak
 
 

@@ -20,13 +20,14 @@ from lpnsr.diffusion import (
     reverse_chain,
 )
 from lpnsr.errors import ConfigError
-from lpnsr.networks import BicubicUpsampler
+from lpnsr.networks import BicubicUpsampler, Guide
+from lpnsr.networks.swin_unet import timestep
 
 NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
 Draw = Callable[[int, tuple[int, ...]], Tensor]
-NoiseRecipe = Callable[[Tensor, Tensor], NoiseSource]
-"""(condition, y_0) -> a noise source, for the sources that are made of more than a name: oracle, mixtures."""
+NoiseRecipe = Callable[[Guide], NoiseSource]
+"""Makes the noise source of a chain, for sources that are more than a name: oracle, mixtures."""
 
 
 class Restorer(nn.Module):
@@ -65,15 +66,34 @@ class Restorer(nn.Module):
         net = self.upsampler if start == "upsampler" and self.upsampler is not None else self.bicubic
         return net(lr)  # type: ignore[no-any-return]
 
-    def condition(self, lr: Tensor, y0: Tensor) -> Tensor:
-        """What the denoiser and the predictor see besides the state: the LR image in [-1, 1], and y_0 if they were
-        built with room for it."""
-        image = lr * 2 - 1
-        if self.denoiser.config.cond_channels > image.shape[1]:  # type: ignore[union-attr,operator]
-            return torch.cat([image, y0.to(image.dtype)], 1)
-        return image
+    def start(self, lr: Tensor, kind: StartKind = "upsampler") -> tuple[Tensor, Guide]:
+        """U(lr) (B, 3, 4h, 4w), as ``upsample`` gives it, and what guides the chain that starts there.
 
-    def noise_source(self, kind: NoiseKind, condition: Tensor, temperature: float = 1.0) -> NoiseSource:
+        A bicubic start has the features of the pre-upsampler too. Where results are decoded as differences to the
+        start, it is clamped to [0, 1].
+        """
+        net = self.bicubic if self.upsampler is None else self.upsampler
+        features = None
+        if kind == "upsampler" or self.denoiser.feature_channels:
+            image, features = net.upsample(lr)  # type: ignore[operator]
+        if kind == "bicubic":
+            image = self.bicubic(lr)
+        if self.autoencoder.decodes_differences:
+            image = image.clamp(0, 1)
+        y0 = self.encode(image).float()  # the chain's own arithmetic stays exact under autocast
+        return image, Guide(lr, y0, features)
+
+    def finish(self, x0: Tensor, image: Tensor, guide: Guide) -> Tensor:
+        """The result (B, 3, 4h, 4w), about [0, 1], of a chain that began with ``start`` and ended at ``x0``.
+
+        D(x_0); or, from an autoencoder that decodes differences, U(lr) + D(x_0) - D(y_0), which is the start itself
+        where the chain changes nothing.
+        """
+        if not self.autoencoder.decodes_differences:
+            return self.decode(x0)
+        return image + (self.decode(x0) - self.decode(guide.y0)).to(image.dtype)
+
+    def noise_source(self, kind: NoiseKind, guide: Guide, temperature: float = 1.0) -> NoiseSource:
         """The noise of the intermediate steps; without a predictor, ``predicted`` means Gaussian."""
         if kind not in ("predicted", "mode", "gaussian"):
             raise ConfigError(f"noise = {kind!r}: choose predicted, mode or gaussian")
@@ -81,15 +101,14 @@ class Restorer(nn.Module):
         if kind == "gaussian" or predictor is None:
             return GaussianNoise()
 
-        def predict(x_t: Tensor, x0: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            return predictor(x_t, x0, condition, _index(x_t, t))  # type: ignore[no-any-return]
+        def predict(state: StepState) -> tuple[Tensor, Tensor]:
+            return predictor.predict(state, guide)  # type: ignore[no-any-return,operator]
 
         return PredictedNoise(predict, temperature=0.0 if kind == "mode" else temperature)
 
     def sample(
         self,
-        lr: Tensor,
-        y0: Tensor,
+        guide: Guide,
         draw: Draw,
         *,
         steps: int | None = None,
@@ -97,17 +116,16 @@ class Restorer(nn.Module):
         temperature: float = 1.0,
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
-        """x_0 of the chain that starts at ``y0``; ``steps`` below the schedule's enter it late, as Table 1 does.
+        """x_0 of the chain of ``guide``; ``steps`` below the schedule's enter it late, as Table 1 does.
 
         A recipe as ``noise`` sets its own temperature.
         """
-        condition = self.condition(lr, y0)
 
-        def denoise(x: Tensor, t: int) -> Tensor:
-            return self.denoiser(x, _index(x, t), condition)  # type: ignore[no-any-return]
+        def denoise(x: Tensor, label: int) -> Tensor:
+            return self.denoiser.denoise(x, timestep(label, x), guide, self.schedule)  # type: ignore[no-any-return,operator]
 
-        source = noise(condition, y0) if callable(noise) else self.noise_source(noise, condition, temperature)
-        return reverse_chain(denoise, self.schedule, y0, source, draw, start=steps, callback=callback)
+        source = noise(guide) if callable(noise) else self.noise_source(noise, guide, temperature)
+        return reverse_chain(denoise, self.schedule, guide.y0, source, draw, start=steps, callback=callback)
 
     def restore(
         self,
@@ -128,9 +146,8 @@ class Restorer(nn.Module):
         which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_share`` blends the
         image into the bicubic upsampling, which invents nothing.
         """
-        image = self.upsample(lr, start)
         if steps == 0:
-            return image.clamp(0, 1)
+            return self.upsample(lr, start).clamp(0, 1)
         first: list[Tensor] = []
 
         def watch(state: StepState) -> None:
@@ -139,16 +156,11 @@ class Restorer(nn.Module):
             if callback:
                 callback(state)
 
-        y0 = self.encode(image).float()  # the chain's own arithmetic stays exact under autocast
-        x0 = self.sample(lr, y0, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
+        image, guide = self.start(lr, start)
+        x0 = self.sample(guide, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
         if mean_share > 0:
             x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_share)
-        sr = self.decode(x0)
+        sr = self.finish(x0, image, guide)
         if bicubic_share > 0:
             sr = torch.lerp(sr, self.bicubic(lr).to(sr.dtype), bicubic_share)
         return sr.clamp(0, 1)
-
-
-def _index(x: Tensor, t: int) -> Tensor:
-    """The timestep index for every sample of ``x``."""
-    return torch.full((len(x),), t, device=x.device, dtype=torch.long)

@@ -19,6 +19,7 @@ from lpnsr.apps.jobs import Work
 from lpnsr.diffusion import NoiseField, PredictedNoise, StepState
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import read, to_unit
+from lpnsr.networks import Guide
 from lpnsr.upscaling.upscaler import FACTOR, Progress, fidelity_controls
 
 MOST = 128
@@ -54,19 +55,18 @@ def think(upscaler: Any, work: Work) -> Path:
 
 def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
     options = work.options
-    start = restorer.upsample(lr, options.start)
+    start, guide = restorer.start(lr, options.start)
     album.picture("bicubic", restorer.bicubic(lr))
     album.picture("start", start)
-    y0 = restorer.encode(start).float()
     guesses: list[tuple[Tensor, Tensor]] = []
 
-    def source(condition: Tensor, _y0: Tensor) -> Any:
-        usual = restorer.noise_source(options.noise, condition, fidelity_controls(options.fidelity or 0.0)[0])
+    def source(guide: Guide) -> Any:
+        usual = restorer.noise_source(options.noise, guide, fidelity_controls(options.fidelity or 0.0)[0])
         if not isinstance(usual, PredictedNoise):
             return usual
 
-        def predict(x_t: Tensor, x0: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            guesses.append(usual.predictor(x_t, x0, t))
+        def predict(state: StepState) -> tuple[Tensor, Tensor]:
+            guesses.append(usual.predictor(state))
             return guesses[-1]
 
         return PredictedNoise(predict, usual.temperature)
@@ -74,8 +74,8 @@ def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
     def watch(state: StepState) -> None:
         work.callback(Progress(0, 1, state))
         step: dict[str, Any] = {"t": state.t + 1, "sigma": round(state.sigma, 4)}
-        step["state"] = album.picture(f"state-{state.t + 1}", restorer.decode(state.x_t))
-        step["belief"] = album.picture(f"belief-{state.t + 1}", restorer.decode(state.x0))
+        step["state"] = album.picture(f"state-{state.t + 1}", restorer.finish(state.x_t, start, guide))
+        step["belief"] = album.picture(f"belief-{state.t + 1}", restorer.finish(state.x0, start, guide))
         if guesses:
             mean, log_variance = guesses.pop()
             step |= album.map("predicted", state.t + 1, mean, _DIVERGING)
@@ -84,8 +84,8 @@ def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
             step |= album.map("noise", state.t + 1, state.noise, _DIVERGING)
         album.steps.append(step)
 
-    x0 = restorer.sample(lr, y0, NoiseField(options.seed).draw(), steps=options.steps, noise=source, callback=watch)
-    album.picture("result", restorer.decode(x0))
+    x0 = restorer.sample(guide, NoiseField(options.seed).draw(), steps=options.steps, noise=source, callback=watch)
+    album.picture("result", restorer.finish(x0, start, guide))
 
 
 class _Album:

@@ -6,7 +6,7 @@ A stage maps a pair (hr, lr), both in [0, 1], to an ``Outcome``. The loop knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lpnsr.checkpoints import PartName
 from lpnsr.diffusion import Schedule, StepState, optimal_noise, q_sample
-from lpnsr.networks import build
+from lpnsr.networks import Guide, build
 from lpnsr.training.data.draws import Draws
 from lpnsr.training.recipe import PART_OF, Recipe, StageName, StageRecipe
 from lpnsr.upscaling.restorer import Restorer
@@ -103,11 +103,10 @@ class Stage(nn.Module):
             return {"upsampler": net(lr)}
         restorer, states = self._restorer(net), list[Tensor]()
         draws = Draws(0, 0)
-        y0 = restorer.encode(restorer.upsample(lr))
-        draw = _noise(draws, y0)
-        restorer.sample(lr, y0, draw, callback=lambda state: states.append(state.x0))
-        steps = {f"step {count + 1}": restorer.decode(x0) for count, x0 in enumerate(states)}
-        return {"start": restorer.decode(y0)} | steps
+        image, guide = restorer.start(lr)
+        restorer.sample(guide, _noise(draws, guide.y0), callback=lambda state: states.append(state.x0))
+        steps = {f"step {count + 1}": restorer.finish(x0, image, guide) for count, x0 in enumerate(states)}
+        return {"start": restorer.finish(guide.y0, image, guide)} | steps
 
     def _autoencoder(self, hr: Tensor) -> Outcome:
         z = self.trained.encode(hr * 2 - 1)
@@ -123,71 +122,73 @@ class Stage(nn.Module):
             extra = {"moments": 0.01 * (mean.square() + (std - 1).square()).mean()}
         return Outcome((self.trained.decode(z) + 1) / 2, hr, extra)
 
-    def _start(self, restorer: Restorer, lr: Tensor, draws: Draws) -> Tensor:
-        """y_0 of a batch, each sample from bicubic or from the pre-upsampler by the recipe's odds."""
+    def _start(self, restorer: Restorer, lr: Tensor, draws: Draws) -> tuple[Tensor, Guide]:
+        """The start of a batch, each sample from bicubic or from the pre-upsampler by the recipe's odds."""
         odds = self.recipe.start_from
         bicubic = odds.get("bicubic", 0.0) / sum(odds.values())
         pick = (draws.uniform(len(lr)) < bicubic).to(lr.device)[:, None, None, None]
-        image = restorer.upsample(lr) if bicubic < 1 else restorer.upsample(lr, "bicubic")
-        if 0 < bicubic < 1:
-            image = torch.where(pick, restorer.upsample(lr, "bicubic"), image)
-        return restorer.encode(image)
+        if not 0 < bicubic < 1:
+            return restorer.start(lr, "bicubic" if bicubic else "upsampler")
+        (image, guide), (plain, other) = restorer.start(lr), restorer.start(lr, "bicubic")
+        mixed = replace(guide, y0=torch.where(pick, other.y0, guide.y0))
+        return torch.where(pick, plain, image), mixed
 
     def _denoiser(self, hr: Tensor, lr: Tensor, draws: Draws) -> Outcome:
         assert self.restorer is not None
         with torch.no_grad():
-            x0, y0 = self.restorer.encode(hr), self._start(self.restorer, lr, draws)
+            x0 = self.restorer.encode(hr)
+            start, guide = self._start(self.restorer, lr, draws)
         if draws.chance() < self.recipe.rollout:
-            states = self._last_states(self.restorer, lr, y0, draws)
+            states = self._last_states(self.restorer, guide, draws)
             t = everyone = torch.zeros(len(hr), dtype=torch.long)
         else:
             t, everyone = draws.integers(self.schedule.steps, len(hr))
             noise = draws.normal(x0)
-            samples = zip(x0, y0, t.tolist(), noise, strict=True)
+            samples = zip(x0, guide.y0, t.tolist(), noise, strict=True)
             states = torch.stack([q_sample(self.schedule, *sample) for sample in samples])
         scales = states.new_tensor([self.schedule.input_scale(int(i)) for i in t])[:, None, None, None]
-        prediction = self.trained(scales * states, t.to(hr.device), self.restorer.condition(lr, y0))
-        mse = F.mse_loss(prediction.float(), x0.float())
+        labels = t.to(hr.device)
+        prediction = self.trained.denoise(scales * states, labels, guide, self.schedule)
+        mse = ((prediction - x0).float() / self.trained.error_scale(x0, labels, self.schedule)).square().mean()
         below = self.recipe.image_loss_below
         seen = (t < below).to(hr.device)
         share = float((t < below).float().mean() / (everyone < below).float().mean().clamp_min(1e-9))
         predicted, true = prediction[seen], x0[seen]
-        image = self.restorer.decode(predicted) if len(predicted) else hr[:0]
+        shown = Guide(lr[seen], guide.y0[seen])
+        image = self.restorer.finish(predicted, start[seen], shown) if len(predicted) else hr[:0]
         return Outcome(image, hr[seen], {"latent": self.recipe.latent * mse}, (predicted, true), share)
 
     @torch.no_grad()
-    def _last_states(self, restorer: Restorer, lr: Tensor, y0: Tensor, draws: Draws) -> Tensor:
+    def _last_states(self, restorer: Restorer, guide: Guide, draws: Draws) -> Tensor:
         """x_1 as the chain itself arrives at it. The forward process's x_1 holds almost all of the true x_0, which
         inference does not have."""
         seen: list[Tensor] = []
-        restorer.sample(lr, y0, _noise(draws, y0), callback=lambda state: seen.append(state.x_t))
+        restorer.sample(guide, _noise(draws, guide.y0), callback=lambda state: seen.append(state.x_t))
         return seen[-1]
 
     def _noise_predictor(self, hr: Tensor, lr: Tensor, draws: Draws, step: int) -> Outcome:
         assert self.restorer is not None
         with torch.no_grad():
-            y0 = self._start(self.restorer, lr, draws)
+            image, guide = self._start(self.restorer, lr, draws)
             true = self.restorer.encode(hr)
-        draw = _noise(draws, y0)
+        draw = _noise(draws, guide.y0)
         if step < self.recipe.regression:
-            return Outcome(hr[:0], hr[:0], {"regression": self._regression(self.restorer, lr, true, y0, draw)})
-        x0 = self.restorer.sample(lr, y0, draw)
-        return Outcome(self.restorer.decode(x0), hr, latent=(x0, true))
+            return Outcome(hr[:0], hr[:0], {"regression": self._regression(self.restorer, true, guide, draw)})
+        x0 = self.restorer.sample(guide, draw)
+        return Outcome(self.restorer.finish(x0, image, guide), hr, latent=(x0, true))
 
     def _regression(
-        self, restorer: Restorer, lr: Tensor, true: Tensor, y0: Tensor, draw: Callable[[int, tuple[int, ...]], Tensor]
+        self, restorer: Restorer, true: Tensor, guide: Guide, draw: Callable[[int, tuple[int, ...]], Tensor]
     ) -> Tensor:
         """-log p(z*) of the optimal noise (LPNSR, Eq. 9) under the predicted Gaussian, up to a constant, averaged over
         the intermediate steps of the chain as it runs."""
         states: list[StepState] = []
         with torch.no_grad():
-            restorer.sample(lr, y0, draw, callback=states.append)
-        condition = restorer.condition(lr, y0)
+            restorer.sample(guide, draw, callback=states.append)
         losses = []
         for state in states[:-1]:
-            label = torch.full((len(lr),), state.label, device=lr.device)
-            mean, log_variance = self.trained(state.x_t, state.x0, condition, label)
-            target = optimal_noise(state.schedule, true, y0, state.t, state.mean)
+            mean, log_variance = self.trained.predict(state, guide)
+            target = optimal_noise(state.schedule, true, guide.y0, state.t, state.mean)
             error = (target.float() - mean.float()).square() * torch.exp(-log_variance.float())
             losses.append(0.5 * (error + log_variance.float()).mean())
         return torch.stack(losses).mean()

@@ -1,0 +1,108 @@
+"""RRDBNet (Wang et al. 2018, ESRGAN): residual-in-residual dense blocks, 4x, the network of Real-ESRGAN.
+
+    lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) about [0, 1]
+
+Any height and width from 1 px. Tensors have the names of the published files of Real-ESRGAN.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from lpnsr.system.config import StrictConfig
+
+_RESIDUAL_SCALE = 0.2
+_SLOPE = 0.2
+
+
+class RRDBNetConfig(StrictConfig):
+    """Shape of the network; the defaults are those of RealESRGAN_x4plus (16.7 million parameters)."""
+
+    type: Literal["rrdbnet"] = "rrdbnet"
+    blocks: PositiveInt = 23
+    channels: PositiveInt = 64
+    growth: PositiveInt = 32
+    """Channels that each convolution of a dense block adds."""
+    feature_scale: PositiveFloat = Field(default=1.0)
+    """Factor that brings the feature map handed to a chain to about unit deviation."""
+
+
+class DenseBlock(nn.Module):
+    """x + 0.2 g(x): five convolutions, each of which sees all maps before it."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, growth, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels + growth, growth, 3, padding=1)
+        self.conv3 = nn.Conv2d(channels + 2 * growth, growth, 3, padding=1)
+        self.conv4 = nn.Conv2d(channels + 3 * growth, growth, 3, padding=1)
+        self.conv5 = nn.Conv2d(channels + 4 * growth, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            maps = torch.cat([maps, _leaky(conv(maps))], 1)
+        return torch.add(x, self.conv5(maps), alpha=_RESIDUAL_SCALE)
+
+
+class ResidualDenseBlocks(nn.Module):
+    """x + 0.2 g(x): three dense blocks in a row."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(channels, growth)
+        self.rdb2 = DenseBlock(channels, growth)
+        self.rdb3 = DenseBlock(channels, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=_RESIDUAL_SCALE)
+
+
+class RRDBNet(nn.Module):
+    """See the module's contract; the upsampler role of ``roles``, with its last map at LR resolution as features."""
+
+    scale = 4
+
+    def __init__(self, config: RRDBNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_channels = config.channels
+        width = config.channels
+        self.conv_first = nn.Conv2d(3, width, 3, padding=1)
+        self.body = nn.ModuleList(ResidualDenseBlocks(width, config.growth) for _ in range(config.blocks))
+        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_up1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
+
+    @property
+    def halo(self) -> int:
+        """LR pixels around a pixel that its result can depend on. What lies beyond some 32 hardly changes it."""
+        return 1 + 15 * self.config.blocks + 1 + 2
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.upsample(lr)[0]
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """U(lr) (B, 3, 4h, 4w), and the feature map (B, channels, h, w) of about unit deviation."""
+        first = x = self.conv_first(lr)
+        for block in self.body:
+            x = block(x)
+        features = first + self.conv_body(x)
+        x = _leaky(self.conv_up1(_doubled(features)))
+        x = _leaky(self.conv_up2(_doubled(x)))
+        return self.conv_last(_leaky(self.conv_hr(x))), features * self.config.feature_scale
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, _SLOPE, inplace=not torch.is_grad_enabled())
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

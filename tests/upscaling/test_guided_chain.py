@@ -1,0 +1,124 @@
+"""A chain guided by its pre-upsampler: preconditioning, noise by Eq. 9, features, results as differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lpnsr import Upscaler
+from lpnsr.checkpoints import check_parts
+from lpnsr.diffusion import NoiseField, Schedule, linear_estimate, q_sample, uncertainty
+from lpnsr.errors import CheckpointError, ConfigError
+from lpnsr.networks import Guide, RRDBNet, build
+from lpnsr.upscaling.restorer import Restorer
+from support.tiny_model import CHAIN, GUIDED, NETWORKS, tiny_upscaler
+
+SCHEDULE = Schedule.geometric(steps=4, kappa=0.6)
+
+
+@pytest.mark.parametrize("t", range(4))
+def test_the_linear_estimate_is_the_best_and_says_what_it_leaves(t: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0, y0, noise = (torch.randn(200_000, generator=generator, dtype=torch.float64) for _ in range(3))
+    x0 = 0.4 * x0 + y0
+    variance, eta = torch.tensor(0.16, dtype=torch.float64), torch.tensor(SCHEDULE.eta(t), dtype=torch.float64)
+    x_t = q_sample(SCHEDULE, x0, y0, t, noise)
+    error = linear_estimate(x_t, y0, eta, SCHEDULE.kappa, variance) - x0
+    assert error.square().mean().sqrt() == pytest.approx(float(uncertainty(eta, SCHEDULE.kappa, variance)), rel=0.01)
+    correlation = float((error * (x_t - y0)).mean() / (error.std() * (x_t - y0).std()))
+    assert abs(correlation) < 0.01  # another factor of x_t - y0 would only add to the error
+
+
+def test_denoise_adds_the_network_in_units_of_what_is_left() -> None:
+    torch.manual_seed(0)
+    net = build(GUIDED["denoiser"]).eval()
+    guide = Guide(torch.rand(2, 3, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, 8, 8, 8))
+    x_t, labels = torch.randn(2, 4, 8, 8), torch.tensor([1, 3])
+    variance, eta = torch.tensor([0.1, 0.2, 0.1, 0.3])[:, None, None], torch.tensor(SCHEDULE.etas)[labels]
+    eta = eta.float()[:, None, None, None]
+    scaled = x_t / (SCHEDULE.kappa**2 * eta + 1).sqrt()
+    estimate = linear_estimate(x_t, guide.y0, eta, SCHEDULE.kappa, variance)
+    torch.testing.assert_close(net.denoise(scaled, labels, guide, SCHEDULE), estimate)  # untrained: F = 0
+    torch.nn.init.normal_(net.out[2].weight)
+    expected = estimate + net.error_scale(x_t, labels, SCHEDULE) * net(scaled, labels, net.condition(guide))
+    torch.testing.assert_close(net.denoise(scaled, labels, guide, SCHEDULE), expected)
+    assert net.error_scale(x_t, labels, SCHEDULE).shape == (2, 4, 1, 1)
+
+
+def test_an_untrained_guided_chain_reproduces_its_start() -> None:
+    torch.manual_seed(0)
+    restorer = Restorer(Schedule.geometric(**CHAIN), **{name: build(config) for name, config in GUIDED.items()}).eval()
+    lr = torch.rand(1, 3, 11, 9)
+    with torch.no_grad():
+        start = restorer.upsample(lr).clamp(0, 1)
+        found = restorer.restore(lr, NoiseField(0).draw(), noise="mode")
+        random = restorer.restore(lr, NoiseField(0).draw(), noise="gaussian")
+    assert (found - start).abs().max() < 1e-5  # Eq. 9 takes the random first state to y_0, and a linear denoiser stays
+    assert (random - start).abs().max() > 1e-3
+
+
+@settings(deadline=None, max_examples=10)
+@given(height=st.integers(1, 9), width=st.integers(1, 9))
+def test_rrdbnet_takes_any_size_and_gives_features(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    net = build(GUIDED["upsampler"])
+    assert isinstance(net, RRDBNet)
+    lr = torch.rand(2, 3, height, width)
+    with torch.inference_mode():
+        image, features = net.upsample(lr)
+        assert image.shape == (2, 3, 4 * height, 4 * width)
+        assert features.shape == (2, net.feature_channels, height, width)
+        assert torch.equal(net(lr), image)
+
+
+def test_rrdbnet_is_that_of_the_published_files() -> None:
+    spandrel = pytest.importorskip("spandrel")
+    torch.manual_seed(0)
+    net = build({"type": "rrdbnet", "blocks": 1, "channels": 32}).eval()
+    theirs = spandrel.ModelLoader().load_from_state_dict(net.state_dict())
+    lr = torch.rand(1, 3, 7, 6)
+    assert (theirs.architecture.id, theirs.scale) == ("ESRGAN", 4)
+    with torch.no_grad():
+        torch.testing.assert_close(net(lr), theirs.model(lr))
+
+
+def test_features_scale_with_their_factor() -> None:
+    torch.manual_seed(0)
+    net = build(GUIDED["upsampler"])
+    one = build(GUIDED["upsampler"] | {"feature_scale": 1.0})
+    one.load_state_dict(net.state_dict())
+    lr = torch.rand(1, 3, 5, 5)
+    torch.testing.assert_close(net.upsample(lr)[1], 2 * one.upsample(lr)[1])
+
+
+def test_every_control_changes_a_guided_result() -> None:
+    up = tiny_upscaler(networks=GUIDED)
+    lr = torch.rand(3, 24, 20, generator=torch.Generator().manual_seed(1))
+    usual = up(lr)
+    for options in ({"steps": 2}, {"noise": "gaussian"}, {"seed": 1}, {"start": "bicubic"}, {"fidelity": 1.0}):
+        assert (up(lr, **options) - usual).abs().max() > 1e-4, options
+
+
+def test_a_guided_model_is_saved_and_loaded(tmp_path: Path) -> None:
+    up = tiny_upscaler(networks=GUIDED)
+    up.save_pretrained(tmp_path / "m")
+    lr = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(Upscaler.from_pretrained(tmp_path / "m", device="cpu")(lr), up(lr))
+
+
+def test_a_guided_chain_needs_the_features() -> None:
+    net = build(GUIDED["denoiser"])
+    with pytest.raises(ConfigError, match="needs the features of its pre-upsampler"):
+        net.condition(Guide(torch.rand(1, 3, 4, 4), torch.rand(1, 4, 4, 4)))
+    parts = {name: build(config) for name, config in (GUIDED | {"upsampler": NETWORKS["upsampler"]}).items()}
+    with pytest.raises(CheckpointError, match="needs 8 channels of features, and the upsampler gives 0"):
+        check_parts(parts, "here")
+
+
+def test_variances_that_do_not_fit() -> None:
+    with pytest.raises(ConfigError, match="variance needs one value"):
+        build(GUIDED["denoiser"] | {"variance": [0.1]})
