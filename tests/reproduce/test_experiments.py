@@ -49,7 +49,7 @@ from lpnsr.upscaling.restorer import Restorer
 from support.pairs import make_images
 from support.tiny_model import CHAIN, NETWORKS, tiny_upscaler
 
-LOWER, HIGHER = Column("d", "distance", False), Column("d", "quality", True)
+LOWER, HIGHER = Column("niqe", "distance", False), Column("niqe", "quality", True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -77,7 +77,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 def scores(images: ImageSet, **rows: list[float | None]) -> Scores:
-    return Scores(images, {label: [{"d": value} for value in values] for label, values in rows.items()})
+    return Scores(images, {label: [{"niqe": value} for value in values] for label, values in rows.items()})
 
 
 def test_a_run_is_what_upscale_gives(model: Model, images: ImageSet) -> None:
@@ -307,9 +307,11 @@ def test_pairs_are_checked(tmp_path: Path) -> None:
     [
         ([1.0, 1.1, 0.9], [2.0, 2.2, 1.8], LOWER, "holds"),
         ([1.0, 1.1, 0.9], [2.0, 2.2, 1.8], HIGHER, "fails"),
-        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], LOWER, "undecided"),
-        ([1.0, None, None], [2.0, 2.0, None], LOWER, "undecided"),  # one image shows no spread
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], LOWER, "not decided"),
+        ([1.0, None, None], [2.0, 2.0, None], LOWER, "not decided"),  # one image shows no spread
         ([3.0, 3.0, None], [2.0, 2.5, None], HIGHER, "holds"),
+        ([1.01, 1.02, 1.03], [1.0, 1.0, 1.0], LOWER, "no effect of interest"),  # certain, and below 0.05
+        ([1.04, 1.0, 1.07], [1.0, 1.0, 1.0], LOWER, "not decided"),
     ],
 )
 def test_verdicts(images: ImageSet, a: list, b: list, column: Column, outcome: str) -> None:
@@ -352,11 +354,11 @@ def test_a_name_breaks_no_table(images: ImageSet) -> None:
 
 def test_share_of_the_gap(images: ImageSet) -> None:
     known = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[2.0, 2.2, 2.4])
-    share = _share(known, "predicted", "d")
+    share = _share(known, "predicted", "niqe")
     assert share is not None
     assert (share.mean, share.low, share.high) == pytest.approx((0.5, 0.5, 0.5))
     nothing = scores(images, gaussian=[4.0, 4.2, 4.4], predicted=[3.0, 3.2, 3.4], oracle=[4.2, 4.0, 4.4])
-    assert _share(nothing, "predicted", "d") is None
+    assert _share(nothing, "predicted", "niqe") is None
 
 
 def test_a_figure_of_noise_stays_small() -> None:

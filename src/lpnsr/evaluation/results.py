@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from lpnsr import __version__
+from lpnsr.evaluation.effects import Effect, effect, effects_text, smallest_effect
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.pairing import Problem
 from lpnsr.evaluation.scoring import SampleScores
@@ -29,10 +30,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Which of both is better, if the interval leaves no doubt."""
-        if not self.interval.excludes_zero:
-            return "no clear difference"
-        better = self.a if (self.interval.mean > 0) == self.metric.higher_is_better else self.b
+        """The better of both, if the difference is of interest and certain."""
+        found = effect(self.interval, smallest_effect(self.metric.name))
+        if found in (Effect.NONE, Effect.UNDECIDED):
+            return found
+        better = self.a if (found is Effect.HIGHER) == self.metric.higher_is_better else self.b
         return f"{better} is better" + (f", on only {self.interval.count} images" if self.interval.count < _FEW else "")
 
 
@@ -84,6 +86,11 @@ class Evaluation:
                     found.append(Difference(a, b, metric, interval))
         return found
 
+    @property
+    def verdicts(self) -> str:
+        """Explanation of the verdicts on differences."""
+        return effects_text((m.name, m.title) for m in self.metrics)
+
     def as_json(self) -> dict[str, Any]:
         """Everything, for machines; ``NaN`` never occurs: a score that is not there is null beside its reason."""
         return {
@@ -108,6 +115,7 @@ class Evaluation:
                 method: {m.name: missing for m in self.metrics if (missing := self.missing(method, m))}
                 for method in self.methods
             },
+            "verdicts": self.verdicts,
             "differences": [
                 {"a": d.a, "b": d.b, "metric": d.metric.name, **(_interval(d.interval) or {}), "verdict": d.verdict}
                 for d in self.differences()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lpnsr.evaluation.effects import effects_text
 from lpnsr.evaluation.reports.grids import csv_table, markdown_table
 from lpnsr.evaluation.statistics import Interval
 from lpnsr.reproduce import paper
@@ -45,7 +46,7 @@ def render(report: Report, header: Header) -> str:
         parts.append("\n".join(line for claim in report.claims for line in claim_lines(claim)))
         parts.append(
             "Differences are means over the same images, in brackets relative to the second's mean and as 95% "
-            "intervals; a claim holds where the whole interval is on its side, however small it is."
+            f"intervals. {_verdicts(report.claims)}"
             + (f" Intervals of {header.fewest} images are too narrow and say little." if header.fewest < _FEW else "")
         )
     for table in report.tables:
@@ -71,11 +72,21 @@ def summary(reports: Sequence[Report], header: Header) -> str:
         "# Which claims hold",
         f"    {header.command}",
         "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
-        "holds: the 95% interval of the paired difference lies on the claim's side, by every metric that was asked; "
-        "holds in part: by some; fails: by none, and by some on the other side; undecided: it includes 0 by all.",
+        _verdicts([claim for report in reports for claim in report.claims]),
+        "A claim of several numbers holds in part where it holds by some of them, and fails where it fails by some and "
+        "holds by none.",
         markdown_table(["experiment", "claim", *places], rows),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(claims: Sequence[Claim]) -> str:
+    """Explain the verdicts on ``claims``."""
+    columns = [d.column for claim in claims for d in claim.differences]
+    return (
+        f"{effects_text((c.name, c.title) for c in columns)} A claim holds where the difference counts and is on its "
+        "side, and fails where it counts and is on the other."
+    )
 
 
 def claim_lines(claim: Claim) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lpnsr.evaluation.effects import Effect, effect, smallest_effect
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.statistics import Interval, mean_interval
 from lpnsr.reproduce.cases import Case
@@ -63,10 +64,11 @@ class Difference:
 
     @property
     def outcome(self) -> str:
-        """holds, fails, or undecided: whether the interval is on the claimed side of 0, on the other, or around it."""
-        if not self.interval.excludes_zero:
-            return "undecided"
-        return "holds" if (self.interval.mean > 0) == bool(self.column.higher_is_better) else "fails"
+        """ "holds" or "fails" for an effect of interest on the claimed side or the other; else the ``Effect``."""
+        found = effect(self.interval, smallest_effect(self.column.name))
+        if found in (Effect.NONE, Effect.UNDECIDED):
+            return found
+        return "holds" if (found is Effect.HIGHER) == bool(self.column.higher_is_better) else "fails"
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class Claim:
     paper: str = ""
 
     def verdict(self, where: str) -> str:
-        """On one test set: holds, holds in part, fails (somewhere, and holds nowhere), or undecided."""
+        """Combine the outcomes on one test set: "holds in part" or "fails" where some do and others do not."""
         outcomes = {d.outcome for d in self.differences if d.where == where}
+        if len(outcomes) == 1:
+            return outcomes.pop()
         if "holds" in outcomes:
-            return "holds" if outcomes == {"holds"} else "holds in part"
-        return "fails" if "fails" in outcomes else "undecided"
+            return "holds in part"
+        return "fails" if "fails" in outcomes else Effect.UNDECIDED
 
     @property
     def places(self) -> list[str]:
@@ -216,6 +220,7 @@ def as_json(report: Report) -> dict[str, Any]:
                         "set": d.where,
                         "number": d.column.name,
                         "outcome": d.outcome,
+                        "smallest_effect": smallest_effect(d.column.name),
                         "against": d.against,
                         "base": d.base,
                         **_numbers(d.interval),

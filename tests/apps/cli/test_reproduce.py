@@ -86,7 +86,7 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
     assert "- Model: tiny " in text
     assert "one (4)" in text
     assert "- PSNR: Y channel" in text
-    assert re.search(r"one: \*\*(holds|holds in part|fails|undecided)\*\*\. .* to ", text)
+    assert re.search(r"one: \*\*(holds|holds in part|fails|no effect of interest|not decided)\*\*\. .* to ", text)
     report = json.loads((tmp_path / "out" / f"{name}.json").read_text())
     assert report["claims"]
     assert all(table["rows"] for table in report["tables"])

@@ -1,5 +1,12 @@
 """Metrics of images: ``metrics_for(["psnr", "niqe"])`` -> things to call on images."""
 
-from lpnsr.evaluation.metrics.registry import DEFAULT_METRICS, Metric, MetricUnavailable, UnscorableImage, metrics_for
+from lpnsr.evaluation.metrics.registry import (
+    DEFAULT_METRICS,
+    METRICS,
+    Metric,
+    MetricUnavailable,
+    UnscorableImage,
+    metrics_for,
+)
 
-__all__ = ["DEFAULT_METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]

@@ -20,7 +20,7 @@ from lpnsr.evaluation.metrics.r50 import R50
 from lpnsr.evaluation.protocols import Protocol, protocol_of
 from lpnsr.networks.perceptual import LPIPS
 
-__all__ = ["DEFAULT_METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]
 
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
 
@@ -191,3 +191,4 @@ _MAKERS: dict[str, Callable[[str, Protocol, str, Mapping[str, Path]], Metric]] =
     "musiq": _pyiqa,
     "maniqa": _pyiqa,
 }
+METRICS = tuple(_MAKERS)

@@ -88,7 +88,7 @@ def markdown(evaluation: Evaluation) -> str:
             for d in evaluation.differences()
         ]
         head = ("methods", "metric", "mean difference", "images", "")
-        parts += ["## Paired differences", markdown_table(head, rows, numbers=(2, 3))]
+        parts += ["## Paired differences", markdown_table(head, rows, numbers=(2, 3)), evaluation.verdicts]
     lines = [*map(protocol_line, evaluation.metrics), f"In brackets: {INTERVALS}"]
     lines += [f"Seconds of {name}: {timing.protocol}" for name, timing in evaluation.timings.items()]
     lines += [f"{name}: not available. {reason}" for name, reason in evaluation.unavailable.items()]

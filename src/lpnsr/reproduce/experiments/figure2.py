@@ -33,7 +33,7 @@ def run(lab: Lab) -> Report:
         raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to show")
     cases = [lab.chain(noise, noise=noise) for noise in ("mode", "predicted", "gaussian")]
     noisy = range(steps, 1, -1)
-    columns = [Column(f"edges_t{t}", f"t = {t}", True) for t in noisy]
+    columns = [Column(f"edges_t{t}", f"correlation, t = {t}", True) for t in noisy]
     optimal = [Column(f"edges_optimal_t{t}", f"optimal noise there, t = {t}") for t in noisy]
     tests = [
         Hypothesis(

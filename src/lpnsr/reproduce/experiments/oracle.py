@@ -8,6 +8,7 @@ import numpy as np
 
 from lpnsr.errors import ConfigError
 from lpnsr.evaluation.cache import Values
+from lpnsr.evaluation.effects import Effect, effect, smallest_effect
 from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
 from lpnsr.reproduce.cases import Case, Ceiling
 from lpnsr.reproduce.instruments import LATENT_ERROR, NOISE_MATCH
@@ -119,12 +120,14 @@ def _shares(scores: Scores, columns: Sequence[Column]) -> tuple[list[Column], di
 
 
 def _share(scores: Scores, label: str, name: str) -> Interval | None:
-    """(Gaussian - label) / (Gaussian - oracle) of the means, resampled over images; None where the oracle's own
-    difference from Gaussian noise is not distinct, so that there is no gap to speak of."""
+    """Return (Gaussian - label) / (Gaussian - oracle) of the means, resampled over images.
+
+    None where the oracle differs from Gaussian noise by no effect of interest: there is no gap then.
+    """
     triples = zip(*(scores.of(row, name) for row in ("gaussian", label, "oracle")), strict=True)
     data = np.array([triple for triple in triples if None not in triple], dtype=np.float64)
     gap = mean_interval((data[:, 0] - data[:, 2]).tolist()) if len(data) else None
-    if gap is None or not gap.excludes_zero:
+    if gap is None or effect(gap, smallest_effect(name)) not in (Effect.HIGHER, Effect.LOWER):
         return None
     means = data[np.random.default_rng(0).integers(len(data), size=(_RESAMPLES, len(data)))].mean(1)
     shares = (means[:, 0] - means[:, 1]) / (means[:, 0] - means[:, 2])
