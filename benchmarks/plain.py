@@ -188,14 +188,14 @@ class PlainPipeline:
             image = self.upsampler(lr)
         y0 = encode(self.parts["autoencoder"], image * 2 - 1)
         condition = lr * 2 - 1
-        schedule, last = self.schedule, self.schedule.steps - 1
-        x = y0 + schedule.noise_scale(last) * draw(schedule.steps, tuple(y0.shape)).to(y0)
-        for t in range(last, -1, -1):
-            label = schedule.labels[t]
+        schedule = self.schedule
+        x = y0 + schedule.noise_scale(schedule.steps) * draw(schedule.steps, tuple(y0.shape)).to(y0)
+        for t in range(schedule.steps, 0, -1):
+            label = schedule.label(t)
             x0 = trunk(self.parts["denoiser"], torch.cat([schedule.input_scale(t) * x, condition], 1), label)
             predicted = trunk(self.parts["noise_predictor"], torch.cat([x, x0, condition], 1), label)
             mean, log_variance = predicted.chunk(2, 1)
-            noise = mean + torch.exp(log_variance.clamp(-30, 20) / 2) * draw(t, tuple(y0.shape)).to(y0)
+            noise = mean + torch.exp(log_variance.clamp(-30, 20) / 2) * draw(t - 1, tuple(y0.shape)).to(y0)
             x = posterior_mean(schedule, x, x0, t) + schedule.sigma(t) * noise  # sigma is 0 at the last step
         sr = (decode(self.parts["autoencoder"], x) + 1) / 2
         return sr.clamp(0, 1)[..., : 4 * height, : 4 * width]

@@ -10,12 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer import Context
 from typer.main import get_command
 
 from lpnsr.apps.cli import app
+from lpnsr.diffusion import NoiseField, NoiseSource, reverse_chain
+from lpnsr.evaluation.cache import Cache
 from lpnsr.imaging import Photo, read, write
+from lpnsr.reproduce.experiments import table4
+from lpnsr.reproduce.lab import Lab
+from lpnsr.reproduce.model import Model
 from lpnsr.training.recipe import load_recipe
 from support.repository import REPOSITORY
 
@@ -47,6 +53,24 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert min(read(made).pixels.shape[:2]) >= 16
     if "x0" in names:
         assert names["sr"].shape == (1, 3, 128, 128)
+
+
+def test_the_mixture_of_the_readme_is_that_of_table_4(tmp_path: Path) -> None:
+    block = next(str(block.values[0]) for block in PYTHON if "MixedNoise" in str(block.values[0]))
+    said = re.search(r"# predicted, but Gaussian (at t = \d)", block)
+    assert said is not None
+    made: dict[str, Any] = {}
+    exec(compile(block, "a block of Python", "exec"), made)
+    model = Model("lite", made["model"], torch.device("cpu"))
+    cases = {case.label: case.setting for case in table4.chains(Lab(model, (), (), Cache(tmp_path / "cache"), print))}
+    setting = cases[f"off {said[1]}"]
+
+    def x0(noise: NoiseSource) -> torch.Tensor:
+        draw = NoiseField(seed=0).draw()
+        return reverse_chain(made["denoise"], made["model"].schedule, made["guide"].y0, noise, draw)
+
+    torch.testing.assert_close(made["x0"], x0(setting.source(made["model"], made["guide"], dict)), rtol=0, atol=0)
+    assert not torch.equal(made["x0"], x0(made["model"].noise_source("predicted", made["guide"])))
 
 
 def write_manifest(folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_recorded_schedules(data: Path, steps: int) -> None:
     assert [math.sqrt(eta) for eta in schedule.etas] == pytest.approx(recorded["sqrt_etas"], abs=1e-7)
     if "alpha" not in recorded:
         return
-    each = range(steps)
+    each = range(1, steps + 1)
     assert [schedule.alpha(t) for t in each] == pytest.approx(recorded["alpha"], abs=1e-7)
     keep, take = zip(*map(schedule.posterior_coefficients, each), strict=True)
     assert keep == pytest.approx(recorded["posterior_mean_coef1"], abs=1e-7)
@@ -73,7 +73,7 @@ def test_recorded_schedules(data: Path, steps: int) -> None:
 @relaxed
 @given(schedules(), st.data())
 def test_reverse_step_has_the_forward_marginal(schedule: Schedule, data: st.DataObject) -> None:
-    t = data.draw(st.integers(0, schedule.steps - 1))
+    t = data.draw(st.integers(1, schedule.steps))
     keep, take = schedule.posterior_coefficients(t)
     assert keep + take == pytest.approx(1)
     # x_t = x0 + eta_t (y0 - x0) + kappa sqrt(eta_t) eps  =>  x_{t-1} has eta_{t-1} in mean and in variance.
@@ -106,8 +106,8 @@ def test_impossible_schedules(wrong: dict[str, float]) -> None:
 
 def test_out_of_range() -> None:
     schedule = Schedule.geometric()
-    for t in (-1, 4):
-        with pytest.raises(IndexError, match="allowed: 0 to 3"):
+    for t in (0, 5):
+        with pytest.raises(IndexError, match="allowed: 1 to 4"):
             schedule.sigma(t)
     with pytest.raises(ConfigError, match="1 to 4"):
         schedule.respaced(5)
@@ -122,17 +122,17 @@ def test_out_of_range() -> None:
 def test_process_by_hand() -> None:
     schedule = Schedule(2.0, (0.25, 0.64))
     x0, y0, noise = tensor(0), tensor(1), tensor(2)
-    torch.testing.assert_close(q_sample(schedule, x0, y0, 0, noise), 0.75 * x0 + 0.25 * y0 + noise)
-    torch.testing.assert_close(q_sample(schedule, x0, y0, 1, noise), 0.36 * x0 + 0.64 * y0 + 1.6 * noise)
-    torch.testing.assert_close(posterior_mean(schedule, y0, x0, 1), (0.25 * y0 + 0.39 * x0) / 0.64)
-    assert schedule.sigma(1) == pytest.approx(2 * math.sqrt(0.25 * 0.39 / 0.64))
-    assert posterior_mean(schedule, y0, x0, 0) is x0
+    torch.testing.assert_close(q_sample(schedule, x0, y0, 1, noise), 0.75 * x0 + 0.25 * y0 + noise)
+    torch.testing.assert_close(q_sample(schedule, x0, y0, 2, noise), 0.36 * x0 + 0.64 * y0 + 1.6 * noise)
+    torch.testing.assert_close(posterior_mean(schedule, y0, x0, 2), (0.25 * y0 + 0.39 * x0) / 0.64)
+    assert schedule.sigma(2) == pytest.approx(2 * math.sqrt(0.25 * 0.39 / 0.64))
+    assert posterior_mean(schedule, y0, x0, 1) is x0
 
 
 @relaxed
 @given(schedules().filter(lambda schedule: schedule.steps > 1), st.data())
 def test_optimal_noise_lands_on_the_forward_mean(schedule: Schedule, data: st.DataObject) -> None:
-    t = data.draw(st.integers(1, schedule.steps - 1))
+    t = data.draw(st.integers(2, schedule.steps))
     x0, y0, guess = tensor(0), tensor(1), tensor(2)
     x_t = q_sample(schedule, x0, y0, t, tensor(3))
     mean = posterior_mean(schedule, x_t, guess, t)
@@ -141,8 +141,8 @@ def test_optimal_noise_lands_on_the_forward_mean(schedule: Schedule, data: st.Da
 
 
 def test_no_optimal_noise_at_the_last_step() -> None:
-    with pytest.raises(ConfigError, match="t >= 1"):
-        optimal_noise(Schedule.geometric(), tensor(0), tensor(1), 0, tensor(2))
+    with pytest.raises(ConfigError, match="t >= 2"):
+        optimal_noise(Schedule.geometric(), tensor(0), tensor(1), 1, tensor(2))
 
 
 @relaxed
@@ -160,8 +160,8 @@ def test_oracle_noise_follows_the_forward_means(schedule: Schedule, data: st.Dat
         start=start,
         callback=states.append,
     )
-    assert [state.t for state in states] == [*range(start - 1, -1, -1)]
-    torch.testing.assert_close(states[0].x_t, y0 + schedule.noise_scale(start - 1) * draw(start, SHAPE))
+    assert [state.t for state in states] == [*range(start, 0, -1)]
+    torch.testing.assert_close(states[0].x_t, y0 + schedule.noise_scale(start) * draw(start, SHAPE))
     for state in states[:-1]:
         torch.testing.assert_close(state.x_previous, q_mean(schedule, x0, y0, state.t - 1))
     assert states[-1].x_previous is result
@@ -188,7 +188,7 @@ def test_gaussian_step() -> None:
     schedule, states = Schedule.geometric(), []
     reverse_chain(lambda x, t: x.sin(), schedule, tensor(0), GaussianNoise(), draw, callback=states.append)
     for state in states[:-1]:
-        expected = posterior_mean(schedule, state.x_t, state.x0, state.t) + state.sigma * draw(state.t, SHAPE)
+        expected = posterior_mean(schedule, state.x_t, state.x0, state.t) + state.sigma * draw(state.t - 1, SHAPE)
         torch.testing.assert_close(state.x_previous, expected)
 
 
@@ -233,6 +233,8 @@ def test_mixed_noise_switches_single_steps() -> None:
         assert state.noise is not None
         assert bool(state.noise.any()) == (state.t != 2)
     assert states[-1].noise is None
+    with pytest.raises(ConfigError, match="t = 1 takes no noise"):
+        MixedNoise({1: GaussianNoise()})
 
 
 def test_gradients_reach_everything() -> None:

@@ -103,10 +103,10 @@ def test_a_mixture_switches_the_predictor_at_the_named_step(model: Model, images
     predictor = model.restorer.noise_predictor
     handle = predictor.register_forward_hook(lambda net, inputs, out: asked.append(int(inputs[3][0])))
     try:
-        model.run(pair.lr, pair.hr, Setting(at=((2, "gaussian"),)))
+        model.run(pair.lr, pair.hr, Setting(at=((3, "gaussian"),)))
         off = list(asked)
         asked.clear()
-        run = model.run(pair.lr, pair.hr, Setting(noise="gaussian", at=((1, "predicted"),)))
+        run = model.run(pair.lr, pair.hr, Setting(noise="gaussian", at=((2, "predicted"),)))
     finally:
         handle.remove()
     assert off == [3, 1]
@@ -122,17 +122,17 @@ def test_settings_that_cannot_differ_are_one() -> None:
     assert same(Setting(noise="mode"), Setting(noise="predicted", fidelity=0.5))
     assert same(Setting(noise="gaussian"), Setting(noise="gaussian", fidelity=0.4))
     assert same(Setting(steps=0, seed=1, fidelity=1), Setting(steps=0))
-    assert same(Setting(at=((1, "predicted"),)), Setting())
+    assert same(Setting(at=((2, "predicted"),)), Setting())
     assert not same(Setting(noise="mode"), Setting(noise="predicted", fidelity=0.25))
     assert not same(Setting(noise="gaussian"), Setting(noise="gaussian", fidelity=0.6))
-    assert not same(Setting(at=((1, "gaussian"),)), Setting(at=((2, "gaussian"),)))
+    assert not same(Setting(at=((2, "gaussian"),)), Setting(at=((3, "gaussian"),)))
     assert not same(Setting(seed=1), Setting())
     assert not same(Setting(start="bicubic"), Setting())
 
 
 def test_settings_that_make_no_sense_are_refused(model: Model, images: ImageSet) -> None:
-    with pytest.raises(ConfigError, match="t = 2 takes no noise in 2 steps"):
-        Setting(steps=2, at=((2, "gaussian"),))
+    with pytest.raises(ConfigError, match="t = 3 takes no noise in 2 steps"):
+        Setting(steps=2, at=((3, "gaussian"),))
     with pytest.raises(ConfigError, match="choose gaussian"):
         Setting(noise="orcale")  # type: ignore[arg-type]
     bare = model.starting_from("bare", None)

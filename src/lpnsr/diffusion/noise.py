@@ -22,9 +22,9 @@ class StepState:
 
     schedule: Schedule
     t: int
-    """0-based index in ``schedule``."""
+    """The step, T .. 1."""
     label: int
-    """The index that the networks know this step by."""
+    """The 0-based index that the networks know this step by."""
     x_t: Tensor
     """The state that enters, unscaled."""
     x0: Tensor
@@ -89,10 +89,18 @@ class OracleNoise:
 
 @dataclass(frozen=True)
 class MixedNoise:
-    """One source for some steps (by index t), another for the rest: the paper's Table 4."""
+    """One source for some steps, by t = T .. 2, another for the rest: the paper's Table 4.
+
+    Raises ConfigError for steps below 2, which take no noise.
+    """
 
     sources: Mapping[int, NoiseSource]
     default: NoiseSource = field(default_factory=GaussianNoise)
+
+    def __post_init__(self) -> None:
+        for t in self.sources:
+            if t < 2:
+                raise ConfigError(f"step t = {t} takes no noise; allowed: 2 to T, as the last step is t = 1")
 
     def __call__(self, state: StepState) -> Tensor:
         return self.sources.get(state.t, self.default)(state)

@@ -21,7 +21,7 @@ BLOCK = 64
 _WORD = 2**64
 
 Draw = Callable[[int, tuple[int, ...]], Tensor]
-"""(step, shape (B, c, h, w)) -> standard normal float32 of that shape; step is T for x_T, then t."""
+"""(step, shape (B, c, h, w)) -> standard normal float32 of that shape, the noise in the state x_step."""
 
 
 @dataclass(frozen=True)

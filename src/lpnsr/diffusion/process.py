@@ -1,6 +1,6 @@
 """Residual shifting between a clean latent x_0 and the latent y_0 of the upsampled LR image.
 
-All tensors are (B, c, h, w), or anything that broadcasts; t is the 0-based step index.
+All tensors are (B, c, h, w), or anything that broadcasts; t is T .. 1, as in the papers.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ def q_sample(schedule: Schedule, x0: Tensor, y0: Tensor, t: int, noise: Tensor) 
 
 
 def posterior_mean(schedule: Schedule, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
-    """mu_t = (eta_{t-1} / eta_t) x_t + (alpha_t / eta_t) x_0 (ResShift, Eq. 5); x_0 itself at t = 0."""
+    """mu_t = (eta_{t-1} / eta_t) x_t + (alpha_t / eta_t) x_0 (ResShift, Eq. 5); x_0 itself at t = 1."""
     keep, take = schedule.posterior_coefficients(t)
-    return keep * x_t + take * x0 if t else x0
+    return keep * x_t + take * x0 if t > 1 else x0
 
 
 def optimal_noise(schedule: Schedule, x0: Tensor, y0: Tensor, t: int, mean: Tensor) -> Tensor:
     """z*_t = ((1 - eta_{t-1}) x_0 + eta_{t-1} y_0 - mu_t) / sigma_t (LPNSR, Eq. 9).
 
     ``x0`` is the true clean latent and ``mean`` is mu_t as the sampler computed it. With this noise
-    x_{t-1} is exactly the noise-free forward mean. Raises ConfigError at t = 0, where there is no noise.
+    x_{t-1} is exactly the noise-free forward mean. Raises ConfigError at t = 1, which takes no noise.
     """
-    if t == 0:
-        raise ConfigError("the last step (t = 0) takes no noise, so it has no optimal one; allowed: t >= 1")
+    if t == 1:
+        raise ConfigError("the last step (t = 1) takes no noise, so it has no optimal one; allowed: t >= 2")
     return (q_mean(schedule, x0, y0, t - 1) - mean) / schedule.sigma(t)
 
 

@@ -14,9 +14,9 @@ from lpnsr.errors import ConfigError
 class Schedule:
     """eta_1 < ... < eta_T in (0, 1], and kappa.
 
-    Steps are named by their 0-based index t = T-1 .. 0 everywhere: t stands for the paper's step t + 1.
-    ``labels`` are the indices that the networks were trained with; they differ from t in a respaced schedule.
-    Raises ConfigError for values outside these ranges; an index outside 0 .. T-1 is an IndexError.
+    Steps are named t = T .. 1, as in the papers. ``labels`` are the 0-based indices that the networks know the steps
+    by, that of t = 1 first; in a respaced schedule they are those of the schedule of training.
+    Raises ConfigError for values outside these ranges; a step outside 1 .. T is an IndexError.
     """
 
     kappa: float
@@ -45,7 +45,7 @@ class Schedule:
     ) -> Self:
         """sqrt(eta) grows geometrically in warped time (ResShift, Sec. 3.1).
 
-            sqrt(eta_t) = s_1 (s_T / s_1) ** ((t / (T-1)) ** power),  s_1 = min(m / kappa, m),  s_T = etas_end
+            sqrt(eta_t) = s_1 (s_T / s_1) ** (((t-1) / (T-1)) ** power),  s_1 = min(m / kappa, m),  s_T = etas_end
 
         A single step takes s_T. Raises ConfigError for ``steps`` below 1 or unless 0 < s_1 < s_T <= 1.
         """
@@ -59,13 +59,13 @@ class Schedule:
                 f"min_noise_level {min_noise_level}, etas_end {etas_end} and power {power} make no schedule; "
                 "0 < min(m / kappa, m) < etas_end <= 1 and power > 0 are needed"
             )
-        times = [t / (steps - 1) for t in range(steps)] if steps > 1 else [1.0]
+        times = [i / (steps - 1) for i in range(steps)] if steps > 1 else [1.0]
         return cls(kappa, tuple((first * (etas_end / first) ** (time**power)) ** 2 for time in times))
 
     def respaced(self, count: int) -> Self:
-        """Keep ``count`` of the steps, evenly spaced, the last (t = T-1) always and the first from two on.
+        """Keep ``count`` of the steps, evenly spaced, t = T always and t = 1 from two on.
 
-        The networks go on being told the index that they were trained with (``labels``).
+        The networks go on being told the labels that they were trained with.
         Raises ConfigError unless 1 <= count <= steps.
         """
         self._check_count(count)
@@ -74,7 +74,7 @@ class Schedule:
         return self._select(kept)
 
     def _select(self, kept: Sequence[int]) -> Self:
-        return type(self)(self.kappa, tuple(self.etas[t] for t in kept), tuple(self.labels[t] for t in kept))
+        return type(self)(self.kappa, tuple(self.etas[i] for i in kept), tuple(self.labels[i] for i in kept))
 
     def _check_count(self, count: int) -> None:
         if not 1 <= count <= self.steps:
@@ -86,14 +86,21 @@ class Schedule:
         return len(self.etas)
 
     def eta(self, t: int) -> float:
-        """eta of step ``t``."""
-        if not 0 <= t < self.steps:
-            raise IndexError(f"step {t} of a schedule of {self.steps}; allowed: 0 to {self.steps - 1}")
-        return self.etas[t]
+        """eta_t."""
+        return self.etas[self._index(t)]
+
+    def label(self, t: int) -> int:
+        """The index that the networks know step ``t`` by."""
+        return self.labels[self._index(t)]
+
+    def _index(self, t: int) -> int:
+        if not 1 <= t <= self.steps:
+            raise IndexError(f"step t = {t} of a schedule of {self.steps}; allowed: 1 to {self.steps}")
+        return t - 1
 
     def eta_previous(self, t: int) -> float:
-        """eta of the step that follows in the reverse chain; 0 at t = 0."""
-        return self.eta(t - 1) if t else 0.0
+        """eta_{t-1}; eta_0 is 0."""
+        return self.eta(t - 1) if t != 1 else 0.0
 
     def alpha(self, t: int) -> float:
         """alpha_t = eta_t - eta_{t-1}."""
@@ -104,7 +111,7 @@ class Schedule:
         return self.eta_previous(t) / self.eta(t), self.alpha(t) / self.eta(t)
 
     def sigma(self, t: int) -> float:
-        """sigma_t = kappa sqrt(eta_{t-1} alpha_t / eta_t); 0 at t = 0."""
+        """sigma_t = kappa sqrt(eta_{t-1} alpha_t / eta_t); 0 at t = 1."""
         return self.kappa * math.sqrt(self.eta_previous(t) * self.alpha(t) / self.eta(t))
 
     def noise_scale(self, t: int) -> float:

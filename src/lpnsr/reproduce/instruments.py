@@ -75,7 +75,7 @@ def noise_match(run: Run) -> Values:
     """
     values: Values = {}
     for state, noise, best in optimal_noises(run):
-        t = state.t + 1
+        t = state.t
         values[f"distance_t{t}"] = float((noise - best).square().mean().sqrt())
         values[f"correlation_t{t}"] = correlation(noise, best)
         values[f"size_t{t}"] = float(noise.square().mean().sqrt())
@@ -88,7 +88,7 @@ def noise_edges(run: Run) -> Values:
     edges = edge_map(run.lr)
     values: Values = {}
     for state, noise, best in optimal_noises(run):
-        t = state.t + 1
+        t = state.t
         values[f"edges_t{t}"] = correlation(noise_map(noise), edges)
         values[f"edges_optimal_t{t}"] = correlation(noise_map(best), edges)
     return values

@@ -21,8 +21,8 @@ Noise = Literal["gaussian", "predicted", "mode", "oracle"]
 class Setting:
     """start: of the chain. steps: 0 (the start alone) to the schedule's; fewer enter it late, as in the released code.
 
-    noise: of the intermediate steps, with exceptions ``at``: pairs of (0-based index t, noise); the paper's step t has
-    the index t - 1. fidelity and seed as in ``Upscaler``. Raises ConfigError for other values.
+    noise: of the steps t = T .. 2, with exceptions ``at``: pairs of (t, noise). fidelity and seed as in ``Upscaler``.
+    Raises ConfigError for other values.
     """
 
     start: StartKind = "upsampler"
@@ -37,13 +37,13 @@ class Setting:
             if noise not in get_args(Noise):
                 raise ConfigError(f"noise = {noise!r}: choose {', '.join(get_args(Noise))}")
         for t, _ in self.at:
-            if not 1 <= t < self.steps:
-                raise ConfigError(f"index t = {t} takes no noise in {self.steps} steps; allowed: 1 to {self.steps - 1}")
+            if not 2 <= t <= self.steps:
+                raise ConfigError(f"step t = {t} takes no noise in {self.steps} steps; allowed: 2 to {self.steps}")
 
     @property
     def by_step(self) -> dict[int, Noise]:
-        """The noise of every step that takes one, by its index t."""
-        return {t: dict(self.at).get(t, self.noise) for t in range(self.steps - 1, 0, -1)}
+        """The noise of every step that takes one, by t."""
+        return {t: dict(self.at).get(t, self.noise) for t in range(self.steps, 1, -1)}
 
     @property
     def needs_predictor(self) -> bool:

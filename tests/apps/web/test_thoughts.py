@@ -24,7 +24,8 @@ from support.tiny_model import tiny_upscaler
 def test_thoughts_are_those_of_the_chain(tmp_path: Path, noise: Any) -> None:
     (tmp_path / "in.png").write_bytes(picture((90, 130, 40), (40, 24)))
     up, seen = tiny_upscaler(), []
-    options = JobOptions(noise=noise, seed=3, steps=3, fidelity=0.0)
+    up.spec = up.spec.model_copy(update={"inference": up.spec.inference.model_copy(update={"fidelity": 0.3})})
+    options = JobOptions(noise=noise, seed=3, steps=3)  # the fidelity is the model's own
     work = Work("in.png", tmp_path / "in.png", tmp_path, options, Limits(), seen.append)
     with zipfile.ZipFile(think(up, work)) as file:
         steps = json.loads(file.read("facts.json"))["steps"]
@@ -34,7 +35,7 @@ def test_thoughts_are_those_of_the_chain(tmp_path: Path, noise: Any) -> None:
         *[(True, noise != "gaussian")] * 2,
         (False, False),
     ]
-    usual = up(Image.open(tmp_path / "in.png"), noise=noise, seed=3, steps=3, fidelity=0.0, colour_fix="none", tile=0)
+    usual = up(Image.open(tmp_path / "in.png"), noise=noise, seed=3, steps=3, colour_fix="none", tile=0)
     difference = np.abs(np.asarray(usual).astype(int) - np.asarray(Image.open(tmp_path / "result.png")))
     assert difference.max() <= 1
     assert len(seen) == 3 + 2

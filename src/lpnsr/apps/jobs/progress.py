@@ -27,7 +27,7 @@ class Progress:
         self.done, self.total, self.step = min(state.done, state.total), state.total, 0
         if state.step is not None:
             self.steps = steps or state.step.schedule.steps
-            self.step = self.steps - state.step.t
+            self.step = self.steps - state.step.t + 1
 
     @property
     def fraction(self) -> float:

@@ -48,20 +48,22 @@ def think(upscaler: Any, work: Work) -> Path:
     work.callback(Progress(0, 1))
     album = _Album()
     with nullcontext() if upscaler.dtype == torch.float32 else torch.autocast(device.type, upscaler.dtype):
-        _chain(upscaler.restorer, lr, work, album)
+        _chain(upscaler, lr, work, album)
     work.callback(Progress(1, 1))
     return album.save(work.folder / "thoughts.zip")
 
 
-def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
-    options = work.options
+def _chain(upscaler: Any, lr: Tensor, work: Work, album: _Album) -> None:
+    restorer, options = upscaler.restorer, work.options
+    fidelity = upscaler.spec.inference.fidelity if options.fidelity is None else options.fidelity
+    temperature, *_ = fidelity_controls(fidelity)
     start, guide = restorer.start(lr, options.start)
     album.picture("bicubic", restorer.bicubic(lr))
     album.picture("start", start)
     guesses: list[tuple[Tensor, Tensor]] = []
 
     def source(guide: Guide) -> Any:
-        usual = restorer.noise_source(options.noise, guide, fidelity_controls(options.fidelity or 0.0)[0])
+        usual = restorer.noise_source(options.noise, guide, temperature)
         if not isinstance(usual, PredictedNoise):
             return usual
 
@@ -73,15 +75,15 @@ def _chain(restorer: Any, lr: Tensor, work: Work, album: _Album) -> None:
 
     def watch(state: StepState) -> None:
         work.callback(Progress(0, 1, state))
-        step: dict[str, Any] = {"t": state.t + 1, "sigma": round(state.sigma, 4)}
-        step["state"] = album.picture(f"state-{state.t + 1}", restorer.finish(state.x_t, start, guide))
-        step["belief"] = album.picture(f"belief-{state.t + 1}", restorer.finish(state.x0, start, guide))
+        step: dict[str, Any] = {"t": state.t, "sigma": round(state.sigma, 4)}
+        step["state"] = album.picture(f"state-{state.t}", restorer.finish(state.x_t, start, guide))
+        step["belief"] = album.picture(f"belief-{state.t}", restorer.finish(state.x0, start, guide))
         if guesses:
             mean, log_variance = guesses.pop()
-            step |= album.map("predicted", state.t + 1, mean, _DIVERGING)
-            step |= album.map("uncertainty", state.t + 1, torch.exp(0.5 * log_variance), _SEQUENTIAL)
+            step |= album.map("predicted", state.t, mean, _DIVERGING)
+            step |= album.map("uncertainty", state.t, torch.exp(0.5 * log_variance), _SEQUENTIAL)
         if state.noise is not None:
-            step |= album.map("noise", state.t + 1, state.noise, _DIVERGING)
+            step |= album.map("noise", state.t, state.noise, _DIVERGING)
         album.steps.append(step)
 
     x0 = restorer.sample(guide, NoiseField(options.seed).draw(), steps=options.steps, noise=source, callback=watch)

@@ -144,9 +144,9 @@ class Stage(nn.Module):
         else:
             t, everyone = draws.integers(self.schedule.steps, len(hr))
             noise = draws.normal(x0)
-            samples = zip(x0, guide.y0, t.tolist(), noise, strict=True)
+            samples = zip(x0, guide.y0, (t + 1).tolist(), noise, strict=True)
             states = torch.stack([q_sample(self.schedule, *sample) for sample in samples])
-        scales = states.new_tensor([self.schedule.input_scale(int(i)) for i in t])[:, None, None, None]
+        scales = states.new_tensor([self.schedule.input_scale(int(label) + 1) for label in t])[:, None, None, None]
         labels = t.to(hr.device)
         prediction = self.trained.denoise(scales * states, labels, guide, self.schedule)
         mse = ((prediction - x0).float() / self.trained.error_scale(x0, labels, self.schedule)).square().mean()
