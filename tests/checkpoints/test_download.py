@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lpnsr.checkpoints import convert, download, fetch, load_folder, resolve
-from lpnsr.checkpoints.download import download_official, read_lock
+from lpnsr.checkpoints import convert, load_folder, registry, resolve, verify
+from lpnsr.checkpoints.download import Record, download_official, read_lock
+from lpnsr.checkpoints.fetch import address
 from lpnsr.checkpoints.locate import official_folder
-from lpnsr.checkpoints.registry import OFFICIAL, official_files
-from lpnsr.checkpoints.verify import verify_downloads
-from lpnsr.errors import CheckpointError, ConfigError, DownloadError, LicenceError, MissingExtraError, OutputError
+from lpnsr.checkpoints.registry import OFFICIAL, official_files, shapes_hash
+from lpnsr.checkpoints.verify import Check, verify_downloads, verify_folder
+from lpnsr.errors import CheckpointError, DownloadError, LicenceError, MissingExtraError, OutputError
+from lpnsr.networks.tensors import is_derived
 from lpnsr.system.hashes import file_sha256
-from support.http_server import Behaviour, serving
-from support.released import NAMES, write_released
+from support.http_server import Behaviour, as_hub, serving
+from support.released import COMPONENTS, NAMES, shapes, write_released
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # spandrel's
 get = partial(download_official, accept_licence=True)
@@ -30,8 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "fetch", partial(fetch.fetch, retries=1, backoff=0.001))
+def _no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LPNSR_MIRROR", raising=False)
 
 
@@ -52,7 +56,20 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 SMALL = {file.name: file.name.encode() * 50 for file in OFFICIAL}
 
 
-def test_the_official_model_is_downloaded_and_converted(files: dict[str, bytes], tmp_path: Path) -> None:
+def origins(checks: Iterable[Check]) -> list[str]:
+    """List the sentences in which the checks say of which published files the parts are."""
+    made = list(checks)
+    assert all(check.ok for check in made)
+    return [check.detail.split("; ")[1] for check in made if "; " in check.detail]
+
+
+def learnt_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    return {name: shape for name, shape in shapes.items() if not is_derived(name)}
+
+
+def test_the_official_model_is_downloaded_and_converted(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(files, drop_after=[1000, 1000]) as (url, server):
         folder = get(cache_dir=tmp_path, mirror=url)
         asked = len(server.requests)
@@ -64,6 +81,15 @@ def test_the_official_model_is_downloaded_and_converted(files: dict[str, bytes],
     assert {name: record.sha256 for name, record in read_lock(tmp_path / "downloads").items()} == {
         name: file_sha256(tmp_path / "downloads" / name) for name in files
     }
+    assert set(origins(verify_folder(folder, tmp_path))) == {
+        f"made of {name}, by its SHA-256" for name in NAMES.values()
+    }
+    # Another cache knows no hashes, which leaves the shapes; here they are not those of the published size.
+    assert origins(verify_folder(folder, tmp_path / "other")) == []
+    tiny = tuple(replace(file, shapes=shapes_hash(learnt_shapes(shapes(file.part)))) for file in OFFICIAL)
+    monkeypatch.setattr(verify, "OFFICIAL", tiny)
+    names = {**NAMES, "noise_predictor": "noise_predictor.pth or noise_predictor_v2.pth"}
+    assert set(origins(verify_folder(folder, tmp_path / "other"))) == {f"of the shapes of {n}" for n in names.values()}
 
 
 def test_the_licence_has_to_be_accepted_before_anything_is_fetched(tmp_path: Path) -> None:
@@ -85,9 +111,9 @@ def test_what_cannot_be_converted_is_not_fetched(tmp_path: Path, monkeypatch: py
 def test_the_second_predictor_shares_the_other_files(tmp_path: Path, conversions: list[Path]) -> None:
     with serving(SMALL) as (url, server):
         get(cache_dir=tmp_path, mirror=url)
-        before = len(server.requests)
+        before = len(server.fetched)
         get("v2", tmp_path, mirror=url)
-        assert [path for path, _ in server.requests[before:]] == ["/noise_predictor_v2.pth"]
+        assert server.fetched[before:] == ["/noise_predictor_v2.pth"]
     assert [path.name for path in conversions] == ["official", "official-v2"]
 
 
@@ -97,9 +123,7 @@ def test_the_mirror_of_the_environment_is_used(
     with serving(SMALL) as (url, server):
         monkeypatch.setenv("LPNSR_MIRROR", url + "/deep/")
         get(cache_dir=tmp_path)
-    assert server.requests[0][0].startswith("/deep/")
-    with pytest.raises(ConfigError, match="http"):
-        get("v2", cache_dir=tmp_path, mirror="file:///etc")
+    assert all(path.startswith("/deep/") for path in server.fetched)
 
 
 def test_without_a_network_it_says_what_to_fetch_by_hand(tmp_path: Path, conversions: list[Path]) -> None:
@@ -109,9 +133,9 @@ def test_without_a_network_it_says_what_to_fetch_by_hand(tmp_path: Path, convers
     with pytest.raises(DownloadError) as caught:
         get(cache_dir=tmp_path, mirror="http://127.0.0.1:9")
     assert str(tmp_path / "downloads") in str(caught.value)
-    assert here.urls[0] not in str(caught.value)
+    assert here.name not in str(caught.value).split("fetch by hand")[1]
     for file in absent:
-        assert file.urls[0] in str(caught.value)
+        assert address(file.mirrors[0], file.name) in str(caught.value)
         (tmp_path / "downloads" / file.name).write_bytes(b"fetched by hand")
     told: list[str] = []
     get(cache_dir=tmp_path, mirror="http://127.0.0.1:9", say=told.append)
@@ -120,35 +144,37 @@ def test_without_a_network_it_says_what_to_fetch_by_hand(tmp_path: Path, convers
     assert set(read_lock(tmp_path / "downloads")) == {file.name for file in official_files()}
 
 
-def test_the_next_address_is_tried_when_one_fails(
-    tmp_path: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_the_next_mirror_is_tried_when_one_fails_and_the_one_that_served_is_told(
+    tmp_path: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    tried: list[str] = []
-
-    def fake(url: str, target: Path, **how: object) -> fetch.Fetched:
-        tried.append(url)
-        if "github.com" in url:
-            raise DownloadError("404")
-        target.write_bytes(b"x")
-        return fetch.Fetched(target, url, 1, "0" * 64)
-
-    monkeypatch.setattr(download, "fetch", fake)
-    get(cache_dir=tmp_path)
+    with serving({}) as (absent, _), serving(SMALL) as (url, server):
+        as_hub(monkeypatch, url)
+        mirrors = (absent, "http://127.0.0.1:9", "owner/name", url)[2 - failing :]
+        files = tuple(replace(file, mirrors=mirrors) for file in OFFICIAL)
+        monkeypatch.setattr(registry, "OFFICIAL", files)
+        told: list[str] = []
+        get(cache_dir=tmp_path, say=told.append)
     assert len(conversions) == 1
-    assert tried[:2] == list(official_files()[0].urls)
+    assert len(server.fetched) == 4
+    records = read_lock(tmp_path / "downloads")
+    for file in official_files():
+        digest = hashlib.sha256(SMALL[file.name]).hexdigest()
+        assert f"{file.name}: served by owner/name; its SHA-256 is remembered: {digest}" in told
+        assert records[file.name] == Record(digest, "owner/name")
 
 
-def test_a_full_disk_is_no_reason_to_try_the_next_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-
-    def full(url: str, target: Path, **how: object) -> fetch.Fetched:
-        tried.append(url)
-        raise OutputError("no room")
-
-    monkeypatch.setattr(download, "fetch", full)
-    with pytest.raises(OutputError, match="no room"):
-        get(cache_dir=tmp_path)
-    assert len(tried) == 1
+def test_a_failure_of_all_mirrors_names_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({}) as (url, _):
+        as_hub(monkeypatch, url)
+        files = tuple(replace(file, mirrors=(url, "owner/name", "http://127.0.0.1:9")) for file in OFFICIAL)
+        monkeypatch.setattr(registry, "OFFICIAL", files)
+        with pytest.raises(DownloadError) as caught:
+            get(cache_dir=tmp_path)
+    first, second, third, *_ = str(caught.value).splitlines()
+    assert f"{url}/{OFFICIAL[0].name} cannot be fetched: HTTPError: HTTP Error 404" in first
+    assert f"{url}/owner/name/resolve/main/{OFFICIAL[0].name} cannot be fetched: " in second
+    assert "refused" in third
 
 
 def fetched(tmp_path: Path, server: Behaviour, url: str) -> Path:
@@ -217,16 +243,17 @@ def test_two_processes_at_once_fetch_each_file_once(tmp_path: Path) -> None:
         command = [sys.executable, "-c", CODE, str(tmp_path), url]
         both = [subprocess.Popen(command, env={"PYTHONPATH": ":".join(sys.path)}) for _ in range(2)]
         assert [process.wait(60) for process in both] == [0, 0]
-    assert sorted(path for path, _ in server.requests) == sorted(f"/{file.name}" for file in official_files())
+    assert sorted(server.fetched) == sorted(f"/{file.name}" for file in official_files())
     for file in official_files():
         assert (tmp_path / "downloads" / file.name).read_bytes() == body[file.name]
-    assert not list((tmp_path / "downloads").glob("*.part*"))
+    assert not list((tmp_path / "downloads").rglob("*.part"))
 
 
-def test_the_registry_invents_nothing() -> None:
+def test_the_registry_invents_nothing(data: Path) -> None:
     assert [file.part for file in official_files("paper")] == [file.part for file in official_files("v2")]
+    tensors = json.loads((data / "manifest_full.json").read_text())["tensors"]
     for file in OFFICIAL:
         assert file.sha256 is None or len(file.sha256) == 64
-        assert all(url.startswith("https://") and url.endswith("/" + file.name) for url in file.urls)
-        assert file.non_commercial == (file.part != "upsampler")
-    json.dumps([file.name for file in OFFICIAL])
+        assert all(address(place, file.name).endswith("/" + file.name) for place in file.mirrors)
+        assert "mirpri/LPNSR" in file.mirrors
+        assert file.shapes == shapes_hash(learnt_shapes(tensors[COMPONENTS[file.part]]))

@@ -1,224 +1,181 @@
-"""One file over HTTP: resumed, retried, checked, put in place by a rename."""
+"""One file, from the Hub or over plain HTTP: resumed, checked, put in place by a rename."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shutil
-import socket
-from functools import partial
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lpnsr.checkpoints import fetch as fetching
+from lpnsr.checkpoints.fetch import fetch
 from lpnsr.errors import DownloadError, OutputError
-from support.http_server import serving
+from support.http_server import Behaviour, as_hub, serving
 
 BODY = os.urandom(300_000)
 HASH = hashlib.sha256(BODY).hexdigest()
 OTHER = os.urandom(300_000)
-
-fetch = partial(fetching.fetch, backoff=0.001, timeout=5.0)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "file.pth"
+NAME = "file.pth"
+KINDS = pytest.mark.parametrize("kind", ["url", "hub"])
 
 
-def complete(target: Path, body: bytes = BODY) -> bool:
-    """The file is there, whole, and nothing else is left beside it."""
-    return target.read_bytes() == body and [path.name for path in target.parent.iterdir()] == [target.name]
+@contextmanager
+def mirror(kind: str, monkeypatch: pytest.MonkeyPatch, **how: object) -> Iterator[tuple[str, Behaviour]]:
+    """Give a mirror of BODY of either kind, and its server."""
+    with serving({NAME: BODY}, **how) as (url, server):
+        as_hub(monkeypatch, url)
+        yield ("owner/name" if kind == "hub" else f"{url}/deep"), server
 
 
-@pytest.mark.parametrize("how", [{}, {"chunked": True}, {"etag": None}, {"etag": 'W/"weak"'}, {"ranges": False}])
-def test_a_file_arrives_whole(target: Path, how: dict[str, object]) -> None:
-    seen: list[tuple[str, int, int | None]] = []
-    with serving({"file.pth": BODY}, **how) as (url, _):
-        fetched = fetch(f"{url}/file.pth", target, progress=lambda *args: seen.append(args))
-    assert complete(target)
-    assert (fetched.size, fetched.sha256) == (len(BODY), HASH)
-    assert seen[0][:2] == ("file.pth", 0)
-    assert seen[-1] == ("file.pth", len(BODY), None if how.get("chunked") else len(BODY))
+def complete(folder: Path, body: bytes = BODY) -> bool:
+    """Whether the file is there, whole, and no part of it is left."""
+    return (folder / NAME).read_bytes() == body and not [*folder.rglob("*.part"), *folder.rglob("*.incomplete")]
 
 
-def test_a_dropped_connection_is_resumed_where_it_broke(target: Path) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000, 50_000]) as (url, server):
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=100000-", "bytes=150000-"]
+@KINDS
+@pytest.mark.parametrize("how", [{}, {"redirect": True}, {"etag": "sha256"}, {"drop_after": [100_000]}])
+def test_a_file_arrives_whole(
+    kind: str, tmp_path: Path, how: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mirror(kind, monkeypatch, **how) as (place, _):
+        assert fetch(place, NAME, tmp_path) == HASH
+    assert complete(tmp_path)
 
 
-def test_a_killed_download_goes_on_in_the_next_run(target: Path) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000, 0]) as (url, server):
-        with pytest.raises(DownloadError, match="100000 of 300000 bytes"):
-            fetch(f"{url}/file.pth", target, retries=0)
-        assert not target.exists()
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-    assert server.requests[-1][1] == "bytes=100000-"
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_a_server_that_names_no_version_is_enough(tmp_path: Path, etag: str | None) -> None:
+    with serving({NAME: BODY}, etag=etag, drop_after=[100_000]) as (url, server):
+        fetch(url, NAME, tmp_path)
+    assert complete(tmp_path)
+    assert len(server.fetched) == 2
 
 
-@pytest.mark.parametrize("etag", ["strong", None, 'W/"weak"'])
-def test_a_file_that_changed_meanwhile_is_not_mixed(target: Path, etag: str | None) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000, 0], etag=etag) as (url, server):
-        with pytest.raises(DownloadError):
-            fetch(f"{url}/file.pth", target, retries=0)
-        server.files["file.pth"] = OTHER + b"longer"
-        fetch(f"{url}/file.pth", target)
-    assert complete(target, OTHER + b"longer")
+def test_a_dropped_connection_is_resumed_where_it_broke(tmp_path: Path) -> None:
+    with serving({NAME: BODY}, drop_after=[100_000, 50_000]) as (url, server):
+        fetch(url, NAME, tmp_path)
+    assert complete(tmp_path)
+    assert server.asked_ranges == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_killed_download_goes_on_in_the_next_run(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from lpnsr.checkpoints.fetch import fetch; fetch(*sys.argv[1:3], pathlib.Path())"
+    body, stall = BODY * 10, threading.Event()
+    with serving({NAME: body}, drop_after=[2_500_000], stall=stall) as (url, server):
+        command = [sys.executable, "-c", code, url, NAME]
+        process = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": ":".join(sys.path)})
+        deadline = time.monotonic() + 60
+        while not any(part.stat().st_size for part in tmp_path.rglob("*.part")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        stall.set()
+        assert not (tmp_path / NAME).exists()
+        fetch(url, NAME, tmp_path)
+    assert complete(tmp_path, body)
+    first, then = server.asked_ranges
+    assert first is None
+    assert then in ("bytes=1048576-", "bytes=2097152-")
 
 
 DATES = ["Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"]
 
 
-@pytest.mark.parametrize("etag", ["strong", None, 'W/"weak"'])
-def test_a_file_of_the_same_size_is_told_apart(target: Path, etag: str | None) -> None:
-    """By a strong ETag, else by the date; a weak ETag promises nothing and is not sent."""
-    dates = (None, None) if etag == "strong" else DATES
-    with serving({"file.pth": BODY}, drop_after=[100_000, 0], etag=etag, last_modified=dates[0]) as (url, server):
-        with pytest.raises(DownloadError):
-            fetch(f"{url}/file.pth", target, retries=0)
-        server.files["file.pth"], server.last_modified = OTHER, dates[1]
-        fetch(f"{url}/file.pth", target)
-    assert complete(target, OTHER)
-    assert server.guards[-1] == (DATES[0] if etag != "strong" else server.guards[1])
-    assert server.guards[-1] is not None
+@pytest.mark.parametrize("body", [OTHER, OTHER + b"longer"])
+@pytest.mark.parametrize("etag", ["md5", None, 'W/"weak"'])
+def test_a_file_that_changed_meanwhile_is_not_mixed(tmp_path: Path, etag: str | None, body: bytes) -> None:
+    """It is told apart by its ETag, else by its date."""
+    dates = (None, None) if etag else DATES
+    with serving({NAME: BODY}, drop_after=[100_000, 0], etag=etag, last_modified=dates[0]) as (url, server):
+        with pytest.raises(DownloadError, match=r"closed after \d+ of 300000 bytes"):
+            fetch(url, NAME, tmp_path)
+        server.files[NAME], server.last_modified = body, dates[1]
+        fetch(url, NAME, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == body
 
 
-def test_a_server_without_ranges_starts_again(target: Path) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000], ranges=False) as (url, server):
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-    assert len(server.requests) == 2
-
-
-def test_a_server_without_ranges_that_always_breaks_off_is_given_up(target: Path) -> None:
-    many = [100_000] * 50
+def test_a_server_without_ranges_that_always_breaks_off_is_given_up(tmp_path: Path) -> None:
     with (
-        serving({"file.pth": BODY}, drop_after=many, ranges=False) as (url, server),
+        serving({NAME: BODY}, drop_after=[100_000] * 50, ranges=False) as (url, server),
         pytest.raises(DownloadError, match="closed"),
     ):
-        fetch(f"{url}/file.pth", target, retries=3)
-    assert len(server.requests) == 5  # one that brought something new, then four that did not
+        fetch(url, NAME, tmp_path)
+    assert len(server.fetched) == 2
 
 
-def test_416_for_a_complete_part_finishes_it(target: Path) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000, 0]) as (url, server):
-        with pytest.raises(DownloadError):
-            fetch(f"{url}/file.pth", target, retries=0)
-        target.with_name("file.pth.part").write_bytes(BODY)  # killed between the last byte and the rename
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-    assert server.requests[-1][1] == "bytes=300000-"
-
-
-def test_416_for_a_part_that_is_too_long_starts_again(target: Path) -> None:
-    with serving({"file.pth": BODY}, drop_after=[100_000, 0]) as (url, _):
-        with pytest.raises(DownloadError):
-            fetch(f"{url}/file.pth", target, retries=0)
-        target.with_name("file.pth.part").write_bytes(BODY + b"more")
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-
-
-def test_a_part_of_another_address_is_not_resumed(target: Path) -> None:
-    with serving({"file.pth": BODY, "other.pth": OTHER}, drop_after=[100_000, 0]) as (url, server):
-        with pytest.raises(DownloadError):
-            fetch(f"{url}/other.pth", target, retries=0)
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-    assert server.requests[-1][1] is None
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_server_is_asked_again(target: Path, status: int) -> None:
-    with serving({"file.pth": BODY}, statuses=[status, status]) as (url, _):
-        fetch(f"{url}/file.pth", target)
-    assert complete(target)
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refusal_is_final(target: Path, status: int) -> None:
+@KINDS
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_a_refusal_is_told(kind: str, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        serving({"file.pth": BODY}, statuses=[status]) as (url, server),
-        pytest.raises(DownloadError, match=str(status)),
+        mirror(kind, monkeypatch, statuses=[status]) as (place, server),
+        pytest.raises(DownloadError, match=rf"{NAME} cannot be fetched: .*{status}"),
     ):
-        fetch(f"{url}/file.pth", target)
-    assert len(server.requests) == 1
+        fetch(place, NAME, tmp_path)
+    assert server.fetched == []
 
 
-def test_an_unreachable_server_is_not_waited_for(target: Path) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    with pytest.raises(DownloadError, match=rf"127\.0\.0\.1:{port}.*refused"):
-        fetch(f"http://127.0.0.1:{port}/file.pth", target, backoff=100.0)
+@KINDS
+def test_an_offline_machine_is_told_at_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mirror(kind, monkeypatch) as (place, _):
+        pass  # nobody listens there any more
+    begun = time.monotonic()
+    with pytest.raises(DownloadError, match=rf"127\.0\.0\.1:\d+/.*{NAME} cannot be fetched: .*refused"):
+        fetch(place, NAME, tmp_path)
+    assert time.monotonic() - begun < 5
 
 
-def test_a_silent_server_times_out(target: Path) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file.pth"
-        with pytest.raises(DownloadError, match="timed out"):
-            fetch(url, target, timeout=0.05, retries=1)
+def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.05)
+    stall = threading.Event()
+    with serving({NAME: BODY}, drop_after=[0, 0], stall=stall) as (url, _):
+        with pytest.raises(DownloadError, match="0 of 300000 bytes"):
+            fetch(url, NAME, tmp_path)
+        stall.set()
 
 
-@pytest.mark.parametrize("wrong", [{"size": 299_999}, {"sha256": "0" * 64}])
-def test_a_file_of_wrong_size_or_hash_is_refused_and_deleted(target: Path, wrong: dict[str, object]) -> None:
-    with serving({"file.pth": BODY}) as (url, _), pytest.raises(DownloadError, match="instead of"):
-        fetch(f"{url}/file.pth", target, **wrong)
-    assert list(target.parent.iterdir()) == []
+@KINDS
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_file_of_another_hash_is_refused_and_deleted(
+    kind: str, stated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = hashlib.sha256(b"something else").hexdigest()
+    with mirror(kind, monkeypatch, etag=f'"{wrong}"' if stated else "md5") as (place, _):
+        with pytest.raises(DownloadError, match=f"SHA-256 {HASH} instead of {wrong}"):
+            fetch(place, NAME, tmp_path, None if stated else wrong)
+        assert not (tmp_path / NAME).exists()
+        assert fetch(place, NAME, tmp_path, HASH) == HASH
 
 
-@pytest.mark.parametrize("stated", [HASH, hashlib.sha256(b"something else").hexdigest()])
-@pytest.mark.parametrize("how", ["redirect", "etag"])
-def test_a_hash_that_the_server_states_is_checked(target: Path, stated: str, how: str) -> None:
-    served = {"linked_sha256": {"file.pth": stated}} if how == "redirect" else {"etag": f'"{stated}"'}
-    with serving({"file.pth": BODY}, **served) as (url, _):
-        if stated == HASH:
-            fetch(f"{url}/file.pth", target)
-            assert complete(target)
-        else:
-            with pytest.raises(DownloadError, match=stated):
-                fetch(f"{url}/file.pth", target)
-            assert not target.exists()
+@pytest.mark.parametrize(("how", "words"), [({"content_type": "text/html"}, "web page"), ({"length": False}, "size")])
+def test_what_cannot_be_a_checkpoint_is_not_fetched(tmp_path: Path, how: dict[str, object], words: str) -> None:
+    with serving({NAME: BODY}, **how) as (url, server), pytest.raises(DownloadError, match=words):
+        fetch(url, NAME, tmp_path)
+    assert server.fetched == []
 
 
-def test_a_web_page_is_not_a_checkpoint(target: Path) -> None:
-    with (
-        serving({"file.pth": b"<html>log in"}, content_type="text/html") as (url, _),
-        pytest.raises(DownloadError, match="web page"),
-    ):
-        fetch(f"{url}/file.pth", target)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_a_file_of_unknown_length_is_refused(target: Path) -> None:
-    with serving({"file.pth": BODY}, length=False) as (url, _), pytest.raises(DownloadError, match="how long"):
-        fetch(f"{url}/file.pth", target)
-
-
-def test_a_disk_too_small_is_seen_before_it_is_full(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))  # type: ignore[attr-defined]
-    with serving({"file.pth": BODY}) as (url, _), pytest.raises(OutputError, match="LPNSR_CACHE"):
-        fetch(f"{url}/file.pth", target)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_a_disk_that_fills_up_is_no_reason_to_retry(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(fetching, "_copy", full)
-    with serving({"file.pth": BODY}) as (url, server), pytest.raises(OutputError, match="no room"):
-        fetch(f"{url}/file.pth", target)
-    assert len(server.requests) == 1
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits of file sizes")
+@KINDS
+def test_a_disk_that_fills_up_is_told(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mirror(kind, monkeypatch) as (place, _):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(OutputError, match=rf"{NAME}: .*LPNSR_CACHE"):
+                fetch(place, NAME, tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        fetch(place, NAME, tmp_path)
+    assert complete(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with serving({"file.pth": BODY}) as (url, _), pytest.raises(OutputError, match="absent"):
-        fetch(f"{url}/file.pth", tmp_path / "absent" / "file.pth")
+    (tmp_path / "file").touch()
+    with serving({NAME: BODY}) as (url, _), pytest.raises(OutputError, match="not a folder"):
+        fetch(url, NAME, tmp_path / "file")

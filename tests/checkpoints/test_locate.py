@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import huggingface_hub
 import pytest
 
 from lpnsr.checkpoints import locate, resolve
 from lpnsr.checkpoints.listing import known_models
 from lpnsr.checkpoints.locate import cache_folder, hub_folder, official_folder
 from lpnsr.errors import CheckpointError, ConfigError
+from support.http_server import Behaviour, as_hub, serving
 
 
 @pytest.fixture(autouse=True)
@@ -100,43 +100,37 @@ def test_a_revision_is_for_repositories_alone(tmp_path: Path, name: str) -> None
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the Hugging Face client was asked for; it answers with ``answer`` or raises it."""
-    asked: dict[str, Any] = {"answer": make(tmp_path / "snapshot")}
-
-    def download(repository: str, **how: Any) -> str:
-        asked.update(how, repository=repository)
-        if isinstance(asked["answer"], Exception):
-            raise asked["answer"]
-        return str(asked["answer"])
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return asked
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
+    """A Hugging Face Hub whose repositories have a model, and other files."""
+    with serving({"model.json": b"{}", "README.md": b"#", "other.bin": b"x"}) as (url, server):
+        as_hub(monkeypatch, url)
+        yield server
 
 
-def test_a_hub_repository(tmp_path: Path, hub: dict[str, Any]) -> None:
-    assert resolve("owner/na-me.x", "v1.0", tmp_path / "cache") == tmp_path / "snapshot"
-    assert hub["repository"] == "owner/na-me.x"
-    assert hub["revision"] == "v1.0"
-    assert hub["cache_dir"] == hub_folder(tmp_path / "cache")
-    assert set(hub["allow_patterns"]) == {"*.json", "*.safetensors", "README.md"}
+def test_a_hub_repository(tmp_path: Path, hub: Behaviour) -> None:
+    folder = resolve("owner/na-me.x", "v1.0", tmp_path / "cache")
+    assert folder.is_relative_to(hub_folder(tmp_path / "cache"))
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json"]
+    assert any(path.startswith("/api/models/owner/na-me.x/revision/v1.0") for path in hub.fetched)
+    hub.statuses = [500] * 50
+    assert resolve("owner/na-me.x", "v1.0", tmp_path / "cache") == folder  # what is here is used without the Hub
 
 
-def test_a_local_folder_goes_before_a_hub_repository(tmp_path: Path, hub: dict[str, Any]) -> None:
+def test_a_local_folder_goes_before_a_hub_repository(tmp_path: Path, hub: Behaviour) -> None:
     make(tmp_path / "work" / "owner" / "name")
     assert resolve("owner/name") == Path("owner/name")
-    assert "repository" not in hub
+    assert hub.requests == []
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), ValueError("odd"), RuntimeError("404")])
-def test_a_hub_that_fails_is_explained(hub: dict[str, Any], error: Exception) -> None:
-    hub["answer"] = error
-    with pytest.raises(CheckpointError, match=f"no folder 'owner/name' here.*'v9'.*{error}"):
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_hub_that_fails_is_explained(hub: Behaviour, status: int) -> None:
+    hub.statuses = [status]
+    with pytest.raises(CheckpointError, match=f"no folder 'owner/name' here.*'v9' cannot be fetched: .*{status}"):
         resolve("owner/name", revision="v9")
 
 
-def test_a_hub_repository_that_is_no_model(tmp_path: Path, hub: dict[str, Any]) -> None:
-    (tmp_path / "snapshot" / "model.json").unlink()
+def test_a_hub_repository_that_is_no_model(hub: Behaviour) -> None:
+    del hub.files["model.json"]
     with pytest.raises(CheckpointError, match="no lpnsr model"):
         resolve("owner/name")
 

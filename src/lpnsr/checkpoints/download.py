@@ -1,22 +1,22 @@
 """The official model: its released files into the cache, checked and remembered, then converted there.
 
-The files' sizes and hashes are not published, so trust is on first use: what a server states about a file is
-checked while fetching it, the SHA-256 of the first copy goes into ``downloads/lock.json``, and every later look
-at the file, and every later download of it, has to agree.
+The files' hashes are not published, so trust is on first use: what a server states about a file is checked when it
+arrives, the SHA-256 of the first copy goes into ``downloads/lock.json``, and every later look at the file, and every
+later download of it, has to agree.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lpnsr.checkpoints.fetch import Progress, fetch
+from lpnsr.checkpoints.fetch import address, fetch
 from lpnsr.checkpoints.locate import downloads_folder, official_folder
 from lpnsr.checkpoints.registry import (
     LICENCE_NOTICE,
@@ -27,7 +27,8 @@ from lpnsr.checkpoints.registry import (
     require_spandrel,
 )
 from lpnsr.checkpoints.spec import PartName, Say, silent
-from lpnsr.errors import CheckpointError, ConfigError, DownloadError, LicenceError, OutputError
+from lpnsr.errors import CheckpointError, DownloadError, LicenceError, OutputError
+from lpnsr.system.atomic import write_bytes
 from lpnsr.system.hashes import file_sha256
 
 LOCK = "lock.json"
@@ -35,11 +36,10 @@ LOCK = "lock.json"
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered about a file since it was first seen."""
+    """The hash of a file's first copy, and the mirror that served it; empty for a file put there by hand."""
 
     sha256: str
-    size: int
-    url: str
+    mirror: str
 
 
 def download_official(
@@ -48,15 +48,14 @@ def download_official(
     *,
     accept_licence: bool = False,
     mirror: str | None = None,
-    progress: Progress | None = None,
     say: Say = silent,
 ) -> Path:
     """Fetch what is missing of the four released files, convert them, and return the model folder in the cache.
 
-    ``mirror`` (else ``$LPNSR_MIRROR``) is a URL under which all files are looked for by name, in place of
-    their publishers. Two processes may do this at once: the second waits. Raises LicenceError unless
-    ``accept_licence``; DownloadError that lists what to fetch by hand if a file cannot be had; OutputError if
-    the cache cannot be written; MissingExtraError without spandrel, which loads the pre-upsampler.
+    Each file's mirrors are tried in turn, and ``say`` is told which one served it. ``mirror`` (else ``$LPNSR_MIRROR``)
+    takes their place: a Hugging Face repository (``owner/name``) or the URL of a folder. Two processes may do this
+    at once: the second waits. Raises LicenceError unless ``accept_licence``; DownloadError that lists what to fetch by
+    hand if no mirror serves a file; OutputError if the cache cannot be written; MissingExtraError without spandrel.
     """
     target = official_folder(official_name(predictor), cache_dir)
     if (target / "model.json").is_file():
@@ -67,10 +66,10 @@ def download_official(
             f"    lpnsr models download official --predictor {predictor} --accept-licence"
         )
     require_spandrel()  # before gigabytes are fetched that could not be converted
-    mirror = _checked_mirror(mirror or os.environ.get("LPNSR_MIRROR"))
+    mirror = mirror or os.environ.get("LPNSR_MIRROR")
     with _alone(downloads_folder(cache_dir), say) as downloads:
         if not (target / "model.json").is_file():
-            files = _obtain_all(official_files(predictor), downloads, mirror, progress, say)
+            files = _obtain_all(official_files(predictor), downloads, mirror, say)
             from lpnsr.checkpoints.convert import convert_released  # imports torch: not before it is needed
 
             convert_released(files, target, name=target.name, say=say)
@@ -78,7 +77,7 @@ def download_official(
 
 
 def read_lock(downloads: Path) -> dict[str, Record]:
-    """What is remembered about the files in ``downloads``. Raises CheckpointError if it is unreadable."""
+    """Read what is remembered about the files in ``downloads``. Raises CheckpointError if it is unreadable."""
     path = downloads / LOCK
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -91,10 +90,14 @@ def read_lock(downloads: Path) -> dict[str, Record]:
         ) from None
 
 
+def known_sha256(file: OfficialFile, record: Record | None) -> str | None:
+    """Return the published hash of a file, else the remembered one, if any."""
+    return file.sha256 or (record.sha256 if record else None)
+
+
 def check_file(path: Path, file: OfficialFile, record: Record | None) -> str:
-    """The SHA-256 of a downloaded file that is what it should be. Raises CheckpointError if it is not."""
-    digest = file_sha256(path)
-    expected = file.sha256 or (record.sha256 if record else None)
+    """Return the SHA-256 of a downloaded file that is what it should be. Raises CheckpointError if it is not."""
+    digest, expected = file_sha256(path), known_sha256(file, record)
     if expected is not None and digest != expected:
         raise CheckpointError(
             f"{path} has SHA-256 {digest}, but {expected} is {'published' if file.sha256 else 'remembered'} for it. "
@@ -122,60 +125,47 @@ def _alone(downloads: Path, say: Say) -> Iterator[Path]:
         lock.release()
 
 
-def _obtain_all(
-    files: tuple[OfficialFile, ...], downloads: Path, mirror: str | None, progress: Progress | None, say: Say
-) -> dict[PartName, Path]:
+def _obtain_all(files: tuple[OfficialFile, ...], downloads: Path, mirror: str | None, say: Say) -> dict[PartName, Path]:
     for file in files:
         try:
-            _obtain(file, downloads, mirror, progress, say)
+            _obtain(file, downloads, (mirror,) if mirror else file.mirrors, say)
         except DownloadError as error:
             raise DownloadError(f"{error}\n{_by_hand(files, downloads)}") from None
     return {file.part: downloads / file.name for file in files}
 
 
-def _obtain(file: OfficialFile, downloads: Path, mirror: str | None, progress: Progress | None, say: Say) -> None:
+def _obtain(file: OfficialFile, downloads: Path, mirrors: tuple[str, ...], say: Say) -> None:
     """Have ``file`` in ``downloads``, checked and remembered."""
-    target, records = downloads / file.name, read_lock(downloads)
-    record = records.get(file.name)
+    target, record = downloads / file.name, read_lock(downloads).get(file.name)
     if target.is_file():
-        digest = check_file(target, file, record)
+        digest, served = check_file(target, file, record), ""
         if record is None:
-            say(f"{file.name} was put here by hand: its SHA-256 is remembered from now on")
-            _remember(downloads, file.name, Record(digest, target.stat().st_size, ""))
-        return
+            say(f"{file.name} was put here by hand; its SHA-256 is remembered: {digest}")
+    else:
+        digest, served = _first(file, downloads, mirrors, known_sha256(file, record), say)
+    if record is None:
+        records = {**read_lock(downloads), file.name: Record(digest, served)}
+        text = json.dumps({name: asdict(value) for name, value in records.items()}, indent=2)
+        write_bytes(downloads / LOCK, (text + "\n").encode())
+
+
+def _first(
+    file: OfficialFile, downloads: Path, mirrors: tuple[str, ...], expected: str | None, say: Say
+) -> tuple[str, str]:
+    """Fetch ``file`` from the first mirror that serves it. Return its SHA-256 and the mirror."""
     problems = []
-    expected = file.sha256 or (record.sha256 if record else None)
-    for url in [f"{mirror}/{file.name}"] if mirror else file.urls:
+    for mirror in mirrors:
         try:
-            fetched = fetch(url, target, size=file.size, sha256=expected, progress=progress)
+            digest = fetch(mirror, file.name, downloads, expected)
         except DownloadError as error:
             problems.append(str(error))
             continue
-        if record is None:
-            say(f"{file.name}: no hash of it is published; this copy's ({fetched.sha256}) is remembered")
-            _remember(downloads, file.name, Record(fetched.sha256, fetched.size, url))
-        return
+        say(f"{file.name}: served by {mirror}" + ("" if expected else f"; its SHA-256 is remembered: {digest}"))
+        return digest, mirror
     raise DownloadError("\n".join(problems))
-
-
-def _remember(downloads: Path, name: str, record: Record) -> None:
-    records: Mapping[str, Record] = {**read_lock(downloads), name: record}
-    text = json.dumps({key: asdict(value) for key, value in records.items()}, indent=2)
-    fresh = downloads / (LOCK + ".new")
-    try:
-        fresh.write_text(text + "\n", encoding="utf-8")
-        fresh.replace(downloads / LOCK)
-    except OSError as error:
-        raise OutputError(f"{downloads / LOCK} cannot be written: {error}") from None
 
 
 def _by_hand(files: tuple[OfficialFile, ...], downloads: Path) -> str:
     absent = [file for file in files if not (downloads / file.name).is_file()]
-    urls = "\n".join(f"    {file.urls[0]}" for file in absent)
+    urls = "\n".join(f"    {address(file.mirrors[0], file.name)}" for file in absent)
     return f"To go on without this connection, fetch by hand:\n{urls}\nput into {downloads}, and run this again."
-
-
-def _checked_mirror(mirror: str | None) -> str | None:
-    if mirror and not mirror.startswith(("http://", "https://")):
-        raise ConfigError(f"the mirror {mirror!r} has to be a URL that begins with http:// or https://")
-    return mirror.rstrip("/") if mirror else None

@@ -1,12 +1,14 @@
 """The officially released files: what each is, where it is published, and under which licence.
 
-Neither their sizes nor their hashes are published with them. Where this table has none, a download is
-checked against what the server states and then remembered: see ``download``.
+No hashes are published with them. Where this table has none, a download is checked against what the server states
+and its hash is remembered: see ``download``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,35 +23,33 @@ APACHE = "Apache-2.0"
 
 _RESSHIFT = "https://github.com/zsyOAOA/ResShift/releases/download/v2.0"
 _SWINIR = "https://github.com/JingyunLiang/SwinIR/releases/download/v0.0"
-_LPNSR = "https://huggingface.co/mirpri/LPNSR/resolve/main"
+_LPNSR = ("mirpri/LPNSR", "https://github.com/Faze-Hsw/LPNSR/releases/latest/download")
 
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One released checkpoint. ``urls`` are tried in order; unknown ``size`` and ``sha256`` are None."""
+    """One released checkpoint.
+
+    ``mirrors`` are tried in order: Hugging Face repositories and URLs of folders. ``shapes`` is the hash of its learnt
+    tensors' names and shapes, see ``shapes_hash``. An unknown ``sha256`` is None.
+    """
 
     name: str
     part: PartName
-    urls: tuple[str, ...]
-    licence: str
-    non_commercial: bool
+    mirrors: tuple[str, ...]
+    shapes: str
     predictor: Predictor | None = None
-    size: int | None = None
     sha256: str | None = None
 
 
-def _file(name: str, part: PartName, *places: str, predictor: Predictor | None = None) -> OfficialFile:
-    free = part == "upsampler"
-    urls = tuple(f"{place}/{name}" for place in places)
-    return OfficialFile(name, part, urls, APACHE if free else S_LAB, not free, predictor)
-
-
 OFFICIAL: tuple[OfficialFile, ...] = (
-    _file("autoencoder_vq_f4.pth", "autoencoder", _RESSHIFT, _LPNSR),
-    _file("resshift_realsrx4_s4_v3.pth", "denoiser", _RESSHIFT, _LPNSR),
-    _file("noise_predictor.pth", "noise_predictor", _LPNSR, predictor="paper"),
-    _file("noise_predictor_v2.pth", "noise_predictor", _LPNSR, predictor="v2"),
-    _file("003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN.pth", "upsampler", _SWINIR, _LPNSR),
+    OfficialFile("autoencoder_vq_f4.pth", "autoencoder", (_RESSHIFT, *_LPNSR), "56a2c53042a2ae64"),
+    OfficialFile("resshift_realsrx4_s4_v3.pth", "denoiser", (_RESSHIFT, *_LPNSR), "7845eafe1065236b"),
+    OfficialFile("noise_predictor.pth", "noise_predictor", _LPNSR, "915175dbaf27d808", "paper"),
+    OfficialFile("noise_predictor_v2.pth", "noise_predictor", _LPNSR, "915175dbaf27d808", "v2"),
+    OfficialFile(
+        "003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN.pth", "upsampler", (_SWINIR, *_LPNSR), "f8c48231c79d4626"
+    ),
 )
 
 LICENCE_NOTICE = f"""\
@@ -59,6 +59,12 @@ purposes only, with its notice kept; ask its authors about any other use. The no
 predictors (https://huggingface.co/mirpri/LPNSR) are trained around ResShift's networks
 and are held to the same terms here. The SwinIR pre-upsampler
 (https://github.com/JingyunLiang/SwinIR) is under {APACHE}."""
+
+
+def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Return a short hash of the names and shapes of learnt tensors, whatever their order."""
+    lines = sorted(f"{name} {list(shape)}" for name, shape in shapes.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def official_files(predictor: Predictor = "paper") -> tuple[OfficialFile, ...]:

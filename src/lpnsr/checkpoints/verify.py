@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from lpnsr.checkpoints.download import check_file, read_lock
+from lpnsr.checkpoints.download import Record, check_file, known_sha256, read_lock
 from lpnsr.checkpoints.locate import downloads_folder
-from lpnsr.checkpoints.registry import official_files, predictor_of
+from lpnsr.checkpoints.registry import OFFICIAL, official_files, predictor_of, shapes_hash
 from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
 from lpnsr.errors import CheckpointError, LpnsrError
 from lpnsr.system.hashes import file_sha256
@@ -51,22 +51,26 @@ def summarise(folder: Path, spec: ModelSpec) -> list[PartSummary]:
 def _summary(name: str, folder: Path) -> PartSummary:
     config = read_json(folder / "config.json")
     weights = folder / "model.safetensors"
+    parameters = sum(math.prod(shape) for shape in _shapes(weights).values())
+    return PartSummary(name, str(config.get("type")), parameters, weights.stat().st_size, config)
+
+
+def _shapes(weights: Path) -> dict[str, list[int]]:
     try:
         with safe_open(weights, framework="numpy") as file:
-            parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-        size = weights.stat().st_size
+            return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{weights} is missing or damaged: {error}") from None
-    return PartSummary(name, str(config.get("type")), parameters, size, config)
 
 
-def verify_folder(folder: Path) -> Iterator[Check]:
+def verify_folder(folder: Path, cache_dir: Path | str | None = None) -> Iterator[Check]:
     """Check every file against its recorded SHA-256, load every part strictly, look for non-finite weights, and see
-    whether the parts fit each other.
+    whether the parts fit each other. Say of which published file a part is.
 
     Yields each check as it is made. Raises CheckpointError if there is no readable ``model.json``.
     """
     spec = read_spec(folder)
+    records = read_lock(downloads_folder(cache_dir))
     for name in spec.parts.values():
         for file in _PART_FILES:
             yield _check_hash(folder, f"{name}/{file}", spec.sha256.get(f"{name}/{file}"))
@@ -75,7 +79,9 @@ def verify_folder(folder: Path) -> Iterator[Check]:
         yield Check(file, False, "has a recorded hash, but belongs to no part")
     nets: dict[PartName, nn.Module] = {}
     for part, name in spec.parts.items():
-        yield _check_part(part, folder / name, nets)
+        check = _check_part(part, folder / name, nets)
+        origin = _origin(part, spec, folder / name / _PART_FILES[1], records) if check.ok else None
+        yield replace(check, detail=f"{check.detail}; {origin}") if origin else check
     if len(nets) == len(spec.parts):  # else what does not load has been told
         yield _check_fit(nets, folder)
 
@@ -106,6 +112,16 @@ def _check_part(part: PartName, folder: Path, nets: dict[PartName, nn.Module]) -
         if not torch.isfinite(tensor).all():
             return Check(part, False, f"{name} holds values that are not finite")
     return Check(part, True, "loads strictly, all weights are finite")
+
+
+def _origin(part: PartName, spec: ModelSpec, weights: Path, records: Mapping[str, Record]) -> str | None:
+    """Say which published file a sound part is of; None if its tensors are those of none."""
+    files = [file for file in OFFICIAL if file.part == part and file.shapes == shapes_hash(_shapes(weights))]
+    hashes = {known_sha256(file, records.get(file.name)): file.name for file in OFFICIAL if file.part == part}
+    for source in spec.sources:
+        if source.part == part and source.sha256 in hashes:
+            return f"made of {hashes[source.sha256]}, by its SHA-256"
+    return f"of the shapes of {' or '.join(file.name for file in files)}" if files else None
 
 
 def _check_fit(nets: dict[PartName, nn.Module], folder: Path) -> Check:

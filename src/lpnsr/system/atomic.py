@@ -109,10 +109,12 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _what_failed(error: OSError | ValueError, target: Path) -> str:
+def refusal(error: BaseException, target: Path) -> str | None:
+    """Say why the system refused to write ``target`` and what to do; None for an error of another kind."""
     known = {
         errno.ENOSPC: "the disk is full; make room or write elsewhere",
         errno.EDQUOT: "the disk quota is used up; make room or write elsewhere",
+        errno.EFBIG: "the file is larger than the system allows here; write elsewhere",
         errno.EROFS: "the disk is read-only; write elsewhere",
         errno.EACCES: f"no permission to write into {target.parent}",
         errno.EPERM: f"no permission to write into {target.parent}",
@@ -120,4 +122,8 @@ def _what_failed(error: OSError | ValueError, target: Path) -> str:
         errno.ENOTDIR: f"{target.parent} is not a folder",
         errno.ENAMETOOLONG: "the file name is too long",
     }
-    return known.get(getattr(error, "errno", 0) or 0, f"cannot be written: {error}")
+    return known.get(getattr(error, "errno", 0) or 0)
+
+
+def _what_failed(error: OSError | ValueError, target: Path) -> str:
+    return refusal(error, target) or f"cannot be written: {error}"

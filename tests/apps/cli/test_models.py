@@ -156,7 +156,7 @@ def test_download_converts_into_the_cache(
     wanted: list[Path] = []
     monkeypatch.setattr(convert, "convert_released", lambda files, target, **how: wanted.append(target))
     with serving({file.name: b"x" * 1000 for file in OFFICIAL}) as (url, _):
-        result = run("download", *arguments, "--accept-licence", "--base-url", url)
+        result = run("download", *arguments, "--accept-licence", "--mirror", url)
     assert result.exit_code == 0, result.stderr
     assert wanted == [official_folder(name)]
     assert "S-Lab" in result.stderr

@@ -69,7 +69,8 @@ def test_without_a_network_nothing_is_tried_and_that_is_told(
         assert "its weights are not on this machine, and 127.0.0.1 cannot be reached" in str(raised.value)
     assert tries == []
     assert not huggingface_hub.is_offline_mode()
-    assert socket.getaddrinfo("127.0.0.1", 80)
+    with serving({"w": b"weights"}) as (address, _):
+        assert urllib.request.urlopen(f"{address}/w").read() == b"weights"
 
 
 def test_what_is_on_this_machine_needs_no_network(silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,16 +97,16 @@ def download(
         bool,
         typer.Option("--accept-licence", help="Accept the files' licences; the S-Lab one is non-commercial."),
     ] = False,
-    base_url: Annotated[
+    mirror: Annotated[
         str | None,
-        typer.Option(help="Mirror that has the files by name, instead of the publishers. Default: $LPNSR_MIRROR."),
+        typer.Option(help="Hugging Face repository or URL of a folder to fetch from. Default: $LPNSR_MIRROR."),
     ] = None,
     cache_dir: Cache = None,
 ) -> None:
     """Fetch the officially released checkpoints and convert them.
 
-    A broken transfer goes on where it stopped when the command is run again. What a server states about a
-    file is checked. The SHA-256 of a file's first copy is remembered, and every later copy has to agree.
+    Each file's mirrors are tried in turn: GitHub releases and Hugging Face. Run the command again to resume an
+    interrupted download. The SHA-256 of a file's first copy is remembered, and every later copy has to agree.
     """
     from lpnsr.checkpoints import download_official
     from lpnsr.checkpoints.registry import LICENCE_NOTICE, predictor_of
@@ -119,35 +117,8 @@ def download(
     chosen = predictor.value if name == "official" else known
     if accept_licence:
         _say(LICENCE_NOTICE)
-    with _bars() as progress:
-        folder = download_official(
-            chosen, cache_dir, accept_licence=accept_licence, mirror=base_url, progress=progress, say=_say
-        )
+    folder = download_official(chosen, cache_dir, accept_licence=accept_licence, mirror=mirror, say=_say)
     _say(f"the model is in {folder}; use it with: lpnsr upscale --model {folder.name} ...")
-
-
-@contextmanager
-def _bars() -> Iterator[Any]:
-    """A progress bar a file on a terminal, nothing elsewhere."""
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as shown:
-        tasks: dict[str, bars.TaskID] = {}
-
-        def report(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = shown.add_task(name, total=total)
-            shown.update(tasks[name], completed=done, total=total)
-
-        yield report
 
 
 @app.command()
@@ -190,11 +161,14 @@ def convert(
 
 @app.command()
 def verify(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
-    """Check every file's SHA-256, that all parts load strictly and fit each other, and that all weights are finite."""
+    """Check every file's SHA-256, that all parts load strictly and fit each other, and that all weights are finite.
+
+    Parts of the officially released checkpoints are named: by their SHA-256 where it is known, else by their shapes.
+    """
     from lpnsr.checkpoints import resolve
     from lpnsr.checkpoints.verify import verify_downloads, verify_folder
 
-    checks = [*verify_folder(resolve(name, revision, cache_dir)), *verify_downloads(name, cache_dir)]
+    checks = [*verify_folder(resolve(name, revision, cache_dir), cache_dir), *verify_downloads(name, cache_dir)]
     if as_json:
         _print_json([vars(check) for check in checks])
     else:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Thread
-from typing import Any, NoReturn
-from urllib.error import HTTPError
+from typing import NoReturn
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 PATIENCE = 5.0
 """Seconds for the hub to answer."""
 
 
+class _Refused(urllib.request.BaseHandler):
+    """Answers every request with an error."""
+
+    def default_open(self, _: urllib.request.Request) -> NoReturn:
+        raise URLError("there is no network")
+
+
 @contextmanager
 def offline_if_silent() -> Iterator[str | None]:
-    """Gives the name of the Hugging Face hub's host if it does not answer, and then keeps this process offline.
+    """Give the name of the Hugging Face hub's host if it does not answer, and then keep libraries offline.
 
-    What is on this machine already is found as ever; what would have to be fetched fails at once, as an OSError.
+    A file that is on this machine is found as ever. A download fails at once, as an OSError.
     """
     from huggingface_hub import constants
 
-    offline, look_up = constants.HF_HUB_OFFLINE, socket.getaddrinfo
+    offline = constants.HF_HUB_OFFLINE
     if offline or _answers(constants.ENDPOINT):
         yield None
         return
     constants.HF_HUB_OFFLINE = True
-    socket.getaddrinfo = _refuse
+    urllib.request.install_opener(urllib.request.build_opener(_Refused()))
     try:
         yield urlsplit(constants.ENDPOINT).hostname
     finally:
-        constants.HF_HUB_OFFLINE, socket.getaddrinfo = offline, look_up
+        constants.HF_HUB_OFFLINE = offline
+        urllib.request.install_opener(urllib.request.build_opener())
 
 
 @cache
@@ -55,7 +62,3 @@ def _asked(url: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise socket.gaierror(socket.EAI_AGAIN, "there is no network")
