@@ -1,6 +1,7 @@
 """What mkdocs cannot do by itself: the pages that are made from the package, and equations without a script.
 
-cli.md comes from the typer application, lite.md is the card of the bundled model. Equations become drawings of the size
+cli.md comes from the typer application, base.md and lite.md are the cards of the bundled models. Equations become
+drawings of the size
 and colour of the text around them.
 """
 
@@ -18,11 +19,12 @@ from typer import Context
 from typer.main import get_command
 
 from lpnsr.apps.cli import app
+from lpnsr.checkpoints.locate import BUNDLED
 
 ziamath.config.svg2 = False  # paths in place: no ids that several drawings would share
 
 ROOT = Path(__file__).resolve().parents[2]
-CARD = ROOT / "src" / "lpnsr" / "weights" / "lite" / "README.md"
+WEIGHTS = ROOT / "src" / "lpnsr" / "weights"
 SIZE = 24
 """Units of a drawing that are one em of the text around it."""
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
@@ -31,7 +33,9 @@ EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files."""
     files.append(File.generated(config, "cli.md", content=cli_reference()))
-    files.append(File.generated(config, "lite.md", content=CARD.read_text(encoding="utf-8")))
+    for name in BUNDLED:
+        card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
+        files.append(File.generated(config, f"{name}.md", content=card))
     return files
 
 

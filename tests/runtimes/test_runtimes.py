@@ -26,7 +26,7 @@ from lpnsr.runtimes.manifest import model_digest, read_manifest, write_manifest
 from lpnsr.runtimes.sessions import open_session
 from lpnsr.upscaling.memory import bytes_per_pixel
 from support.released import write_released
-from support.tiny_model import tiny_upscaler
+from support.tiny_model import GUIDED, tiny_upscaler
 
 pytest.importorskip("onnx")
 SIZES = [(1, 1, 1), (1, 7, 13), (3, 2, 65), (1, 64, 65)]  # batch, height, width of latents
@@ -55,7 +55,15 @@ def paper(tmp_path_factory):
     return folder / "model"
 
 
-@pytest.fixture(params=["tiny", "paper"], scope="module")
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    """The folder of a model whose chain is guided by the features of its pre-upsampler."""
+    folder = tmp_path_factory.mktemp("models") / "guided"
+    tiny_upscaler(networks=GUIDED).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["tiny", "guided", "paper"], scope="module")
 def model(request):
     return request.getfixturevalue(request.param)
 
@@ -93,7 +101,7 @@ def test_every_call_agrees_with_pytorch_at_odd_sizes(model, exported, runtime):
     originals = load_folder(model).parts
     for name, net in originals.items():
         assert isinstance(parts[name], loading.ExportedPart)
-        for call in calls.CALLS[name]:
+        for call in calls.calls_of(name, net):
             for seed, shape in enumerate(SIZES, 50):
                 inputs = calls.example(net, call, originals["autoencoder"].latent_channels, shape, seed)
                 exactly = [x.double() if x.is_floating_point() else x for x in inputs]
@@ -106,8 +114,10 @@ def test_every_call_agrees_with_pytorch_at_odd_sizes(model, exported, runtime):
                     assert (one - other).abs().max() <= allowed, (name, call, shape)
 
 
-def test_images_agree_with_pytorch(tiny, graphs, runtime):
-    one, other = Upscaler.from_pretrained(tiny, device="cpu"), Upscaler.from_pretrained(graphs(tiny, runtime))
+@pytest.mark.parametrize("kind", ["tiny", "guided"])
+def test_images_agree_with_pytorch(kind, request, graphs, runtime):
+    folder = request.getfixturevalue(kind)
+    one, other = Upscaler.from_pretrained(folder, device="cpu"), Upscaler.from_pretrained(graphs(folder, runtime))
     for size, options in [
         ((1, 1), {}),
         ((7, 13), {"steps": 1, "noise": "mode", "fidelity": 0.8}),

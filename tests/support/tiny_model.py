@@ -43,7 +43,7 @@ GUIDED: dict[str, dict[str, Any]] = {
     | {"variance": [0.1, 0.2, 0.1, 0.3]}
     | TRUNK,
     "noise_predictor": {"type": "noise_predictor", "latent_channels": 4, "cond_channels": 15, "feature_channels": 8}
-    | {"predicts": "latent", "log_variance_bias": -6.0}
+    | {"predicts": "latent", "log_variance_bias": -2.0}
     | TRUNK,
 }
 """A chain guided by the features of its pre-upsampler: preconditioned, by Eq. 9, decoded as a difference."""

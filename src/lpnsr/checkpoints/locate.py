@@ -1,6 +1,6 @@
 """From the name of a model to its folder on this machine.
 
-"lite"                      inside the package
+"base", "lite"              inside the package
 "official", "official-v2"   in the cache, once downloaded and converted
 a path                      a model folder
 "owner/name"                a Hugging Face repository, fetched into the cache
@@ -18,7 +18,7 @@ from pathlib import Path
 from lpnsr.checkpoints.registry import predictor_of
 from lpnsr.errors import CheckpointError, ConfigError
 
-BUNDLED = ("lite",)
+BUNDLED = ("base", "lite")
 NAMES = (*BUNDLED, "official", "official-v2")
 HUB_FILES = ["*.json", "*.safetensors", "README.md"]
 

@@ -273,8 +273,6 @@ class SwinUNet(SwinTrunk):
     The condition has the spatial size of the state: the latent is as large as the LR image.
     """
 
-    variance: Tensor
-
     def __init__(self, config: SwinUNetConfig) -> None:
         super().__init__(config, config.in_channels + config.cond_channels, config.out_channels)
         self.config = config
@@ -283,8 +281,6 @@ class SwinUNet(SwinTrunk):
             self.carry = nn.Linear(4 * config.model_channels, config.out_channels)
             nn.init.zeros_(self.carry.weight)
             nn.init.zeros_(self.carry.bias)
-        if config.variance is not None:
-            self.register_buffer("variance", torch.tensor(config.variance)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``x`` (B, c, h, w) scaled, ``t`` (B,) indices, ``cond`` (B, 3, h, w) in [-1, 1] -> (B, c, h, w).
@@ -318,16 +314,17 @@ class SwinUNet(SwinTrunk):
 
     def _preconditioning(self, x: Tensor, labels: Tensor, schedule: Schedule) -> tuple[Tensor, float, Tensor]:
         """eta of each sample (B, 1, 1, 1), kappa, and the variance (c, 1, 1), in the precision of ``x``."""
-        etas = _etas(schedule, x.device)
-        return etas[labels][:, None, None, None].to(x.dtype), schedule.kappa, self.variance.to(x.dtype)
+        by_label = dict(zip(schedule.labels, schedule.etas, strict=True))
+        etas = _constant(tuple(by_label.get(label, 0.0) for label in range(max(by_label) + 1)), x.device)
+        variance = _constant(self.config.variance or (), x.device)[:, None, None]
+        return etas[labels][:, None, None, None].to(x.dtype), schedule.kappa, variance.to(x.dtype)
 
 
-@lru_cache(maxsize=8)
-def _etas(schedule: Schedule, device: torch.device) -> Tensor:
-    """eta by label, on a device: sent there once, so that no step waits for it."""
-    by_label = dict(zip(schedule.labels, schedule.etas, strict=True))
+@lru_cache(maxsize=16)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """``values`` on a device, sent there once, so that no step waits for them."""
     with torch.inference_mode(False):  # training may use it too
-        return torch.tensor([by_label.get(label, 0.0) for label in range(max(by_label) + 1)], device=device)
+        return torch.tensor(values, device=device)
 
 
 def timestep(label: int, like: Tensor) -> Tensor:
