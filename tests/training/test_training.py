@@ -144,7 +144,7 @@ def test_dry_run_tells_the_cost(recipe: Path) -> None:
     assert all(stage in done.stdout for stage in STAGES)
     assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 1.2 MiB"))
     assert [line for line in done.stderr.splitlines() if "measuring" in line] == [f"measuring {s}" for s in STAGES]
-    words[3] = "export"
+    words[4] = "export"
     refused = subprocess.run(words, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "export trains nothing" in refused.stderr
@@ -155,7 +155,7 @@ def test_a_dry_run_says_what_is_missing_and_leaves_on_ctrl_c(tmp_path: Path) -> 
     heads = {"lpips": {"net": "vgg", "trunk": "nope.pth", "heads": "nope.pth"}}
     done = subprocess.run([*words, str(written(RECIPE | heads, tmp_path))], capture_output=True, text=True, check=False)
     assert (done.returncode, "nope.pth is no file" in done.stderr) == (1, True)
-    words[3] = "denoiser"
+    words[4] = "denoiser"
     process = subprocess.Popen([*words, "lite-gpu"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr
     assert process.stderr.readline() == "measuring denoiser\n"
