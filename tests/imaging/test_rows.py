@@ -41,7 +41,7 @@ def picture(height: int = 61, width: int = 43, channels: int = 3, dtype: type = 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of a few rows."""
-    for module in ("codecs.png_rows", "codecs.tiff_rows", "opening"):
+    for module in ("codecs.png_rows", "codecs.tiff", "opening"):
         monkeypatch.setattr(f"lpnsr.imaging.{module}.rows_at_once", lambda row_bytes: 7)
 
 
@@ -183,7 +183,7 @@ def test_tiff_files_that_are_decoded_whole(tmp_path, narrow, monkeypatch):
     check(path, strips=False)
     Image.fromarray(np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)).save(path)
     check(path, strips=False)
-    monkeypatch.setattr("lpnsr.imaging.codecs.tiff_rows._LARGEST_SEGMENT", 1000)
+    monkeypatch.setattr("lpnsr.imaging.codecs.tiff._LARGEST_SEGMENT", 1000)
     path.write_bytes(encoded(write_tiff, picture()))
     check(path)
 
@@ -216,7 +216,7 @@ def test_other_formats(tmp_path, narrow, mode, extension):
 def test_small_images_are_decoded_at_once_and_limits_hold(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     path.write_bytes(encoded(write_png, picture()))
-    monkeypatch.setattr(opening, "_png_rows", None)
+    monkeypatch.setattr(opening, "_png_strips", None)
     assert open_rows(path).decoding == 0
     with pytest.raises(ImageReadError, match="--max-pixels"):
         open_rows(path, held=0, max_pixels=1000)

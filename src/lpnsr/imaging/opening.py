@@ -8,17 +8,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.headers import png_bit_depth
 from lpnsr.imaging.codecs.png_rows import PngFile
-from lpnsr.imaging.codecs.tiff_rows import TiffFile
 from lpnsr.imaging.codecs.wide import is_wide
 from lpnsr.imaging.metadata import turned
 from lpnsr.imaging.photo import Photo
@@ -26,14 +23,12 @@ from lpnsr.imaging.reading import (
     DEFAULT_MAX_PIXELS_OF_ROWS,
     GRAY_MODES,
     TRANSPOSED,
+    Opened,
     arrays,
-    carried,
+    check,
     decode,
     max_pixels_allowed,
-    open_file,
-    open_image,
-    orientation,
-    tell_of_others,
+    opened,
     told,
 )
 from lpnsr.imaging.rows import PhotoRows, rows_at_once, samples
@@ -59,53 +54,59 @@ def open_rows(
     Raises ImageReadError here and from the strips.
     """
     name, limit = os.fspath(path), max_pixels_allowed(max_pixels, DEFAULT_MAX_PIXELS_OF_ROWS)
-    with told(name), open_file(Path(name)) as file:
-        image = open_image(file, name, limit)
-        if image.width * image.height * len(image.getbands()) <= held:
-            return PhotoRows.of(decode(image, file, name))
-        if image.format == "PNG":
-            check_png(file, image.size, name)
-            png = PngFile(file)
+    with opened(path, limit) as source:
+        image, decoder = source.image, source.tiff
+        bands = len(image.getbands()) if image is not None else decoder.pixel_bytes if decoder is not None else 4
+        if source.width * source.height * bands <= held:
+            return PhotoRows.of(decode(source))
+        if decoder is not None:
+            kind = _kind(source, decoder.kind, decoder.decoding)
+            return _rows(kind, _tiff_strips(name, limit), source, scratch)
+        assert image is not None
+        if source.format == "PNG":
+            check(source)
+            png = PngFile(source.file)
             if not png.interlaced and not png.animated:
-                return _png_rows(png, name, scratch)
-        if image.format == "TIFF" and (tiff := _tiff(name)) is not None:
-            kind = {"height": tiff.height, "width": tiff.width, "gray": tiff.gray, "dtype": tiff.dtype}
-            return _rows(kind | {"transparent": tiff.transparent}, tiff.strips(), image, name)
-        if is_wide(image, file, name) or (image.format == "TIFF" and orientation(image) != 1):
-            return PhotoRows.of(decode(image, file, name))
-        kind = {
-            "height": image.height,
-            "width": image.width,
-            "gray": image.mode in GRAY_MODES,
-            "dtype": np.dtype(np.uint8),
-            "transparent": image.has_transparency_data,
-            "decoding": image.height * image.width * _decoding_bytes(image),
-        }
-        return _laid_down(_rows(kind, _decoded(name, limit), image, name), orientation(image), scratch)
+                dtype, transparent = np.dtype(np.uint16 if png.depth == 16 else np.uint8), image.has_transparency_data
+                kind = _kind(source, (png.colour in (0, 4), dtype, transparent), 0)
+                return _rows(kind, _png_strips(name, limit), source, scratch)
+        if is_wide(image, source.file) or (source.format == "TIFF" and source.orientation != 1):
+            return PhotoRows.of(decode(source))
+        kind = _kind(
+            source,
+            (image.mode in GRAY_MODES, np.dtype(np.uint8), image.has_transparency_data),
+            image.height * image.width * _decoding_bytes(image),
+        )
+        return _rows(kind, _decoded(name, limit), source, scratch)
 
 
-def _png_rows(png: PngFile, name: str, scratch: str | os.PathLike[str] | None) -> PhotoRows:
-    def opened(data: bytes) -> Photo:
+def _kind(source: Opened, kind: tuple[bool, np.dtype[Any], bool], decoding: int) -> dict[str, Any]:
+    """The fields of PhotoRows that are of the pixels as they are stored."""
+    fields = dict(zip(("gray", "dtype", "transparent"), kind, strict=True))
+    return {"height": source.height, "width": source.width, "decoding": decoding} | fields
+
+
+def _rows(
+    kind: dict[str, Any], strips: Iterator[Photo], source: Opened, scratch: str | os.PathLike[str] | None
+) -> PhotoRows:
+    rows = PhotoRows(**kind, strips=_guarded(strips, source.name), **source.carried(1 if kind["gray"] else 3))
+    return rows if source.orientation == 1 else _laid_down(rows, source.orientation, scratch)
+
+
+def _png_strips(name: str, limit: int) -> Iterator[Photo]:
+    def decoded(data: bytes) -> Photo:
         small = io.BytesIO(data)
-        return decode(Image.open(small), small, name)
+        return decode(Opened.of(Image.open(small), name, small))
 
-    surroundings = png.sample()
-    like = PhotoRows.of(opened(surroundings))
-    rows = replace(like, height=png.height, width=png.width, strips=_guarded(png.strips(name, opened), name))
-    turn = orientation(Image.open(io.BytesIO(surroundings)))
-    return rows if turn == 1 else _laid_down(rows, turn, scratch)
+    with opened(name, limit, again=True) as source:
+        yield from PngFile(source.file).strips(source.file, name, decoded)
 
 
-def _tiff(name: str) -> TiffFile | None:
-    """The TIFF file, if its rows can be read; what tifffile does not understand, others may."""
-    with suppress(Exception):
-        tiff = TiffFile(name)
-        return tiff if tiff.readable else None
-    return None
-
-
-def _rows(kind: dict[str, Any], strips: Iterator[Photo], image: Image.Image, name: str) -> PhotoRows:
-    return PhotoRows(**kind, strips=_guarded(strips, name), **carried(image, 1 if kind["gray"] else 3, name))
+def _tiff_strips(name: str, limit: int) -> Iterator[Photo]:
+    with opened(name, limit, again=True) as source:
+        assert source.tiff is not None
+        yield from source.tiff.strips(source.info.get("icc_profile"))
+        source.tell_of_others()
 
 
 def _guarded(strips: Iterator[Photo], name: str) -> Iterator[Photo]:
@@ -117,21 +118,22 @@ def _decoding_bytes(image: Image.Image) -> int:
     """Memory a pixel that Pillow takes to decode a whole image."""
     if image.format in ("JPEG", "MPO"):
         return 4 + (6 if image.info.get("progressive") else 0)
-    return 4 if image.format in ("BMP", "TIFF") else 12
+    return 4 if image.format in ("BMP", "TIFF", "PPM") else 12
 
 
 def _decoded(name: str, limit: int) -> Iterator[Photo]:
     """Strips of an image that Pillow decodes as a whole, in 8 bits."""
-    with open_file(Path(name)) as file:
-        image = open_image(file, name, limit)
-        depth = png_bit_depth(file) if image.format == "PNG" else 8
-        if image.format in ("JPEG", "MPO"):
-            check_jpeg(image.size, os.fstat(file.fileno()).st_size, name)
+    with opened(name, limit, again=True) as source:
+        image = source.image
+        assert image is not None
+        depth = png_bit_depth(source.file) if image.format == "PNG" else 8
+        if image.format != "PNG":  # of which it was checked when it was opened
+            check(source)
         image.load()
         rows = rows_at_once(4 * image.width)
         for top in range(0, image.height, rows):
             yield Photo(*arrays(image.crop((0, top, image.width, min(image.height, top + rows))), depth, name))
-        tell_of_others(image, name)
+        source.tell_of_others()
 
 
 def _laid_down(rows: PhotoRows, turn: int, folder: str | os.PathLike[str] | None) -> PhotoRows:

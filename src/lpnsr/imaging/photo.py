@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpnsr.errors import InputError
+from lpnsr.imaging.extras import NO_EXTRAS, Extras
 
 Array = NDArray[Any]
 _STRIP = 1 << 22  # values converted at a time: keeps the temporary copies of big images small
@@ -23,6 +24,7 @@ class Photo:
     icc: the profile that ``pixels`` are meant in; None means sRGB.
     exif: a block that starts with ``Exif\\0\\0``; its orientation is 1, for the pixels are upright.
     dpi: (horizontal, vertical) pixels per inch. format: where it came from ("PNG", "JPEG", ...).
+    extras: XMP, IPTC, texts and the like.
 
     Raises InputError for any other shape or type.
     """
@@ -33,6 +35,7 @@ class Photo:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     format: str = "PNG"
+    extras: Extras = NO_EXTRAS
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lpnsr.errors import InputError
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
-from lpnsr.imaging.reading import arrays, upright_photo
+from lpnsr.imaging.reading import Opened, arrays
 
 _NAME = "the PIL image"
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -25,7 +25,7 @@ def from_pil(image: Image.Image) -> Photo:
     except Exception as error:  # decoders of damaged data raise anything
         raise InputError(f"the PIL image cannot be decoded: {' '.join(str(error).split())}") from None
     pixels, alpha = _wide(image) if image.mode in _WIDE else _narrow(image, depth)
-    return upright_photo(image, pixels, alpha, _NAME)
+    return Opened.of(image, _NAME).upright_photo(pixels, alpha)
 
 
 def _stored_depth(image: Image.Image) -> int:

@@ -1,7 +1,7 @@
 """Files -> photos. The content decides what a file is, never its name; whatever goes wrong is one
 ImageReadError.
 
-Pillow decodes everything but 16-bit PNG and TIFF, of which it keeps 8 bits only; those go through OpenCV.
+tifffile decodes most of TIFF, OpenCV PNG and Netpbm with 16 bits, of which Pillow keeps 8 only, and Pillow the rest.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lpnsr.errors import ConfigError, ImageReadError, ImageTooLargeError, LpnsrError, LpnsrWarning
-from lpnsr.imaging.codecs.formats import FORMATS
+from lpnsr.imaging.codecs import foreign, png_chunks, tiff
+from lpnsr.imaging.codecs.formats import FORMATS, READ_ONLY
 from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.codecs.wide import is_wide, read_wide
+from lpnsr.imaging.extras import extras_of
 from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
 from lpnsr.imaging.photo import Array, Photo
+from lpnsr.imaging.rows import PhotoRows
 
 MAX_PIXELS_VARIABLE = "LPNSR_MAX_PIXELS"
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own limit, for images that are read into memory
@@ -45,17 +50,149 @@ def max_pixels_allowed(value: int | None = None, default: int = DEFAULT_MAX_PIXE
     return default if value is None else value
 
 
-def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Photo:
-    """Read an image file, upright, in 8 or 16 bits; of several frames or pages the first, with an LpnsrWarning.
+@dataclass
+class Opened:
+    """An image file whose header was read.
 
-    PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF. Palettes, 1-bit, CMYK, Lab and the like become gray or RGB.
+    file: positioned anywhere; what decoders stumble over is left out of it. height, width: as stored.
+    image: as Pillow opened it, None for a TIFF that it does not know. tiff: of a TIFF that tifffile is to decode.
+    info: as that of a PIL image; ``texts`` and ``colour`` are as in ``Extras``.
+    """
+
+    file: BinaryIO
+    name: str
+    format: str
+    height: int
+    width: int
+    exif: Image.Exif
+    info: dict[str, Any] = field(default_factory=dict)
+    image: Image.Image | None = None
+    tiff: tiff.TiffFile | None = None
+    others: str | None = None
+
+    @classmethod
+    def of(cls, image: Image.Image, name: str, file: BinaryIO | None = None) -> Self:
+        """Of an image that Pillow opened."""
+        info = {str(key): value for key, value in image.info.items()}
+        size, exif = (image.height, image.width), image.getexif()
+        return cls(file or BytesIO(), name, image.format or "PNG", *size, exif, info, image)
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation, 1 where there is none or it is no number."""
+        try:
+            return int(self.exif.get(ORIENTATION, 1) or 1)
+        except (TypeError, ValueError):
+            return 1
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width) as displayed."""
+        return (self.width, self.height) if self.orientation in TRANSPOSED else (self.height, self.width)
+
+    def carried(self, channels: int) -> dict[str, Any]:
+        """The fields of a photo that are no pixels."""
+        dpi = clean_dpi(self.info.get("dpi"))
+        return {
+            "icc": fitting_icc(self.info.get("icc_profile"), channels),
+            "exif": carried_exif(self.exif, self.name, turned=self.orientation != 1),
+            "dpi": (dpi[1], dpi[0]) if dpi and self.orientation in TRANSPOSED else dpi,
+            "format": {"MPO": "JPEG"}.get(self.format, self.format),
+            "extras": extras_of(self.info, self.upright_size),
+        }
+
+    def upright_photo(self, pixels: Array, alpha: Array | None) -> Photo:
+        """The photo with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
+        turn = self.orientation
+        return Photo(
+            pixels=upright(pixels, turn),
+            alpha=None if alpha is None else upright(alpha, turn),
+            **self.carried(pixels.shape[2]),
+        )
+
+    def tell_of_others(self) -> None:
+        """Warn of frames or pages that are left out. Not of MPO: a camera's JPEG has previews and gain maps beside."""
+        if self.others is None and self.format != "MPO":
+            count = 1
+            with suppress(Exception):  # decoders of damaged frames raise anything, and the first frame has been read
+                count = getattr(self.image, "n_frames", 1)
+            if count > 1:
+                self.others = f"{count} frames: only the first is used"
+        if self.others:
+            warnings.warn(f"{self.name} has {self.others}", LpnsrWarning, stacklevel=2)
+
+
+def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Photo:
+    """Read an image file, upright, in 8 or 16 bits; of several frames or pages one, with an LpnsrWarning.
+
+    PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and Netpbm, and with their extras HEIC and JPEG XL. Palettes, 1-bit, CMYK, Lab
+    and the like become gray or RGB.
     max_pixels: see ``max_pixels_allowed``, 89 million by default; it is checked before anything is decoded.
     Raises ImageReadError, which says what is wrong with the file.
     """
+    with opened(path, max_pixels_allowed(max_pixels)) as source:
+        return decode(source)
+
+
+def upright_size(path: str | os.PathLike[str], limit: int) -> tuple[int, int]:
+    """(height, width) of an image file as displayed, from its header. Raises as ``read`` does."""
+    with opened(path, limit) as source:
+        return source.upright_size
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], limit: int, *, again: bool = False) -> Iterator[Opened]:
+    """An image file of up to ``limit`` pixels, nothing decoded; whatever goes wrong inside is an ImageReadError.
+
+    again: what was wrong with its header was told already.
+    """
     name = os.fspath(path)
-    limit = max_pixels_allowed(max_pixels)
-    with told(name), open_file(Path(name)) as file:
-        return decode(open_image(file, name, limit), file, name)
+    with told(name), open_file(Path(path)) as file:
+        head = file.read(1 << 10)
+        if head.startswith(png_chunks.SIGNATURE):
+            source = _open_png(file, name, limit, again)
+        elif head.startswith(tiff.SIGNATURES):
+            source = _open_tiff(file, name, limit, again)
+        else:
+            form = foreign.plugin_format(head)
+            if form:
+                foreign.need_plugin(form, name)
+            source = Opened.of(_open_image(file, name, limit), name, file)
+            if form and not getattr(source.image, "jpeg", False):
+                source.exif.pop(ORIENTATION, None)  # the decoder has turned it
+        with source.file:
+            yield source
+
+
+def _open_png(file: BinaryIO, name: str, limit: int, again: bool) -> Opened:
+    chunks = png_chunks.read_chunks(file)
+    if chunks.left_out and not again:
+        left_out = ", ".join(chunks.left_out)
+        warnings.warn(f"{name}: parts beside the pixels are left out: {left_out}", LpnsrWarning, stacklevel=2)
+    image = _open_image(chunks.file, name, limit)
+    info = chunks.info | {"texts": chunks.texts, "colour": chunks.colour}
+    image.info.update({"exif": b""} | {key: info[key] for key in ("exif", "xmp") if key in info})
+    return replace(Opened.of(image, name, chunks.file), info=info)
+
+
+def _open_tiff(file: BinaryIO, name: str, limit: int, again: bool) -> Opened:
+    file, number, count = tiff.picture_page(file, name)
+    decoder, image = None, None
+    with suppress(Exception):  # what tifffile does not understand, Pillow may
+        decoder = tiff.TiffFile(file, name)
+    if decoder is not None and decoder.readable:
+        _check_pixels(decoder.width, decoder.height, limit, name)
+        exif, info = decoder.exif(), decoder.info()
+        source = Opened(file, name, "TIFF", decoder.height, decoder.width, exif, info, None, decoder)
+    else:
+        image = _open_image(file, name, limit)
+        source = Opened.of(image, name, file)
+    if count > 1 or number != 1:
+        which = f"page {number}" if number > 1 else "the full-size one" if number == 0 else "the first"
+        source.others = f"{count} pages: only {which} is used" if count > 1 else ""
+    if count > 1 and tiff.drop_ome(source.exif) and not again:
+        warnings.warn(f"{name}: its OME metadata is of all pages and is left out", LpnsrWarning, stacklevel=2)
+    return source
 
 
 @contextmanager
@@ -94,12 +231,13 @@ def open_file(path: Path) -> BinaryIO:
         raise ImageReadError(f"{path}: cannot be opened: {error}") from None
 
 
-def open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
+def _open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
     """What Pillow makes of the header; nothing is decoded. Raises ImageReadError, also above ``limit`` pixels."""
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # the caller asked for more than Pillow's guard lets through
+    file.seek(0)
     try:
-        image = Image.open(file, formats=list(FORMATS))
+        image = Image.open(file, formats=[*FORMATS, *(form for form in READ_ONLY if form in _registered())])
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(name, f"it declares {int(pixels[0]):,} pixels" if pixels else "it is huge", limit) from None
@@ -107,68 +245,48 @@ def open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
         raise ImageReadError(f"{name}: {_what_it_is(file)}") from None
     except Exception as error:  # decoders of damaged headers raise anything, SyntaxError and struct.error included
         raise ImageReadError(f"{name}: the image header is damaged: {_reason(error)}") from None
-    width, height = image.size
-    if width * height > limit:
-        raise _too_large(name, f"it declares {width} x {height} = {width * height:,} pixels", limit)
+    _check_pixels(*image.size, limit, name)
     return image
 
 
-def decode(image: Image.Image, file: BinaryIO, name: str) -> Photo:
+def _registered() -> dict[str, Any]:
+    Image.init()
+    return Image.OPEN
+
+
+def _check_pixels(width: int, height: int, limit: int, name: str) -> None:
+    if width * height > limit:
+        raise _too_large(name, f"it declares {width} x {height} = {width * height:,} pixels", limit)
+
+
+def decode(source: Opened) -> Photo:
     """The photo of an image that was opened. Raises whatever the decoders do."""
-    wide = is_wide(image, file, name)
-    depth = png_bit_depth(file) if image.format == "PNG" else 8
-    if image.format == "PNG":
-        check_png(file, image.size, name)
-    elif image.format in ("JPEG", "MPO"):
-        check_jpeg(image.size, os.fstat(file.fileno()).st_size, name)
-    image.load()  # Pillow also judges the files that OpenCV decodes: OpenCV lets some damage pass in silence
-    pixels, alpha = read_wide(image, file, name) if wide else arrays(image, depth, name)
-    photo = upright_photo(image, pixels, alpha, name)
-    tell_of_others(image, name)  # last: looking for them moves the file
+    image, file, name = source.image, source.file, source.name
+    if source.tiff is not None:
+        strips = source.tiff.strips(source.info.get("icc_profile"))
+        stored = PhotoRows(source.height, source.width, *source.tiff.kind, strips).whole()
+        photo = source.upright_photo(stored.pixels, stored.alpha)
+    else:
+        assert image is not None
+        wide = is_wide(image, file)
+        depth = png_bit_depth(file) if image.format == "PNG" else 8
+        check(source)
+        image.load()  # Pillow also judges the files that OpenCV decodes: OpenCV lets some damage pass in silence
+        pixels, alpha = read_wide(image, file, name) if wide else arrays(image, depth, name)
+        if image.format == "TIFF":
+            source.exif.pop(ORIENTATION, None)  # Pillow turns a TIFF itself
+        photo = source.upright_photo(pixels, alpha)
+    source.tell_of_others()  # last: looking for them moves the file
     return photo
 
 
-def upright_photo(image: Image.Image, pixels: Array, alpha: Array | None, name: str) -> Photo:
-    """The photo of a loaded image with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
-    # Both decoders turn a TIFF themselves, and Pillow then forgets its tag.
-    turn = orientation(image)
-    return Photo(
-        pixels=upright(pixels, turn),
-        alpha=None if alpha is None else upright(alpha, turn),
-        **carried(image, pixels.shape[2], name),
-    )
-
-
-def carried(image: Image.Image, channels: int, name: str) -> dict[str, Any]:
-    """The fields of a photo that are no pixels."""
-    dpi = clean_dpi(image.info.get("dpi"))
-    return {
-        "icc": fitting_icc(image.info.get("icc_profile"), channels),
-        "exif": carried_exif(image.getexif(), name),
-        "dpi": (dpi[1], dpi[0]) if dpi and orientation(image) in TRANSPOSED else dpi,
-        "format": {"MPO": "JPEG"}.get(image.format or "", image.format or "PNG"),
-    }
-
-
-def tell_of_others(image: Image.Image, name: str) -> None:
-    """Warn of frames or pages that are left out. Not of MPO: beside a camera's JPEG lie previews and gain maps."""
-    if image.format == "MPO":
-        return
-    try:
-        count = getattr(image, "n_frames", 1)
-    except Exception:  # decoders of damaged frames raise anything, and the first frame has been read
-        return
-    if count > 1:
-        what = "pages" if image.format == "TIFF" else "frames"
-        warnings.warn(f"{name} has {count} {what}: only the first is used", LpnsrWarning, stacklevel=2)
-
-
-def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none or it is no number."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1) or 1)
-    except (TypeError, ValueError):
-        return 1
+def check(source: Opened) -> None:
+    """Raise ImageReadError where a file holds less than its header promises, which decoders pass over in silence."""
+    image = source.image
+    if image is not None and image.format == "PNG":
+        check_png(source.file, image.size, source.name)
+    elif image is not None and image.format in ("JPEG", "MPO"):
+        check_jpeg(source.file, image.size, source.name)
 
 
 def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | None]:
@@ -177,6 +295,10 @@ def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | No
     if image.mode == "L" and depth in (2, 4) and isinstance(key, int):
         image.info["transparency"] = key * (255 // (2**depth - 1))  # Pillow scales the pixels, but not the key
     gray = image.mode in GRAY_MODES
+    if image.mode in ("F", "I"):
+        raise ImageReadError(f"{name}: its numbers have no known range; save it with 8 or 16 bits per channel")
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[..., None], None
     if image.mode == "CMYK":
         image = cmyk_to_rgb(image, image.info.get("icc_profile"), name)
     elif image.mode in ("La", "RGBa"):
@@ -199,15 +321,17 @@ def _too_large(name: str, what: str, limit: int) -> ImageTooLargeError:
 def _what_it_is(file: BinaryIO) -> str:
     """A sentence for a file in which no decoder sees an image."""
     file.seek(0)
-    head = file.read(16)
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "a TIFF of a kind that cannot be read; save it with 8 or 16 bits per channel, interleaved"
-    if head[4:8] == b"ftyp":
-        return "a HEIC or similar file, which cannot be read; save it as JPEG or PNG first"
+    head = file.read(32)
+    if form := foreign.plugin_format(head):
+        return f"it starts like {foreign.describe(form)}, but its data is damaged or cut short"
+    if kind := foreign.kind_of(file):
+        return kind
+    if head.startswith(tiff.SIGNATURES):
+        return tiff.unreadable(file)
     for signature, kind in ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP")):
         if head.startswith(signature):
             return f"it starts like a {kind} file, but its header is damaged or cut short"
-    return f"the content is not an image that can be read; {', '.join(FORMATS)} can"
+    return f"the content is not an image that can be read; {', '.join((*FORMATS, *READ_ONLY))} can"
 
 
 def _reason(error: Exception) -> str:

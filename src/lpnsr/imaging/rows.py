@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from lpnsr.imaging.extras import NO_EXTRAS, Extras
 from lpnsr.imaging.photo import Array, Photo
 
 _STRIP_BYTES = 1 << 24
@@ -36,6 +37,7 @@ class PhotoRows:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     format: str = "PNG"
+    extras: Extras = NO_EXTRAS
     decoding: int = 0
     """Bytes that drawing the first strip takes for a while, beside the strip."""
 
@@ -54,6 +56,7 @@ class PhotoRows:
             exif=photo.exif,
             dpi=photo.dpi,
             format=photo.format,
+            extras=photo.extras,
         )
 
     @property
@@ -75,7 +78,7 @@ class PhotoRows:
             if alpha is not None:
                 alpha[top : top + strip.height] = strip.alpha
             top += strip.height
-        return Photo(pixels, alpha, self.icc, self.exif, self.dpi, self.format)
+        return Photo(pixels, alpha, self.icc, self.exif, self.dpi, self.format, self.extras)
 
 
 def _part(photo: Photo, start: int, stop: int) -> Photo:

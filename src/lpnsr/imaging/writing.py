@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
 from lpnsr.imaging.codecs.encoders import write_png, write_tiff
 from lpnsr.imaging.codecs.formats import Format, check_size, format_of
-from lpnsr.imaging.metadata import fitting_icc, sized_exif
+from lpnsr.imaging.extras import PHOTOSHOP, Extras, photoshop_resources
+from lpnsr.imaging.metadata import fitting_icc, rgb_to_srgb, sized_exif, without_measures
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
+from lpnsr.imaging.profiles import compact, from_png, gray_as_rgb, is_said
 from lpnsr.imaging.rows import PhotoRows, mapped, samples
+from lpnsr.imaging.xml import sized_xmp
 from lpnsr.system.atomic import AtomicFile
 from lpnsr.system.scratch import Scratch
 
@@ -26,6 +29,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"method": 4},
     "AVIF": {"subsampling": "4:4:4"},
 }
+_LARGEST_PNG_PROFILE = PngImagePlugin.MAX_TEXT_CHUNK  # beyond it Pillow, and so many others, refuse the whole file
 _LARGE = 1 << 26  # pixels: JPEG files from here on are made from a disk
 
 
@@ -67,8 +71,7 @@ def encode_rows(
     rows: PhotoRows, file: BinaryIO, form: Format, name: str, quality: int | None = None, *, frugal: bool = False
 ) -> None:
     """Write a file of format ``form`` at the beginning of ``file``; ``name`` is its path. See ``write_rows``."""
-    rows = _fitting(rows, form, name)
-    exif = sized_exif(rows.exif, rows.height, rows.width) if rows.exif else None
+    rows, exif = _fitting(rows, form, name)
     if form.name == "PNG":
         return write_png(rows, exif, file)
     if form.name == "TIFF":
@@ -102,32 +105,128 @@ def _lies_on_disk(rows: PhotoRows, frugal: bool) -> bool:
     return frugal or rows.height * rows.width >= _LARGE
 
 
-def _fitting(rows: PhotoRows, form: Format, name: str) -> PhotoRows:
-    """``rows`` as a file of this format can hold them."""
+def _fitting(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image.Exif | None]:
+    """``rows`` and their EXIF as a file of this format can hold them. Warns of what it cannot."""
     if rows.transparent and not form.alpha:
-        message = f"{name}: {form.name} has no transparency, so transparent parts become white"
-        warnings.warn(message, LpnsrWarning, stacklevel=4)
+        _warn(f"{name}: {form.name} has no transparency, so transparent parts become white")
         rows = mapped(rows, flatten, transparent=False)
+    elif rows.transparent and form.name == "GIF":
+        rows = _told_of_half_transparency(rows, name)
+    if "colour" not in form.holds:
+        rows = _with_profile(rows, form, name)
     if rows.gray and not form.gray:
-        rows = mapped(rows, lambda strip: replace(strip, pixels=np.repeat(strip.pixels, 3, axis=2)), gray=False)
+        icc = None if rows.icc is None else gray_as_rgb(rows.icc)
+        if rows.icc and not icc:
+            _warn(f"{name}: {form.name} has no gray, and its gray profile cannot be made one for colours: left out")
+        repeated = mapped(rows, lambda strip: replace(strip, pixels=np.repeat(strip.pixels, 3, axis=2)), gray=False)
+        rows = replace(repeated, icc=icc)
     if not form.sixteen_bit:
         rows = mapped(rows, eight_bit, dtype=np.dtype(np.uint8))
-    return replace(rows, icc=fitting_icc(rows.icc, 1 if rows.gray else 3))
+    rows = replace(rows, icc=fitting_icc(rows.icc, 1 if rows.gray else 3))
+    if form.name == "PNG" and rows.icc and len(rows.icc) > _LARGEST_PNG_PROFILE:
+        rows = _with_small_profile(rows, name)
+    return _with_metadata(rows, form, name)
+
+
+def _told_of_half_transparency(rows: PhotoRows, name: str) -> PhotoRows:
+    told = False
+
+    def tell(strip: Photo) -> Photo:
+        nonlocal told
+        alpha = eight_bit(strip).alpha
+        if not told and alpha is not None and ((alpha > 0) & (alpha < 255)).any():
+            told = True
+            _warn(f"{name}: in a GIF a pixel is transparent or not, so half-transparent ones become one or the other")
+        return strip
+
+    return mapped(rows, tell)
+
+
+def _with_profile(rows: PhotoRows, form: Format, name: str) -> PhotoRows:
+    """``rows`` with what the chunks of a PNG say of the colours as a profile."""
+    chunks = dict(rows.extras.colour)
+    if not is_said(chunks):
+        _warn(f"{name}: {form.name} cannot say which colours (cICP) are meant, so they look different; PNG can")
+    made = from_png(chunks, rows.gray)
+    if made and (rows.icc is None or b"cICP" in chunks):
+        return replace(rows, icc=made)
+    return rows
+
+
+def _with_small_profile(rows: PhotoRows, name: str) -> PhotoRows:
+    """``rows`` with a profile that readers of PNG take, or with the colours of sRGB."""
+    assert rows.icc is not None
+    small = compact(rows.icc)
+    if len(small) <= _LARGEST_PNG_PROFILE:
+        return replace(rows, icc=small)
+    if rows.gray or rows.dtype != np.uint8:
+        _warn(f"{name}: the colour profile is too large for PNG and is left out; write a .tif to keep it")
+        return replace(rows, icc=None)
+    _warn(f"{name}: the colour profile is too large for PNG, so the colours are converted to sRGB")
+    convert = rgb_to_srgb(rows.icc)
+    return mapped(rows, lambda strip: replace(strip, pixels=convert(strip.pixels)), icc=None)
+
+
+def _with_metadata(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image.Exif | None]:
+    """``rows`` and their EXIF with what the format has a place for, its sizes adapted."""
+    size, extras, lost = (rows.height, rows.width), rows.extras, []
+    exif = sized_exif(rows.exif, *size) if rows.exif else None
+    if exif is not None and without_measures(exif, extras.size, size, keep_positions="geo" in form.holds):
+        lost.append("the geo-reference")
+    xmp = extras.xmp
+    if xmp and "xmp" in form.holds:
+        try:
+            xmp = sized_xmp(xmp, extras.size or size, size)
+        except ValueError as error:
+            _warn(f"{name}: the XMP of the input is left out: {error}")
+            xmp = None
+    texts = extras.texts
+    if "texts" not in form.holds:
+        kept = tuple(text for text in texts if text[0] == "Comment" and "comment" in form.holds)[:1]
+        lost += sorted({f"the text {keyword!r}" for keyword, text in texts if (keyword, text) not in kept})
+        texts = kept
+    for what, there in (("icc", rows.icc), ("exif", exif), ("xmp", xmp), ("iptc", extras.iptc)):
+        if there and what not in form.holds:
+            lost.append({"icc": "the colour profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}[what])
+    if lost:
+        _warn(f"{name}: {form.name} has no place for {', '.join(lost)}: left out")
+    held = {what: value for what, value in (("xmp", xmp), ("iptc", extras.iptc)) if what in form.holds}
+    extras = Extras(size, held.get("xmp"), held.get("iptc"), texts, extras.colour)
+    icc = rows.icc if "icc" in form.holds else None
+    return replace(rows, icc=icc, extras=extras), exif if "exif" in form.holds else None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, LpnsrWarning, stacklevel=6)
 
 
 def _pillow_options(
     rows: PhotoRows, exif: Image.Exif | None, form: Format, name: str, quality: int | None
 ) -> dict[str, Any]:
-    block = exif.tobytes() if exif is not None else None
-    if form.name == "JPEG" and block is not None and len(block) > 65533:
-        warnings.warn(f"{name}: the EXIF block is too long for JPEG and is left out", LpnsrWarning, stacklevel=5)
-        block = None
-    given = {
+    extras = rows.extras
+    given: dict[str, Any] = {
         "quality": form.quality if quality is None else quality,
         "icc_profile": rows.icc,
-        "exif": block,
+        "exif": exif.tobytes() if exif is not None else None,
         "dpi": rows.dpi,
+        "xmp": extras.xmp,
+        "comment": None if extras.comment is None else extras.comment.encode(),
     }
+    if form.name == "JPEG":
+        if extras.iptc:
+            data = PHOTOSHOP + photoshop_resources(extras.iptc)
+            given["extra"] = b"\xff\xed" + (len(data) + 2).to_bytes(4, "big").lstrip(b"\0").rjust(2, b"\0") + data
+        for key, what, most in (
+            ("exif", "EXIF", 65533),
+            ("xmp", "XMP", 65504),
+            ("comment", "comment", 65533),
+            ("extra", "IPTC", 65537),
+        ):
+            if len(given.get(key) or b"") > most:
+                _warn(f"{name}: the {what} of the input is too long for JPEG and is left out")
+                given[key] = None
+    if form.name == "GIF" and extras.comment is not None:
+        given = {"comment": given["comment"]}
     return _OPTIONS.get(form.name, {}) | {key: value for key, value in given.items() if value is not None}
 
 

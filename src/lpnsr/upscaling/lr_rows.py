@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr import imaging
@@ -15,6 +17,8 @@ from lpnsr.imaging import Photo, PhotoRows, Window
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.upscaling.kinds import Planes
 
+_NEAR = 4  # LR pixels around one that its guides depend on
+_APART = (3.0, 8.0)  # levels of the composite
 _REACH = 2  # LR pixels that bicubic interpolation sees beyond its own
 
 Strip = tuple[Tensor, Tensor | None]
@@ -57,13 +61,34 @@ class LrRows:
         self._readers.append(Reader(self))
         return self._readers[-1]
 
-    def alpha_strips(self, rows: int) -> Iterator[Tensor]:
-        """Float alpha (1, n, W) in strips of ``rows``."""
+    def guides(self, rows: int) -> Iterator[Tensor]:
+        """What results are held to, in strips (1 | 18, n, W) of ``rows``: where there is colour, 0 or 1.
+
+        With alpha also: colours times alpha, colours and alpha, the least and the most of these four nearby, where they
+        change together, from 0 to 1, and where not all nearby is opaque.
+
+        A reader of its own: call it before the first of the others reads.
+        """
+        return self._guides(self.reader(), rows)
+
+    def _guides(self, reader: Reader, rows: int) -> Iterator[Tensor]:
         for top in range(0, self.height, rows):
             bottom = min(self.height, top + rows)
-            self._draw(bottom)
-            self._alpha.forget(top)
-            yield _unit(self._alpha.crop(top, bottom))
+            start, stop = max(0, top - _NEAR), min(self.height, bottom + _NEAR)
+            inner = slice(top - start, bottom - start)
+            reader.forget(start)
+            pixels = reader.crop(start, stop, 0, self.width)
+            coloured = _spread((pixels.amax(0, keepdim=True) > pixels.amin(0, keepdim=True)).float())
+            if not self.transparent:
+                yield coloured[:, inner]
+                continue
+            self._alpha.forget(start)
+            alpha = _unit(self._alpha.crop(start, stop))
+            near = _spread(_spread((alpha < 1).float()))
+            both = torch.cat([pixels, alpha])
+            together = _spread(_together(pixels, alpha))
+            planes = [coloured, pixels * alpha, both, -_spread(-both), _spread(both), together, near]
+            yield torch.cat(planes)[:, inner]
 
     def _draw(self, bottom: int) -> None:
         """See to it that the rows above ``bottom`` have come."""
@@ -107,6 +132,21 @@ class Reader:
         self.forget(first)
         large = BicubicUpsampler()(self.crop(first, last, begin, end)[None])[0]
         return large[:, top - first * FACTOR : bottom - first * FACTOR, left - begin * FACTOR : right - begin * FACTOR]
+
+
+def _spread(plane: Tensor) -> Tensor:
+    """The largest values of ``plane`` (C, n, W) within two pixels."""
+    return F.max_pool2d(plane, 5, 1, 2)
+
+
+def _together(pixels: Tensor, alpha: Tensor) -> Tensor:
+    """How far colours (3, n, W) and alpha (1, n, W) change together within a pixel: (1, n, W) from 0 to 1.
+
+    By their covariance, which is how much the composite of means differs from the mean of composites.
+    """
+    mean = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+    covariance = (mean(pixels * alpha) - mean(pixels) * mean(alpha)).abs().amax(0, keepdim=True)
+    return ((covariance * 255 - _APART[0]) / (_APART[1] - _APART[0])).clamp(0, 1)
 
 
 def _tensors(strip: Photo) -> Strip:

@@ -87,7 +87,7 @@ def strips_bytes(plan: TilePlan, size: tuple[int, int], lr_bytes: int, *, on_dis
     width = plan.columns.length
     rows = strip_rows(plan)
     colours = _SR_BYTES * FACTOR * width * (4 * rows + 2 * HALO)
-    resized = _SR_BYTES * size[1] * (3 * rows + 8 * FACTOR * plan.rows.length // max(1, size[0]))
+    resized = _SR_BYTES * size[1] * (4 * rows + 8 * FACTOR * plan.rows.length // max(1, size[0]))
     seen = lr_bytes * width * (plan.rows.size + rows)
     canvas = _SR_BYTES * FACTOR**2 * width * (plan.rows.size + plan.rows.band)
     whole = _SR_BYTES * FACTOR**2 * width * plan.rows.length if adain else 0

@@ -256,26 +256,44 @@ class Upscaler:
         canvas = partial(Scratch, dtype=np.float32, folder=scratch) if work.on_disk else InMemory
         plan = self.plan(lr.height, lr.width, work.tile)
         batch = self._planner.batch(plan)
+        guides = lr.guides(work.rows)
         tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype, batch)
         sr = tiles.strips(lr, plan, work.rows, callback, canvas)
         fixed = _colours_fixed(sr, lr, options.colour_fix, work.rows, canvas)
         large = (FACTOR * lr.height, FACTOR * lr.width)
-        alpha = None
-        if lr.transparent:
-            lr_alpha = lr.alpha_strips(work.rows)
-            alpha = Window(imaging.resize_strips(lr_alpha, (lr.height, lr.width), size, rows=work.rows))
+        guide = Window(imaging.resize_strips(guides, (lr.height, lr.width), size, rows=work.rows))
         top = 0
         for strip in imaging.resize_strips(fixed, large, size, rows=work.rows):
             bottom = top + strip.shape[1]
-            opacity = None if alpha is None else alpha.crop(top, bottom).clamp(0, 1)
-            yield Planes(strip.clamp_(0, 1), opacity, lr.gray)
+            yield _held_to(guide.crop(top, bottom), strip, lr.gray)
             top = bottom
-            if alpha is not None:
-                alpha.forget(top)
+            guide.forget(top)
 
     def plan(self, height: int, width: int, tile: int) -> TilePlan:
         """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
         return plan_tiles(height, width, tile, self.spec.inference)
+
+
+_COLOURED, _VISIBLE = 1e-4, 1 / 65535
+_BEYOND = 4 / 255
+
+
+def _held_to(guides: Tensor, strip: Tensor, gray: bool) -> Planes:
+    """The colours ``strip`` (3, n, W), with alpha, in what ``LrRows.guides`` says of the place.
+
+    Where the input has no colour there is none. Where colours and alpha change together, so that it matters which
+    colour lies under which alpha, both follow from the input, interpolated as their product. Near what is not opaque,
+    colours do not leave the range of those around them.
+    """
+    alpha = None
+    if len(guides) > 1:
+        _, product, colours, alpha, least, most, together, near = torch.split(guides, [1, 3, 3, 1, 4, 4, 1, 1])
+        own = torch.where(alpha > _VISIBLE, product / alpha.clamp(min=_VISIBLE), colours)
+        strip = own + (1 - together.clamp(0, 1)) * (strip - colours)
+        strip = torch.lerp(strip, strip.clamp(least[:3] - _BEYOND, most[:3] + _BEYOND), near.clamp(0, 1))
+        alpha = alpha.clamp(least[3:], most[3:]).clamp(0, 1)
+    strip = torch.where(guides[:1] < _COLOURED, strip.mean(0, keepdim=True), strip)
+    return Planes(strip.clamp_(0, 1), alpha, gray)
 
 
 def _colours_fixed(

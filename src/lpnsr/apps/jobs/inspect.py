@@ -8,7 +8,7 @@ from lpnsr.apps.jobs.errors import TooLargeError
 from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.errors import ImageTooLargeError, InputError, LpnsrError
 from lpnsr.imaging import check_size
-from lpnsr.imaging.reading import TRANSPOSED, open_file, open_image, orientation, told
+from lpnsr.imaging.reading import upright_size
 
 
 def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -38,14 +38,10 @@ def result_size(size: tuple[int, int], name: str, options: JobOptions, limits: L
 
 def _header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
     try:
-        with told(name), open_file(path) as file:
-            image = open_image(file, name, limit)
-            seen = image.format != "PNG" or "exif" in image.info  # else Pillow decodes all to look behind the pixels
-            turned = seen and orientation(image) in TRANSPOSED
+        return upright_size(path, limit)
     except ImageTooLargeError as error:
         what = str(error).partition(", more than")[0]
         raise TooLargeError(f"{what}, and {limit:,} is the limit; send a smaller image") from None
-    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def renamed(error: LpnsrError, path: Path, name: str) -> str:

@@ -6,6 +6,7 @@ deflated samples behind a directory of tags, which Pillow's own directory class 
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,13 +15,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from lpnsr.imaging.codecs.png_chunks import RAW_PROFILE, XMP_KEYWORD
+from lpnsr.imaging.extras import Extras, photoshop_resources
 from lpnsr.imaging.photo import Array
 from lpnsr.imaging.rows import PhotoRows, recut, samples
 
 _STRIP_BYTES = 1 << 20
 _METRE = 0.0254  # inches per dot per metre
 _CLASSIC_TIFF_BYTES = 4 * 10**9  # of the pixels; its offsets end at 2^32
-_OFFSETS, _LENGTHS, _PROFILE = 273, 279, 34675
+_MOST_PACKED_TEXT = 1 << 20  # readers refuse to inflate more
+_OFFSETS, _LENGTHS = 273, 279
+_DESCRIPTION, _XMP, _IPTC, _PROFILE = 270, 700, 33723, 34675
 
 
 def write_png(rows: PhotoRows, exif: Image.Exif | None, file: BinaryIO) -> None:
@@ -29,12 +34,17 @@ def write_png(rows: PhotoRows, exif: Image.Exif | None, file: BinaryIO) -> None:
     colour_type = (0, 4, 2, 6)[rows.channels - 1]
     header = struct.pack(">IIBBBBB", rows.width, rows.height, 8 * rows.dtype.itemsize, colour_type, 0, 0, 0)
     file.write(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header))
+    for kind, data in rows.extras.colour:
+        if kind != b"sRGB" or not rows.icc:  # which exclude each other
+            file.write(png_chunk(kind, data))
     if rows.icc:
         file.write(png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(rows.icc)))
     if rows.dpi:
         file.write(png_chunk(b"pHYs", struct.pack(">IIB", *(round(v / _METRE) for v in rows.dpi), 1)))
     if exif is not None:
         file.write(png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
+    for chunk in _png_texts(rows.extras):
+        file.write(chunk)
     deflate = zlib.compressobj(6)
     above = np.zeros((1, rows.row_bytes), np.uint8)
     for part in _parts(rows):
@@ -44,6 +54,26 @@ def write_png(rows: PhotoRows, exif: Image.Exif | None, file: BinaryIO) -> None:
             file.write(png_chunk(b"IDAT", packed))
         above = raw[-1:]
     file.write(png_chunk(b"IDAT", deflate.flush()) + png_chunk(b"IEND", b""))
+
+
+def _png_texts(extras: Extras) -> Iterator[bytes]:
+    """Chunks of the texts, of XMP, and of IPTC as ImageMagick writes it."""
+    if extras.xmp:
+        yield png_chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + extras.xmp)
+    if extras.iptc:
+        data = photoshop_resources(extras.iptc)
+        text = f"\n8bim\n{len(data):8d}\n" + "\n".join(re.findall(".{1,72}", data.hex())) + "\n"
+        yield png_chunk(b"zTXt", f"{RAW_PROFILE}8bim\0\0".encode() + zlib.compress(text.encode()))
+    for keyword, text in extras.texts:
+        name = keyword.encode("latin-1", "replace")[:79].strip() or b"Comment"
+        try:
+            data = text.encode("latin-1")
+        except UnicodeEncodeError:
+            yield png_chunk(b"iTXt", name + bytes(5) + text.encode())
+        else:
+            packed = 1000 < len(data) < _MOST_PACKED_TEXT
+            kind, body = (b"zTXt", b"\0" + zlib.compress(data)) if packed else (b"tEXt", data)
+            yield png_chunk(kind, name + b"\0" + body)
 
 
 def _parts(rows: PhotoRows) -> Iterator[Array]:
@@ -109,14 +139,17 @@ def _directory(
         tags[338] = 2  # straight alpha
     if rows.dpi:
         tags |= {282: rows.dpi[0], 283: rows.dpi[1], 296: 2}
-    if rows.icc:
-        tags[_PROFILE] = rows.icc
+    blobs = {_PROFILE: rows.icc, _XMP: rows.extras.xmp, _IPTC: rows.extras.iptc}
+    tags |= {tag: data for tag, data in blobs.items() if data}
+    if rows.extras.comment and not (exif and _DESCRIPTION in exif):
+        tags[_DESCRIPTION] = rows.extras.comment
     header = b"II+\0\x08\0\0\0" + bytes(8) if big else b"II*\0" + bytes(4)
     directory = TiffImagePlugin.ImageFileDirectory_v2(header)
     for tag, value in (_groups(exif) | tags).items():
         directory[tag] = value
-    if rows.icc:
-        directory.tagtype[_PROFILE] = 7
+    for tag, kind in ((_PROFILE, 7), (_XMP, 1), (_IPTC, 7)):
+        if tag in tags:
+            directory.tagtype[tag] = kind
     return directory
 
 

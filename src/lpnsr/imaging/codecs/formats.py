@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import features
 
 from lpnsr.errors import OutputError
+from lpnsr.imaging.codecs.foreign import has_plugin
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,44 @@ class Format:
     gray: bool = True
     sixteen_bit: bool = False
     quality: int | None = None  # default of the lossy formats
+    holds: tuple[str, ...] = ()  # of what is no pixel
 
 
+_COMMON = ("icc", "exif", "xmp")
 FORMATS = {
     f.name: f
     for f in (
-        Format("PNG", (".png",), 2**31 - 1, sixteen_bit=True),
-        Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), 65500, alpha=False, quality=95),
-        Format("WEBP", (".webp",), 16383, gray=False, quality=92),
-        Format("TIFF", (".tif", ".tiff"), 2**31 - 1, sixteen_bit=True),
+        Format("PNG", (".png",), 2**31 - 1, sixteen_bit=True, holds=(*_COMMON, "iptc", "texts", "colour")),
+        Format(
+            "JPEG",
+            (".jpg", ".jpeg", ".jpe", ".jfif"),
+            65500,
+            alpha=False,
+            quality=95,
+            holds=(*_COMMON, "iptc", "comment"),
+        ),
+        Format("WEBP", (".webp",), 16383, gray=False, quality=92, holds=_COMMON),
+        Format("TIFF", (".tif", ".tiff"), 2**31 - 1, sixteen_bit=True, holds=(*_COMMON, "iptc", "comment", "geo")),
         Format("BMP", (".bmp",), 2**31 - 1, alpha=False),
-        Format("GIF", (".gif",), 65535),
-        Format("AVIF", (".avif",), 65535, gray=False, quality=85),
+        Format("GIF", (".gif",), 65535, holds=("comment",)),
+        Format("AVIF", (".avif",), 65535, gray=False, quality=85, holds=_COMMON),
     )
     if f.name not in ("WEBP", "AVIF") or features.check(f.name.lower())
 }
 EXTENSIONS = {extension: f.name for f in FORMATS.values() for extension in f.extensions}
+"""Of files that can be written."""
+READ_ONLY = {
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JXL": (".jxl",),
+}
+"""Formats that are read and not written; the last two with Pillow's plugins."""
+
+
+def read_extensions() -> tuple[str, ...]:
+    """The extensions of files that can be read here."""
+    here = (ends for form, ends in READ_ONLY.items() if form == "PPM" or has_plugin(form))
+    return (*EXTENSIONS, *(extension for ends in here for extension in ends))
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from lpnsr.errors import ImageReadError
+from lpnsr.errors import ImageReadError, LpnsrWarning
 
 _CHUNK = 1 << 20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
@@ -22,10 +23,25 @@ def png_bit_depth(file: BinaryIO) -> int:
     return depth[0] if depth else 0
 
 
-def check_jpeg(size: tuple[int, int], bytes_: int, name: str) -> None:
-    """Every JPEG block of 8 x 8 pixels takes a bit or more. Raises ImageReadError if a file cannot hold that."""
-    if size[0] * size[1] > 64 * 8 * bytes_:
+def check_jpeg(file: BinaryIO, size: tuple[int, int], name: str) -> None:
+    """Raise ImageReadError if a JPEG is too short for its header: every block of 8 x 8 pixels takes a bit or more.
+
+    Of what else the decoder finds wrong, an LpnsrWarning tells: Pillow passes over it in silence.
+    """
+    file.seek(0, 2)
+    if size[0] * size[1] > 64 * 8 * file.tell():
         raise _short(name, size)
+    import simplejpeg
+
+    file.seek(0)
+    data = file.read()
+    try:
+        colours = simplejpeg.decode_jpeg_header(data)[2]
+        kind = "CMYK" if colours in ("CMYK", "YCCK") else "GRAY" if colours == "Gray" else "RGB"
+        simplejpeg.decode_jpeg(data, kind, fastdct=True, fastupsample=True, min_height=1, min_width=1)
+    except ValueError as error:
+        text = f"{name}: the decoder warns: {error}. Parts of the picture may be gray or wrong; get the file again"
+        warnings.warn(text, LpnsrWarning, stacklevel=2)
 
 
 def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:

@@ -10,7 +10,6 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -46,31 +45,21 @@ class PngFile:
         self.width, self.height, self.depth, self.colour, _, _, self.interlaced = struct.unpack(">IIBBBBB", header)
         self.animated = any(kind == b"acTL" for kind, _ in self.chunks)
 
-    def sample(self) -> bytes:
-        """A PNG of one black pixel with all that surrounds the image data."""
-        return self._small(1, [bytes(1 + self._row_bytes(1))], lambda kind: True, width=1)
-
-    def strips(self, path: str, decode: Decode) -> Iterator[Photo]:
-        """The image from top to bottom; ``decode`` makes photos of small PNG files."""
+    def strips(self, file: BinaryIO, name: str, decode: Decode) -> Iterator[Photo]:
+        """The image in ``file`` from top to bottom; ``decode`` makes photos of small PNG files. name: for messages."""
         row_bytes = self._row_bytes(self.width)
         step = max(1, self.depth * _SAMPLES[self.colour] // 8)
         rows = rows_at_once(row_bytes)
         above = bytes(row_bytes)
-        with Path(path).open("rb") as file:
-            for filtered in _inflated(png_image_data(file, path), 1 + row_bytes, rows, self.height):
-                raw = _unfiltered(filtered, above, step)
-                above = raw[-1].tobytes()
-                lines = [b"\0" + row.tobytes() for row in raw]
-                yield decode(self._small(len(lines), lines, lambda kind: kind in (b"PLTE", b"tRNS")))
+        kept = [(kind, data) for kind, data in self.chunks if kind in (b"PLTE", b"tRNS")]
+        for filtered in _inflated(png_image_data(file, name), 1 + row_bytes, rows, self.height):
+            raw = _unfiltered(filtered, above, step)
+            above = raw[-1].tobytes()
+            lines = b"".join(b"\0" + row.tobytes() for row in raw)
+            yield decode(_png(self.width, len(raw), self.depth, self.colour, lines, kept))
 
     def _row_bytes(self, width: int) -> int:
         return -(-width * self.depth * _SAMPLES[self.colour] // 8)
-
-    def _small(
-        self, height: int, lines: list[bytes], wanted: Callable[[bytes], bool], width: int | None = None
-    ) -> bytes:
-        kept = [(kind, data) for kind, data in self.chunks if kind not in (b"IHDR", b"IEND") and wanted(kind)]
-        return _png(width or self.width, height, self.depth, self.colour, b"".join(lines), kept)
 
 
 def _inflated(pieces: Iterator[bytes], row_bytes: int, rows: int, height: int) -> Iterator[bytes]:

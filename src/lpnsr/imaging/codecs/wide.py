@@ -1,42 +1,25 @@
-"""Images with more than 8 bits per channel: PNG and TIFF, decoded by OpenCV."""
+"""Images with more than 8 bits per channel: PNG and Netpbm, decoded by OpenCV; samples of any type as 16 bits."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, BinaryIO
+import re
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from lpnsr.errors import ImageReadError, LpnsrWarning
+from lpnsr.errors import ImageReadError
 from lpnsr.imaging.codecs.headers import png_bit_depth
 from lpnsr.imaging.photo import Array, from_unit
 
-_BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_PREMULTIPLIED = 1
+_NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)\s")
 
 
-def is_wide(image: Image.Image, file: BinaryIO, name: str) -> bool:
-    """Whether a PNG or TIFF, opened but not yet loaded, has more than 8 bits per sample and can be read that
-    way.
-    """
-    if image.format == "PNG":
-        return png_bit_depth(file) == 16
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    tags = image.tag_v2
-    bits = tags.get(_BITS, (1,))
-    if max(bits if isinstance(bits, tuple) else (bits,)) <= 8:
-        return False
-    usual = tags.get(_PHOTOMETRIC) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) and tags.get(_PLANAR, 1) == 1
-    if not usual:
-        warnings.warn(
-            f"{name}: its colour layout is read in 8 bits per channel only",
-            LpnsrWarning,
-            stacklevel=2,
-        )
-    return usual
+def is_wide(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a file, opened but not yet loaded, has more than 8 bits per sample and is for ``read_wide``."""
+    if image.format == "PPM":
+        return _netpbm_maximum(file) > 255
+    return image.format == "PNG" and png_bit_depth(file) == 16
 
 
 def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Array | None]:
@@ -49,24 +32,33 @@ def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Arr
         array = array[..., None]
     if array.shape[2] >= 3:
         array = array[..., [2, 1, 0, 3][: array.shape[2]]]  # OpenCV stores BGR(A)
-    array = _as_uint16(array, name)
+    if image.format == "PPM":
+        return _netpbm_scaled(array, file), None
+    array = as_uint16(array, name)
     pixels, alpha = array, None
     if array.shape[2] == 4:
         pixels, alpha = array[..., :3], np.ascontiguousarray(array[..., 3])
-    if image.format == "PNG":
-        file.seek(25)
-        if file.read(1)[0] in (0, 4):  # colour types without colour, which OpenCV may have widened to BGR
-            pixels = pixels[..., :1]
-        key = image.info.get("transparency")
-        if key is not None:
-            opaque = (pixels != np.asarray(key, np.uint16)).any(-1)
-            alpha = np.where(opaque, 65535, 0).astype(np.uint16)
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-            pixels = 65535 - pixels
-        if alpha is not None and _PREMULTIPLIED in _as_tuple(image.tag_v2.get(_EXTRA_SAMPLES)):
-            pixels = _straight(pixels, alpha)
+    file.seek(25)
+    if file.read(1)[0] in (0, 4):  # colour types without colour, which OpenCV may have widened to BGR
+        pixels = pixels[..., :1]
+    key = image.info.get("transparency")
+    if key is not None:
+        opaque = (pixels != np.asarray(key, np.uint16)).any(-1)
+        alpha = np.where(opaque, 65535, 0).astype(np.uint16)
     return np.ascontiguousarray(pixels), alpha
+
+
+def _netpbm_maximum(file: BinaryIO) -> int:
+    """The sample value that is white, 255 where the header names none."""
+    file.seek(0)
+    found = _NETPBM.match(file.read(1 << 16))
+    return int(found[1]) if found else 255
+
+
+def _netpbm_scaled(array: Array, file: BinaryIO) -> Array:
+    most = _netpbm_maximum(file)
+    wide = np.minimum(array, most).astype(np.uint32)
+    return ((wide * 65535 + most // 2) // most).astype(np.uint16)
 
 
 def _decode(file: BinaryIO, name: str) -> Array:
@@ -83,8 +75,8 @@ def _decode(file: BinaryIO, name: str) -> Array:
     return array  # type: ignore[no-any-return]
 
 
-def _as_uint16(array: Array, name: str) -> Array:
-    """Integers are taken as 16-bit values, floating-point numbers as [0, 1]."""
+def as_uint16(array: Array, name: str) -> Array:
+    """Integers are taken as 16-bit values, those of 8 bits to their full range, floating-point numbers as [0, 1]."""
     if array.dtype == np.uint16:
         return array
     if array.dtype == np.uint8:
@@ -101,11 +93,8 @@ def _as_uint16(array: Array, name: str) -> Array:
     raise ImageReadError(f"{name}: {array.dtype} values from {low:g} to {high:g}; {allowed}. Rescale them first")
 
 
-def _straight(pixels: Array, alpha: Array) -> Array:
-    """Undo the multiplication of ``pixels`` by ``alpha``."""
-    share = np.maximum(alpha, 1).astype(np.float64)[..., None] / 65535
-    return np.rint(np.minimum(pixels / share, 65535)).astype(np.uint16)
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else () if value is None else (value,)
+def straight(pixels: Array, alpha: Array) -> Array:
+    """Undo the multiplication of ``pixels`` by ``alpha``, both uint8 or uint16."""
+    most = np.iinfo(pixels.dtype).max
+    share = np.maximum(alpha, 1).astype(np.float64)[..., None] / most
+    return np.rint(np.minimum(pixels / share, most)).astype(pixels.dtype)

@@ -1,0 +1,147 @@
+"""ICC profiles: small ones of what a PNG or a gray profile says, and large ones without what nobody reads."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpnsr.imaging.photo import Array
+
+_D50 = (0.9642, 1.0, 0.8249)
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+"""x and y of white, red, green and blue."""
+_PRIMARIES = {
+    1: SRGB_CHROMATICITIES,
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
+"""By the number that cICP has for them (ITU-T H.273)."""
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+_SRGB_TRANSFER = 13
+_USED: tuple[bytes, ...] = (
+    b"cprt",
+    b"wtpt",
+    b"bkpt",
+    b"chad",
+    b"rXYZ",
+    b"gXYZ",
+    b"bXYZ",
+    b"rTRC",
+    b"gTRC",
+    b"bTRC",
+    b"kTRC",
+    b"gamt",
+)
+_USED += (b"kTRC", b"gamt")
+_USED += tuple(way + digit for way in (b"A2B", b"B2A", b"D2B", b"B2D") for digit in (b"0", b"1", b"2", b"3"))
+
+
+def from_png(chunks: dict[bytes, bytes], gray: bool) -> bytes | None:
+    """The profile of what cICP, or else gAMA and cHRM, say. None for sRGB, and for what no such profile can say."""
+    if b"cICP" in chunks:
+        primaries, transfer, matrix, full = chunks[b"cICP"][:4]
+        known = primaries in _PRIMARIES and (transfer in _GAMMAS or transfer == _SRGB_TRANSFER) and full and not matrix
+        if not known or (primaries, transfer) == (1, _SRGB_TRANSFER):
+            return None
+        return _profile(_GAMMAS.get(transfer), _PRIMARIES[primaries], gray)
+    if b"sRGB" in chunks or not {b"gAMA", b"cHRM"} & chunks.keys():
+        return None
+    gamma, places = None, SRGB_CHROMATICITIES
+    if len(data := chunks.get(b"gAMA", b"")) == 4 and (value := int.from_bytes(data, "big")):
+        gamma = 100000 / value
+    if len(data := chunks.get(b"cHRM", b"")) == 32:
+        places = tuple(value / 100000 for value in struct.unpack(">8I", data))  # type: ignore[assignment]
+    usual = gamma is None or abs(gamma - 2.2) < 0.01
+    if usual and max(abs(a - b) for a, b in zip(places, SRGB_CHROMATICITIES, strict=True)) < 0.002:
+        return None  # which is how many programs say sRGB
+    return _profile(gamma, places, gray)
+
+
+def is_said(chunks: dict[bytes, bytes]) -> bool:
+    """Whether ``from_png`` says all that the ``chunks`` do: it cannot say the transfer functions of HDR."""
+    cicp = chunks.get(b"cICP", b"")
+    return len(cicp) != 4 or tuple(cicp[:2]) == (1, _SRGB_TRANSFER) or from_png({b"cICP": cicp}, False) is not None
+
+
+def gray_as_rgb(icc: bytes) -> bytes | None:
+    """The RGB profile in which equal channels look as they do in the gray profile ``icc``, if it is a simple one."""
+    tags = _tags(icc)
+    if b"kTRC" not in tags:
+        return None
+    return _built(_colorants(SRGB_CHROMATICITIES) | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), tags[b"kTRC"]))
+
+
+def compact(icc: bytes) -> bytes:
+    """``icc`` without padding and private tags; as it is where that cannot be told."""
+    kept = {name: data for name, data in _tags(icc).items() if name in _USED or name == b"desc"}
+    head = icc[:84] + bytes(16) + icc[100:128]  # without the checksum of the whole
+    return _assembled(head, kept) if kept else icc
+
+
+def _profile(gamma: float | None, places: tuple[float, ...], gray: bool) -> bytes:
+    """gamma: None for that of sRGB."""
+    if gamma is None:
+        numbers = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+        curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + b"".join(map(_fixed, numbers))
+    else:
+        curve = b"para" + bytes(4) + struct.pack(">HH", 0, 0) + _fixed(gamma)
+    if gray:
+        return _built({b"kTRC": curve}, b"GRAY")
+    return _built(_colorants(places) | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+
+
+def _colorants(places: tuple[float, ...]) -> dict[bytes, bytes]:
+    """The XYZ of red, green and blue, adapted to D50 by Bradford's matrix."""
+    white, *primaries = [
+        np.array((x / y, 1.0, (1 - x - y) / y)) for x, y in zip(places[::2], places[1::2], strict=True)
+    ]
+    columns = np.stack(primaries, 1)
+    columns = columns * np.linalg.solve(columns, white)
+    cones: NDArray[np.float64] = (_BRADFORD @ np.array(_D50)) / (_BRADFORD @ white)
+    adapted: Array = np.linalg.inv(_BRADFORD) @ np.diag(cones) @ _BRADFORD @ columns
+    return {name: _xyz(adapted[:, i]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
+
+
+def _xyz(values: Array) -> bytes:
+    return b"XYZ " + bytes(4) + b"".join(_fixed(float(value)) for value in values)
+
+
+def _fixed(value: float) -> bytes:
+    return struct.pack(">i", round(value * 65536))
+
+
+def _built(tags: dict[bytes, bytes], space: bytes = b"RGB ") -> bytes:
+    def text(words: str) -> bytes:
+        data = words.encode("utf-16-be")
+        return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(data), 28) + data
+
+    tags = {b"desc": text("as the image says"), b"cprt": text("CC0"), b"wtpt": _xyz(np.array(_D50)), **tags}
+    head = bytes(8) + b"\x04\x30\0\0" + b"mntr" + space + b"XYZ " + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    head = head.ljust(68, b"\0") + _xyz(np.array(_D50))[8:]
+    return _assembled(head.ljust(128, b"\0"), tags)
+
+
+def _assembled(head: bytes, tags: dict[bytes, bytes]) -> bytes:
+    table, body, first = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    places: dict[bytes, int] = {}
+    for name, data in tags.items():
+        if data not in places:
+            places[data] = first + len(body)
+            body += data + bytes(-len(data) % 4)
+        table += name + struct.pack(">II", places[data], len(data))
+    profile = head + table + body
+    return struct.pack(">I", len(profile)) + profile[4:]
+
+
+def _tags(icc: bytes) -> dict[bytes, bytes]:
+    """The data of each tag, empty for a damaged profile."""
+    try:
+        (count,) = struct.unpack_from(">I", icc, 128)
+        entries = [struct.unpack_from(">4sII", icc, 132 + 12 * i) for i in range(min(count, 200))]
+    except struct.error:
+        return {}
+    return {name: icc[at : at + length] for name, at, length in entries if at + length <= len(icc)}

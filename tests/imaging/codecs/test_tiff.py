@@ -1,0 +1,176 @@
+"""TIFF files of all layouts hold the picture, whichever page, planes, order of bytes and other channels they have."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from lpnsr.errors import ImageReadError, LpnsrWarning
+from lpnsr.imaging import Photo, open_rows, read
+from lpnsr.imaging.reading import upright_size
+from support.hard_inputs import (
+    HEIGHT,
+    WIDTH,
+    picture,
+    planar_tiff,
+    raw_photograph,
+    thumbnail_first,
+    tiff_with_extra_channels,
+)
+
+
+def both(path: Path) -> Photo:
+    """The photo, which is the same row by row."""
+    whole, rows = read(path), open_rows(path, held=0, scratch=path.parent).whole()
+    np.testing.assert_array_equal(rows.pixels, whole.pixels)
+    np.testing.assert_array_equal(rows.alpha, whole.alpha)
+    return whole
+
+
+@pytest.mark.filterwarnings("error::lpnsr.errors.LpnsrWarning")
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"byteorder": ">"},
+        {"rowsperstrip": 7},
+        {"tile": (16, 32), "byteorder": ">"},
+        {"compression": "lzw", "rowsperstrip": 9},
+        {"compression": "zlib", "predictor": True, "tile": (16, 16), "bigtiff": True},
+        {"compression": "packbits", "byteorder": ">"},
+        {"compression": "zstd"},
+    ],
+    ids=str,
+)
+def test_planes_apart(tmp_path, channels, dtype, layout):
+    photo = both(planar_tiff(tmp_path, channels=channels, dtype=dtype, **layout))
+    np.testing.assert_array_equal(photo.pixels, picture(dtype)[..., : 1 if channels < 3 else 3])
+    assert (photo.alpha is not None) == (channels in (2, 4))
+    assert photo.alpha is None or photo.alpha.min() == np.iinfo(dtype).max
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize(
+    ("kinds", "alpha"),
+    [
+        (["unspecified"], None),
+        (["unassalpha"], 0),
+        (["unspecified", "unassalpha"], 1),
+        (["unassalpha", "unspecified"], 0),
+        (["unspecified", "unspecified"], None),
+    ],
+)
+@pytest.mark.parametrize("layout", [{}, {"compression": "lzw", "byteorder": ">"}, {"tile": (16, 16)}], ids=str)
+def test_only_what_is_called_alpha_is_transparency(tmp_path, dtype, gray, kinds, alpha, layout):
+    path = tiff_with_extra_channels(tmp_path, kinds, gray=gray, dtype=dtype, **layout)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        photo = both(path)
+    np.testing.assert_array_equal(photo.pixels, picture(dtype)[..., : 1 if gray else 3])
+    if alpha is None:
+        assert photo.alpha is None
+    else:
+        assert photo.alpha is not None
+        assert set(photo.alpha.ravel()) == {np.iinfo(dtype).max * (alpha + 1) // 8}
+    assert any("no transparency" in str(w.message) for w in told) == ("unspecified" in kinds)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_that_were_multiplied_by_alpha(tmp_path, dtype):
+    photo = both(tiff_with_extra_channels(tmp_path, ["assocalpha", "unspecified"], dtype=dtype))
+    top = np.iinfo(dtype).max
+    expected = np.minimum(np.rint(picture(dtype) / ((top // 8) / top)), top)
+    np.testing.assert_array_equal(photo.pixels, expected)
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("layout", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=str)
+def test_the_picture_and_not_its_thumbnail(tmp_path, flagged, inside, layout):
+    path = thumbnail_first(tmp_path, flagged=flagged, inside=inside, **layout)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if not flagged else "error", LpnsrWarning)
+        np.testing.assert_array_equal(both(path).pixels, picture())
+    assert upright_size(path, 10**6) == (HEIGHT, WIDTH)
+
+
+def test_a_thumbnail_before_a_picture_that_pillow_decodes(tmp_path):
+    path = tmp_path / "x.tif"
+    palette = np.arange(768, dtype=np.uint16).reshape(3, 256) * 85
+    with tifffile.TiffWriter(path) as file:
+        file.write(picture()[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
+        file.write(picture()[..., 0], photometric="palette", colormap=palette, compression="lzw", metadata=None)
+    assert both(path).pixels.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_pages_of_one_size_are_pages(tmp_path):
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in (picture(), picture()[::-1], picture()[::2, ::2]):
+            file.write(page, photometric="rgb", metadata=None)
+    with pytest.warns(LpnsrWarning, match="3 pages: only the first is used"):
+        np.testing.assert_array_equal(read(path).pixels, picture())
+
+
+@pytest.mark.parametrize(("photometric", "dng"), [(32803, True), (34892, True), (32803, False)])
+def test_raw_photographs_are_refused_by_name(tmp_path, photometric, dng):
+    with pytest.raises(ImageReadError, match=r"raw\.dng: a raw photograph: develop it first"):
+        read(raw_photograph(tmp_path, photometric=photometric, dng=dng))
+
+
+@pytest.mark.parametrize(
+    "head", [b"II*\0\x10\0\0\0CR\2\0", b"IIRO\x08\0\0\0", b"IIU\0\x18\0\0\0", b"FUJIFILMCCD-RAW 0201"]
+)
+def test_raw_photographs_of_makers(tmp_path, head):
+    (tmp_path / "x.raw").write_bytes(head + bytes(500))
+    with pytest.raises(ImageReadError, match="a raw photograph: develop it first"):
+        read(tmp_path / "x.raw")
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_bits_between_8_and_16_are_spread_over_the_range(tmp_path, bits):
+    values = (picture(np.uint16)[..., 0] >> (16 - bits)).astype(np.uint16)
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, values, photometric="minisblack", bitspersample=bits, metadata=None)
+    expected = np.rint(values / (2**bits - 1) * 65535)
+    np.testing.assert_array_equal(both(path).pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_cmyk(tmp_path, planar, dtype):
+    ink = np.zeros((HEIGHT, WIDTH, 4), dtype)
+    ink[..., 0] = np.iinfo(dtype).max
+    path = tmp_path / "x.tif"
+    samples = ink if planar == "contig" else ink.transpose(2, 0, 1)
+    tifffile.imwrite(path, samples, photometric="separated", planarconfig=planar, metadata=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if dtype == np.uint8 else "ignore", LpnsrWarning)
+        photo = both(path)
+    expected = np.asarray(Image.fromarray((ink >> (8 * (dtype == np.uint16))).astype(np.uint8), "CMYK").convert("RGB"))
+    np.testing.assert_array_equal(photo.pixels, expected)
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.9])
+@pytest.mark.parametrize("layout", [{}, {"compression": "lzw"}, {"tile": (16, 16), "compression": "zlib"}], ids=str)
+def test_cut_planes_are_damaged(tmp_path, cut, layout):
+    path = planar_tiff(tmp_path, **layout)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
+    with pytest.raises(ImageReadError, match="damaged"):
+        read(path)
+
+
+def test_what_is_not_supported_is_not_called_damaged(tmp_path):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, picture(np.uint16), photometric="cielab", metadata=None)
+    with pytest.raises(ImageReadError, match=r"cannot be read \(photometric 8") as caught:
+        read(path)
+    assert "damaged" not in str(caught.value)
