@@ -108,6 +108,20 @@ def test_known_scores_are_not_computed_again(tmp_path: Path) -> None:
     assert len(calls) == 13
 
 
+@pytest.mark.parametrize(
+    ("size", "scored"), [((20, 12), True), ((20, 13), False), ((21, 12), False), ((16, 12), False)]
+)
+def test_references_are_cut_as_degrade_cuts_them(tmp_path: Path, size: tuple[int, int], scored: bool) -> None:
+    sample = Sample("x", hr=write(tmp_path / "hr.png", 50, size=(21, 15)), sr={})
+    sample.sr["a"] = write(tmp_path / "sr.png", 51, size=size)
+    for _ in range(2):  # the second time from the cache
+        [result] = score_samples([sample], counting([]), Cache(tmp_path / "c"))
+        assert (result.outcomes["a"]["mean"].value is not None) == scored
+        [problem] = result.problems
+        assert problem.failed != scored
+        assert not scored or problem.reason.startswith("compared with the upper left 20 x 12 px of hr.png")
+
+
 def test_bad_files_are_told_once_and_the_others_scored(tmp_path: Path) -> None:
     hr, good = write(tmp_path / "hr.png", 50), write(tmp_path / "good.png", 51)
     bad = tmp_path / "bad.png"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import ConfigError, ImageReadError
-from lpnsr.imaging import EXTENSIONS, flatten, read, to_unit
+from lpnsr.imaging import READABLE, flatten, read, to_unit
 
 _COMPARE = ".compare"  # before/after pictures that ``lpnsr upscale --compare`` puts beside its results
 
@@ -25,10 +25,10 @@ def images_in(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in EXTENSIONS and path.name[0] != "." and not path.stem.lower().endswith(_COMPARE)
+        if path.suffix.lower() in READABLE and path.name[0] != "." and not path.stem.lower().endswith(_COMPARE)
     ]
     if not found:
-        raise ConfigError(f"no images in {folder}; looked for {', '.join(EXTENSIONS)}")
+        raise ConfigError(f"no images in {folder}; looked for {', '.join(READABLE)}")
     return found
 
 

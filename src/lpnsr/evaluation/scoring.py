@@ -19,6 +19,9 @@ from lpnsr.evaluation.errors import UnscorableImage
 from lpnsr.evaluation.files import content_hash, read_unit
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.pairing import Problem, Sample
+from lpnsr.imaging import max_pixels_allowed
+from lpnsr.imaging.reading import header_size
+from lpnsr.upscaling.upscaler import FACTOR
 
 T = TypeVar("T")
 
@@ -76,6 +79,9 @@ def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> Sa
         for reason in unscorable:
             failed = hr is not None and sr.image is not None and hr.image is not None and sr.size != hr.size
             result.problems.append(Problem(method, path.name, reason, failed))
+        if hr is not None and sr.sound and hr.sound and (cut := _cut_sides(sr, hr)):
+            reason = f"compared with the upper left {cut[1]} x {cut[0]} px of {hr.path.name}, as lpnsr degrade cuts it"
+            result.problems.append(Problem(method, path.name, reason, False))
     return result
 
 
@@ -92,6 +98,11 @@ class _File:
     def hash(self) -> str:
         """Empty if the file cannot be read."""
         return self._attempt(content_hash) or ""
+
+    @cached_property
+    def header(self) -> tuple[int, int] | None:
+        """(height, width); nothing is decoded."""
+        return self._attempt(lambda path: header_size(path, str(path), max_pixels_allowed())) if self.sound else None
 
     @cached_property
     def image(self) -> Tensor | None:
@@ -111,6 +122,14 @@ class _File:
             return None
 
 
+def _cut_sides(sr: _File, hr: _File) -> tuple[int, int] | None:
+    """The height and width of ``sr`` if they are those of ``hr`` without what is too little for an LR pixel."""
+    if sr.header is None or hr.header is None or sr.header == hr.header:
+        return None
+    height, width = hr.header
+    return sr.header if sr.header == (height - height % FACTOR, width - width % FACTOR) else None
+
+
 def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outcome:
     hr = hr if metric.needs_reference else None
     key = {**metric.identity, "sr": sr.hash, "hr": hr.hash if hr else None}
@@ -122,7 +141,10 @@ def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outco
             return Outcome(reason=f"{file.path.name} cannot be read", kind="unreadable")
     assert sr.image is not None
     try:
-        value = metric(sr.image, hr.image if hr else None)
+        reference = hr.image if hr else None
+        if hr and reference is not None and (cut := _cut_sides(sr, hr)):
+            reference = reference[:, : cut[0], : cut[1]]
+        value = metric(sr.image, reference)
     except UnscorableImage as error:
         return Outcome(reason=str(error), kind=error.kind)
     cache.put(key, {metric.name: value}, {"file": sr.path.name})

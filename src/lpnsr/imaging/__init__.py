@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lpnsr.imaging.codecs.formats import (
     EXTENSIONS,
     FORMATS,
+    READABLE,
     check_size,
     format_of,
 )
-from lpnsr.imaging.names import images_below, name_key
+from lpnsr.imaging.names import images_below, left_out, name_key
 from lpnsr.imaging.opening import open_rows
 from lpnsr.imaging.photo import Photo, from_unit, to_unit
 from lpnsr.imaging.pil import from_pil, to_pil
@@ -32,6 +33,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS_OF_ROWS",
     "EXTENSIONS",
     "FORMATS",
+    "READABLE",
     "Blender",
     "ChannelSums",
     "InMemory",
@@ -53,6 +55,7 @@ __all__ = [
     "from_pil",
     "from_unit",
     "images_below",
+    "left_out",
     "max_pixels_allowed",
     "name_key",
     "open_rows",

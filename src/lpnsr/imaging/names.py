@@ -5,15 +5,27 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from lpnsr.imaging.codecs.formats import EXTENSIONS
+from lpnsr.imaging.codecs.formats import READABLE, why_unread
 
 
 def images_below(folder: Path) -> list[Path]:
     """The image files below ``folder`` by extension, sorted; hidden ones, and all in hidden folders, are none."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
     return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def left_out(paths: Iterable[Path]) -> str | None:
+    """A sentence about the files among ``paths`` that are no images that can be read, None if all are."""
+    kinds = Counter(kind for path in paths if (kind := why_unread(path.suffix)) is not None)
+    if not kinds:
+        return None
+    count = sum(kinds.values())
+    listed = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    return f"left out {count} {'file' if count == 1 else 'files'} that cannot be read as images: {listed}"
 
 
 def name_key(path: Path | str) -> str:

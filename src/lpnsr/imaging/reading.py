@@ -134,19 +134,21 @@ def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Phot
         return decode(source)
 
 
-def upright_size(path: str | os.PathLike[str], limit: int) -> tuple[int, int]:
-    """(height, width) of an image file as displayed, from its header. Raises as ``read`` does."""
-    with opened(path, limit) as source:
+def header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
+    """(height, width) of the upright image in ``path``, called ``name``; nothing is decoded. Raises ImageReadError."""
+    with opened(path, limit, name=name, again=True) as source:
         return source.upright_size
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], limit: int, *, again: bool = False) -> Iterator[Opened]:
+def opened(
+    path: str | os.PathLike[str], limit: int, *, name: str | None = None, again: bool = False
+) -> Iterator[Opened]:
     """An image file of up to ``limit`` pixels, nothing decoded; whatever goes wrong inside is an ImageReadError.
 
-    again: what was wrong with its header was told already.
+    name: what messages call it. again: what was wrong with its header was told already, or will be.
     """
-    name = os.fspath(path)
+    name = os.fspath(path) if name is None else name
     with told(name), open_file(Path(path)) as file:
         head = file.read(1 << 10)
         if head.startswith(png_chunks.SIGNATURE):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
 from lpnsr.imaging.codecs.encoders import write_png, write_tiff
@@ -29,6 +29,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"method": 4},
     "AVIF": {"subsampling": "4:4:4"},
 }
+_OF_RESULTS = {int(tag) for tag in (ExifTags.Base.Orientation, ExifTags.Base.Software, ExifTags.Base.ImageHistory)}
+"""EXIF that is of a result itself, and no loss of the input's."""
 _LARGEST_PNG_PROFILE = PngImagePlugin.MAX_TEXT_CHUNK  # beyond it Pillow, and so many others, refuse the whole file
 _LARGE = 1 << 26  # pixels: JPEG files from here on are made from a disk
 
@@ -185,7 +187,8 @@ def _with_metadata(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows,
         kept = tuple(text for text in texts if text[0] == "Comment" and "comment" in form.holds)[:1]
         lost += sorted({f"the text {keyword!r}" for keyword, text in texts if (keyword, text) not in kept})
         texts = kept
-    for what, there in (("icc", rows.icc), ("exif", exif), ("xmp", xmp), ("iptc", extras.iptc)):
+    said = exif is not None and bool(set(exif) - _OF_RESULTS)
+    for what, there in (("icc", rows.icc), ("exif", said), ("xmp", xmp), ("iptc", extras.iptc)):
         if there and what not in form.holds:
             lost.append({"icc": "the colour profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}[what])
     if lost:

@@ -12,6 +12,7 @@ from PIL import Image
 from lpnsr.apps.files import plan
 from lpnsr.apps.files.plan import Naming
 from lpnsr.errors import ConfigError
+from lpnsr.imaging import left_out
 from support.fake_upscaler import files, make, run
 
 
@@ -39,6 +40,32 @@ def test_patterns_are_expanded_here_too(fake, folder):
     make("photos/[odd] name ü.png")
     run("photos/[odd] name ü.png", "-o", "odd/")
     assert files("odd") == ["[odd] name ü.png"]
+
+
+@pytest.mark.parametrize("pattern", ["br [x]/*.png", "br [[]x]/*.png", "br [x]/photo*", "br [x]/photo [[]1]*"])
+def test_brackets_in_names_and_in_patterns(tmp_path, monkeypatch, pattern):
+    make(f"{tmp_path}/br [x]/photo [1].png")
+    for start in ("", f"{tmp_path}/"):
+        monkeypatch.chdir(tmp_path)
+        assert sources([start + pattern], "out") == ["photo [1].png"]
+
+
+def test_files_that_are_no_images_are_told(fake, tmp_path):
+    make(f"{tmp_path}/in/a.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "b.ppm")
+    for name in ("clip.mp4", "clip.MOV", "raw.NEF", "notes.txt", ".hidden.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    result = run(str(tmp_path / "in"), "-o", str(tmp_path / "out"))
+    assert sorted(files(tmp_path / "out")) == ["a.png", "b.png"]
+    assert "warning: left out 4 files that cannot be read as images" in result.stderr
+    assert "1 .txt, 1 raw photographs (.nef), 1 videos (.mov), 1 videos (.mp4)" in result.stderr
+
+
+def test_heic_without_the_plugin_is_told_with_the_line_that_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr("lpnsr.imaging.codecs.formats.READABLE", (".png",))
+    assert left_out([tmp_path / "a.HEIC", tmp_path / "b.png", tmp_path / "c.heic"]) == (
+        "left out 2 files that cannot be read as images: 2 .heic (pip install 'lpnsr[heif]' reads them)"
+    )
 
 
 def test_an_empty_output_is_not_the_working_directory(fake, folder):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lpnsr.errors import ImageReadError, LpnsrWarning
 from lpnsr.imaging import Photo, open_rows, read
-from lpnsr.imaging.reading import upright_size
+from lpnsr.imaging.reading import header_size
 from support.hard_inputs import (
     HEIGHT,
     WIDTH,
@@ -99,7 +99,7 @@ def test_the_picture_and_not_its_thumbnail(tmp_path, flagged, inside, layout):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if not flagged else "error", LpnsrWarning)
         np.testing.assert_array_equal(both(path).pixels, picture())
-    assert upright_size(path, 10**6) == (HEIGHT, WIDTH)
+    assert header_size(path, "x", 10**6) == (HEIGHT, WIDTH)
 
 
 def test_a_thumbnail_before_a_picture_that_pillow_decodes(tmp_path):

@@ -119,7 +119,7 @@ def _from_file(path: Path) -> DegradationRecipe:
 
 def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Every image below ``source`` and where its LR goes: the same place below ``out``, as PNG."""
-    from lpnsr.imaging import EXTENSIONS, images_below, name_key
+    from lpnsr.imaging import READABLE, images_below, name_key
 
     if not source.is_dir():
         raise ConfigError(f"{source} is no folder: give one with photographs")
@@ -129,7 +129,7 @@ def _tasks(source: Path, out: Path) -> list[tuple[Path, Path]]:
     photos = [p for p in images_below(source) if own not in p.resolve().parents]
     tasks = [(p, (out / p.relative_to(source)).with_suffix(".png")) for p in photos]
     if not tasks:
-        raise ConfigError(f"no images below {source}; looked for {', '.join(sorted(EXTENSIONS))}")
+        raise ConfigError(f"no images below {source}; looked for {', '.join(READABLE)}")
     names: dict[str, Path] = {}
     for photo, target in tasks:
         earlier = names.setdefault(name_key(target), photo)

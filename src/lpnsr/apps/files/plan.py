@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import EXTENSIONS, name_key
+from lpnsr.imaging import EXTENSIONS, READABLE, left_out, name_key
 
 COMPARE = ".compare.png"
 """What the names of before/after pictures end in."""
@@ -42,10 +42,13 @@ class Task:
 
 
 class Plan(NamedTuple):
-    """What to do. passed_over: files that were found, and are earlier results of other inputs."""
+    """What to do. passed_over: files that were found, and are earlier results of other inputs. left_out: a sentence
+    about files in the folders that are no images, or None.
+    """
 
     tasks: list[Task]
     passed_over: list[Path]
+    left_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     """
     check_suffix(naming)
     _check_no_urls([*inputs, naming.output])
-    expanded = {text: _expand(text, Path(naming.output), recursive) for text in inputs}
+    others: list[Path] = []
+    expanded = {text: _expand(text, Path(naming.output), recursive, others) for text in inputs}
     found = [item for items in expanded.values() for item in items]
     if found:  # what matches nothing is reported as a missing file, and the others go on
         found = [
@@ -76,7 +80,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
             for item in items or [_Found(Path(text), Path(Path(text).name), True)]
         ]
     if not found:
-        raise nothing_found(inputs, recursive)
+        raise nothing_found(inputs, recursive, left_out(others))
     found = _once(found)
     results = _results(found, naming)
     found = [item for item in found if item.named or item not in results]
@@ -86,7 +90,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     tasks = _tasks(found, inputs, naming)
     _check_collisions(tasks)
     _check_inputs_are_safe(tasks, {item.source for item in results})
-    return Plan(tasks, [item.source for item in results if item not in found])
+    return Plan(tasks, [item.source for item in results if item not in found], left_out(others))
 
 
 def check_suffix(naming: Naming) -> None:
@@ -101,10 +105,11 @@ def _check_no_urls(names: list[str]) -> None:
             raise ConfigError(f"{name} is a URL; only --engine ray reads and writes these")
 
 
-def nothing_found(inputs: list[str], recursive: bool) -> ConfigError:
+def nothing_found(inputs: list[str], recursive: bool, others: str | None = None) -> ConfigError:
     """The error for inputs without an image."""
     hint = "" if recursive else " (--recursive enters the folders in folders)"
-    return ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(EXTENSIONS)}")
+    hint += f"; {others}" if others else ""
+    return ConfigError(f"no images in {', '.join(inputs)}{hint}; images end in {', '.join(READABLE)}")
 
 
 def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
@@ -119,25 +124,44 @@ def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
     ]
 
 
-def _expand(text: str, output: Path, recursive: bool) -> list[_Found]:
+def _expand(text: str, output: Path, recursive: bool, others: list[Path]) -> list[_Found]:
     path = Path(text)
     if _is_dir(path):
-        return _images_below(path, output, recursive)
+        return _images_below(path, output, recursive, others)
     if not os.path.lexists(path) and glob.has_magic(text):
-        matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_key)  # noqa: PTH207 (text may be absolute)
+        matches = sorted(map(Path, _globbed(text)), key=natural_key)
         inside = [match for match in matches if not _same(match, output)]
-        return [replace(item, named=False) for match in inside for item in _expand(str(match), output, recursive)]
+        return [
+            replace(item, named=False) for match in inside for item in _expand(str(match), output, recursive, others)
+        ]
     return [_Found(path, Path(path.name), named=True)]
 
 
-def _images_below(folder: Path, output: Path, recursive: bool) -> list[_Found]:
-    """The images of a folder, by extension; hidden ones and, inside it, the output folder are left out."""
+def _globbed(pattern: str) -> list[str]:
+    """What matches ``pattern``. Folders in it that are there count as their names, whatever is in brackets in these."""
+    parts = Path(pattern).parts
+    fixed = 0
+    while fixed < len(parts) and os.path.lexists(Path(*parts[: fixed + 1])):
+        fixed += 1
+    escaped = [glob.escape(part) for part in parts[:fixed]]
+    return glob.glob(str(Path(*escaped, *parts[fixed:])), recursive=True)  # noqa: PTH207 (it may be absolute)
+
+
+def _images_below(folder: Path, output: Path, recursive: bool, others: list[Path]) -> list[_Found]:
+    """The images of a folder, by extension; hidden ones and, inside it, the output folder are left out.
+
+    Files that are no images are added to ``others``.
+    """
     found = []
     for root, folders, names in os.walk(folder):
         here = Path(root)
         folders[:] = [name for name in folders if recursive and name[0] != "." and not _same(here / name, output)]
         for name in names:
-            if name[0] != "." and Path(name).suffix.lower() in EXTENSIONS:
+            if name[0] == ".":
+                continue
+            if Path(name).suffix.lower() not in READABLE:
+                others.append(here / name)
+            else:
                 found.append(_Found(here / name, (here / name).relative_to(folder)))
     return sorted(found, key=lambda item: natural_key(item.relative))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from lpnsr.apps.files.plan import Plan, Task
 from lpnsr.apps.files.report import Outcome, Report
-from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
+from lpnsr.errors import ConfigError, InputError, LpnsrError, LpnsrWarning, OutputError
 from lpnsr.imaging import (
     DEFAULT_MAX_PIXELS_OF_ROWS,
     PhotoRows,
@@ -58,6 +59,8 @@ def run(plan: Plan, request: Request, *, as_json: bool = False, quiet: bool = Fa
         remove_leftovers(folder)
     with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
         report.passed_over(plan.passed_over)
+        if plan.left_out:
+            warnings.warn(plan.left_out, LpnsrWarning, stacklevel=2)
         for outcome in Worker(request, report).outcomes(plan.tasks):
             report.finished(outcome)
         return report.failed

@@ -8,7 +8,7 @@ from lpnsr.apps.jobs.errors import TooLargeError
 from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.errors import ImageTooLargeError, InputError, LpnsrError
 from lpnsr.imaging import check_size
-from lpnsr.imaging.reading import upright_size
+from lpnsr.imaging.reading import header_size
 
 
 def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -38,7 +38,7 @@ def result_size(size: tuple[int, int], name: str, options: JobOptions, limits: L
 
 def _header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
     try:
-        return upright_size(path, limit)
+        return header_size(path, name, limit)
     except ImageTooLargeError as error:
         what = str(error).partition(", more than")[0]
         raise TooLargeError(f"{what}, and {limit:,} is the limit; send a smaller image") from None

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lpnsr.errors import ConfigError, ImageReadError, InputError, LpnsrWarning, OutputError
-from lpnsr.imaging import EXTENSIONS
+from lpnsr.imaging import READABLE
 from lpnsr.system.atomic import check_writable
 
 _T = TypeVar("_T")
@@ -164,7 +164,7 @@ class Place:
                 if kind == "directory":
                     if recursive and not self.same(relative, leave_out):
                         waiting.append(relative)
-                elif kind == "file" and PurePosixPath(name).suffix.lower() in EXTENSIONS:
+                elif kind == "file" and PurePosixPath(name).suffix.lower() in READABLE:
                     yield relative
 
     def _entries(self, folder: str) -> Iterator[tuple[str, str]]:

@@ -57,10 +57,28 @@ READ_ONLY = {
 """Formats that are read and not written; the last two with Pillow's plugins."""
 
 
-def read_extensions() -> tuple[str, ...]:
-    """The extensions of files that can be read here."""
-    here = (ends for form, ends in READ_ONLY.items() if form == "PPM" or has_plugin(form))
-    return (*EXTENSIONS, *(extension for ends in here for extension in ends))
+_PLUGGED = {extension: form for form in ("HEIF", "JXL") for extension in READ_ONLY[form]}
+READABLE = (
+    *EXTENSIONS,
+    *(end for form, ends in READ_ONLY.items() if form == "PPM" or has_plugin(form) for end in ends),
+)
+"""Extensions of files that can be read here."""
+_NAMED = {
+    "videos": (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"),
+    "raw photographs": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+}
+
+
+def why_unread(extension: str) -> str | None:
+    """What files with this ``extension`` are that are found among images and cannot be read, and what would help."""
+    extension = extension.lower()
+    if extension in READABLE:
+        return None
+    if extension in _PLUGGED:
+        return f"{extension} (pip install 'lpnsr[{_PLUGGED[extension].lower()}]' reads them)"
+    return next(
+        (f"{kind} ({extension})" for kind, ends in _NAMED.items() if extension in ends), extension or "no ending"
+    )
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lpnsr.degradation import degrade
 from lpnsr.errors import ImageReadError, TrainingError
-from lpnsr.imaging import EXTENSIONS, images_below, read, rgb8
+from lpnsr.imaging import READABLE, images_below, read, rgb8
 from lpnsr.training.recipe import DataRecipe
 
 SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
@@ -32,7 +32,7 @@ def find_images(folders: Sequence[Path], out: Path) -> list[Path]:
     found = sorted(path for path in below if not _is_sample_grid(path) and out.resolve() not in path.resolve().parents)
     if not found:
         looked = ", ".join(map(str, folders)) or "no folder"
-        raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(EXTENSIONS))} files")
+        raise TrainingError(f"no photographs in {looked}: give folders with {', '.join(sorted(READABLE))} files")
     return found
 
 
