@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpnsr.imaging import Photo, PhotoRows, Window, eight_bit, fill_strips, flatten, resize_strips, rows_at_once
-from lpnsr.imaging.rows import samples
+from lpnsr.imaging import Photo, PhotoRows, Window, eight_bit, flatten, resize_strips, rows_at_once
+from lpnsr.imaging.extras import Extras
 
 
 def before_after(before: PhotoRows, after: PhotoRows) -> PhotoRows:
@@ -22,14 +22,15 @@ def before_after(before: PhotoRows, after: PhotoRows) -> PhotoRows:
         dtype=np.dtype(np.uint8),
         transparent=False,
         exif=None,
+        extras=Extras(colour=after.extras.colour),
         strips=_side_by_side(Window(_enlarged(before, (after.height, after.width))), before, after, divider),
     )
 
 
 def _enlarged(rows: PhotoRows, size: tuple[int, int]) -> Iterator[Tensor]:
-    """(C, n, W) in whole numbers, alpha as the last channel."""
-    strips = fill_strips(rows.strips, rows.height, rows.width) if rows.transparent else rows.strips
-    values = (torch.from_numpy(samples(strip).astype(np.float32)).permute(2, 0, 1) for strip in strips)
+    """(1 | 3, n, W) in whole numbers; transparent parts are white."""
+    strips = map(flatten, rows.strips)
+    values = (torch.from_numpy(strip.pixels.astype(np.float32)).permute(2, 0, 1) for strip in strips)
     count = rows_at_once(4 * rows.channels * size[1])
     for strip in resize_strips(values, (rows.height, rows.width), size, rows=count):
         yield strip.clamp_(0, np.iinfo(rows.dtype).max).round_()
@@ -40,8 +41,7 @@ def _side_by_side(left: Window, before: PhotoRows, after: PhotoRows, divider: in
     for strip in after.strips:
         bottom = top + strip.height
         values = left.crop(top, bottom).permute(1, 2, 0).numpy().astype(before.dtype)
-        pixels, alpha = (values[..., :-1], values[..., -1]) if before.transparent else (values, None)
-        parts = [_opaque(Photo(pixels, alpha)), _opaque(strip)]
+        parts = [_opaque(Photo(values)), _opaque(strip)]
         white = np.full((strip.height, divider, parts[1].shape[2]), 255, np.uint8)
         yield Photo(np.concatenate([parts[0], white, parts[1]], 1))
         top = bottom

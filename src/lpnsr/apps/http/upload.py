@@ -80,7 +80,7 @@ def form_schema(models: Sequence[str]) -> dict[str, Any]:
     schema = JobOptions.model_json_schema()
     fields = {name: _not_null(field) for name, field in schema["properties"].items() if name != "tile"}
     fields["model"] |= {"enum": list(models), "default": models[0]}
-    image = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"}
+    image = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or Netpbm"}
     return {
         "required": True,
         "content": {

@@ -12,6 +12,7 @@ import torch
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.errors import InputError, LpnsrError
 from lpnsr.imaging import Photo, PhotoRows, open_rows, resize_strips, rows_at_once, write, write_rows
+from lpnsr.imaging.extras import Extras
 from lpnsr.imaging.rows import samples
 
 MOST_SHOWN = 64_000_000
@@ -33,7 +34,7 @@ def shown(
         rows = _resized(rows, (max(1, int(here[0] * share)), max(1, int(here[1] * share))))
     elif size is not None and size[0] * size[1] <= most // 4:
         rows = _resized(rows, size)
-    write_rows(replace(rows, exif=None), target)
+    write_rows(replace(rows, exif=None, extras=Extras(colour=rows.extras.colour)), target)
 
 
 def converted(source: Path, target: Path, quality: int | None) -> None:
@@ -58,13 +59,21 @@ def cropped(source: Path, target: Path, side: int, across: float, down: float, *
     write(Photo(np.concatenate(parts)), target)
 
 
+def _weighted(strip: Photo, most: float) -> torch.Tensor:
+    """(C, n, W), colours weighted by alpha where there is any: hidden ones leave no trace."""
+    values = torch.from_numpy(samples(strip).astype(np.float32)).permute(2, 0, 1)
+    return values if strip.alpha is None else torch.cat([values[:-1] * (values[-1:] / most), values[-1:]])
+
+
 def _resized(rows: PhotoRows, size: tuple[int, int]) -> PhotoRows:
-    values = (torch.from_numpy(samples(strip).astype(np.float32)).permute(2, 0, 1) for strip in rows.strips)
+    most = float(np.iinfo(rows.dtype).max)
+    values = (_weighted(strip, most) for strip in rows.strips)
     count = rows_at_once(4 * rows.channels * size[1])
-    most = np.iinfo(rows.dtype).max
 
     def strips() -> Iterator[Photo]:
         for strip in resize_strips(values, (rows.height, rows.width), size, rows=count):
+            if rows.transparent:
+                strip[:-1] *= most / strip[-1:].clamp(min=1)
             pixels = strip.clamp_(0, most).round_().permute(1, 2, 0).numpy().astype(rows.dtype, order="C")
             alpha = np.ascontiguousarray(pixels[..., -1]) if rows.transparent else None
             yield Photo(pixels if alpha is None else np.ascontiguousarray(pixels[..., :-1]), alpha)
