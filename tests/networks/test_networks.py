@@ -364,7 +364,14 @@ def test_wrong_configurations() -> None:
         build({"type": "swin_unet", "attention_levels": [4]})
     with pytest.raises(ConfigError, match="carry needs residual"):
         build({"type": "swin_unet", "cond_channels": 6, "carry": True})
-    with pytest.raises(ConfigError, match="no network"):
+    with pytest.raises(ConfigError, match="in_channels 4 and out_channels 3 have to agree"):
+        build({"type": "swin_unet", "in_channels": 4})
+    for kind in ("swin_unet", "noise_predictor"):
+        with pytest.raises(ConfigError, match=r"cond_channels 8; allowed are 4 .* and 7"):
+            build({"type": kind, "cond_channels": 8, "feature_channels": 1})
+    with pytest.raises(ConfigError, match="image_channels = 1; allowed: 3"):
+        build({"type": "vq_autoencoder", "image_channels": 1})
+    with pytest.raises(ConfigError, match="no registered network"):
         describe(nn.Linear(1, 1))
 
 

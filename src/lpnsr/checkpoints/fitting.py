@@ -7,21 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from lpnsr import networks
 from lpnsr.checkpoints.spec import PartName
 from lpnsr.errors import CheckpointError
 
 FACTOR = 4
 """How much larger a result is than its input, along a side; also how much smaller a latent is than its image."""
-_IMAGE_CHANNELS = 3
 NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
-
-_ROLES: dict[PartName, tuple[type[nn.Module], ...]] = {
-    "autoencoder": (networks.VQAutoencoder, networks.LiteAutoencoder),
-    "upsampler": (networks.BicubicUpsampler, networks.CompactUpsampler, networks.RRDBNet, networks.SpandrelUpsampler),
-    "denoiser": (networks.SwinUNet,),
-    "noise_predictor": (networks.NoisePredictor,),
-}
 
 
 def check_parts(parts: Mapping[PartName, nn.Module], where: str) -> None:
@@ -37,22 +28,18 @@ def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
         if name not in parts:
             yield f"it has no {name}, which every model needs"
     for name, net in parts.items():
-        if not isinstance(net, _ROLES[name]):
-            fitting = next((role for role, kinds in _ROLES.items() if isinstance(net, kinds)), None)
-            what = f", which is a network for the {fitting}" if fitting else ""
-            yield f"the {name} is a {_type(net)}{what}"
+        role = getattr(net, "role", None)
+        if role != name:
+            what = f", which is a network for the {role}" if role else ""
+            yield f"the {name} is a {getattr(net.config, 'type', type(net).__name__)}{what}"
 
 
 def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     """What does not fit the autoencoder, every part being in its place."""
     autoencoder: Any = parts["autoencoder"]
-    denoiser: Any = parts["denoiser"]
     latent = autoencoder.latent_channels
     if autoencoder.factor != FACTOR:
         yield f"the autoencoder shrinks {autoencoder.factor}x, and {FACTOR}x is needed"
-    image = getattr(autoencoder.config, "image_channels", _IMAGE_CHANNELS)
-    if image != _IMAGE_CHANNELS:
-        yield f"the autoencoder's images have {image} channels, and {_IMAGE_CHANNELS} are needed"
     upsampler: Any = parts.get("upsampler")
     given = 0 if upsampler is None else upsampler.feature_channels
     if upsampler is not None and upsampler.scale != FACTOR:
@@ -65,15 +52,3 @@ def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
             yield f"the {name} works on {net.latent_channels} channels, and the autoencoder's latent has {latent}"
         if net.feature_channels not in (0, given):
             yield f"the {name} needs {net.feature_channels} channels of features, and the upsampler gives {given}"
-        image = _IMAGE_CHANNELS + net.feature_channels
-        if net.config.cond_channels not in (image, image + latent):
-            yield (
-                f"the {name} has cond_channels {net.config.cond_channels}; allowed are {image} (the LR image and the "
-                f"features) and {image + latent} (the start latent too)"
-            )
-    if denoiser.config.out_channels != latent:
-        yield f"the denoiser has out_channels {denoiser.config.out_channels}, and a latent has {latent} channels"
-
-
-def _type(net: nn.Module) -> str:
-    return str(networks.describe(net)["type"])

@@ -14,7 +14,7 @@ from lpnsr.networks.compact import CompactConfig, CompactUpsampler
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.lite_autoencoder import LiteAutoencoder, LiteAutoencoderConfig
 from lpnsr.networks.noise_predictor import NoisePredictor, NoisePredictorConfig
-from lpnsr.networks.roles import Autoencoder, Denoiser, Guide, Upsampler
+from lpnsr.networks.roles import ROLES, Autoencoder, Denoiser, Guide, Upsampler, methods_of
 from lpnsr.networks.rrdbnet import RRDBNet, RRDBNetConfig
 from lpnsr.networks.spandrel_upsampler import SpandrelConfig, SpandrelUpsampler
 from lpnsr.networks.swin_unet import SwinUNet, SwinUNetConfig
@@ -45,18 +45,43 @@ __all__ = [
     "build",
     "describe",
     "pad_to_multiple",
+    "register_network",
 ]
 
-_TYPES: dict[str, tuple[type[StrictConfig], type[nn.Module]]] = {
-    "swin_unet": (SwinUNetConfig, SwinUNet),
-    "noise_predictor": (NoisePredictorConfig, NoisePredictor),
-    "vq_autoencoder": (VQAutoencoderConfig, VQAutoencoder),
-    "lite_autoencoder": (LiteAutoencoderConfig, LiteAutoencoder),
-    "bicubic": (BicubicConfig, BicubicUpsampler),
-    "compact": (CompactConfig, CompactUpsampler),
-    "rrdbnet": (RRDBNetConfig, RRDBNet),
-    "spandrel": (SpandrelConfig, SpandrelUpsampler),
-}
+_TYPES: dict[str, tuple[type[StrictConfig], type[nn.Module]]] = {}
+
+
+def register_network(name: str, config_class: type[StrictConfig], net_class: type[nn.Module]) -> None:
+    """Make ``net_class`` the network type ``name``, which configurations and model folders may then name.
+
+    ``config_class`` has the field ``type: Literal[name] = name``; ``net_class(config)`` keeps it as ``config``. The
+    class states its ``role`` and has the methods of that role's protocol in ``lpnsr.networks.roles``. Raises
+    ConfigError if one of these is missing, or if another class has the name.
+    """
+    role = getattr(net_class, "role", None)
+    if role not in ROLES:
+        raise ConfigError(f"{net_class.__name__}.role = {role!r}; allowed: {', '.join(ROLES)}")
+    missing = [method for method in methods_of(role) if not callable(getattr(net_class, method, None))]
+    if missing:
+        raise ConfigError(f"{net_class.__name__} has no {' and no '.join(missing)}, which every {role} needs")
+    field = config_class.model_fields.get("type")
+    if field is None or field.default != name:
+        raise ConfigError(f'{config_class.__name__} needs the field type: Literal["{name}"] = "{name}"')
+    _, other = _TYPES.get(name, (None, net_class))
+    # A class that is defined again, in a notebook, takes its own place.
+    if (other.__module__, other.__qualname__) != (net_class.__module__, net_class.__qualname__):
+        raise ConfigError(f"network type {name!r} is {other.__module__}.{other.__qualname__}; choose another name")
+    _TYPES[name] = (config_class, net_class)
+
+
+register_network("swin_unet", SwinUNetConfig, SwinUNet)
+register_network("noise_predictor", NoisePredictorConfig, NoisePredictor)
+register_network("vq_autoencoder", VQAutoencoderConfig, VQAutoencoder)
+register_network("lite_autoencoder", LiteAutoencoderConfig, LiteAutoencoder)
+register_network("bicubic", BicubicConfig, BicubicUpsampler)
+register_network("compact", CompactConfig, CompactUpsampler)
+register_network("rrdbnet", RRDBNetConfig, RRDBNet)
+register_network("spandrel", SpandrelConfig, SpandrelUpsampler)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
@@ -76,9 +101,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
 def describe(net: nn.Module) -> dict[str, Any]:
     """The complete configuration of ``net``, ready for JSON; ``build`` makes the same network of it.
 
-    Raises ConfigError for a module that is no network of this package.
+    Raises ConfigError for a module of a class that is not registered.
     """
     config = getattr(net, "config", None)
     if not isinstance(config, StrictConfig) or not isinstance(net, tuple(kind for _, kind in _TYPES.values())):
-        raise ConfigError(f"{type(net).__name__} is no network of this package; allowed: {', '.join(_TYPES)}")
+        raise ConfigError(f"{type(net).__name__} is no registered network; known: {', '.join(_TYPES)}")
     return config.model_dump(mode="json")

@@ -22,6 +22,7 @@ class BicubicUpsampler(nn.Module):
     PyTorch's kernel (a = -0.75, pixel centres aligned), which the released chain starts from.
     """
 
+    role = "upsampler"
     scale = 4
     feature_channels = 0
 

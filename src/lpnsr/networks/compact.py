@@ -94,6 +94,7 @@ class ResizeHead(nn.Module):
 class CompactUpsampler(nn.Module):
     """See the module's contract. Any height and width from 1 px."""
 
+    role = "upsampler"
     scale = 4
     feature_channels = 0
 

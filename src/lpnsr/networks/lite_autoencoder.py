@@ -64,6 +64,7 @@ class PixelHead(nn.Module):
 class LiteAutoencoder(nn.Module):
     """See the module's contract."""
 
+    role = "autoencoder"
     factor = 4
 
     def __init__(self, config: LiteAutoencoderConfig) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from lpnsr.diffusion import StepState, optimal_noise
@@ -27,12 +27,19 @@ class NoisePredictorConfig(TrunkConfig):
     log_variance_bias: float = 0.0
     """Added to the log-variance."""
 
+    @model_validator(mode="after")
+    def _check_latent(self) -> Self:
+        self.check_condition(self.latent_channels)
+        return self
+
 
 class NoisePredictor(SwinTrunk):
     """Approximates the optimal noise of an intermediate step from what inference has (METHOD: section 2).
 
     Untrained, it predicts exactly the standard normal distribution.
     """
+
+    role = "noise_predictor"
 
     def __init__(self, config: NoisePredictorConfig) -> None:
         latent = config.latent_channels

@@ -1,6 +1,7 @@
 """The roles in a chain: upsampler, autoencoder, denoiser, noise predictor.
 
-A network of a role says its sizes itself; nobody looks into its configuration.
+A network of a role states the role as the attribute ``role`` of its class, and its sizes; nobody looks into its
+configuration. ``lpnsr.networks.register_network`` makes it known.
 
 Tensors are (B, c, h, w); h and w are those of the LR image, and of the latent.
 """
@@ -8,6 +9,7 @@ Tensors are (B, c, h, w); h and w are those of the LR image, and of the latent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import Protocol
 
 from torch import Tensor
@@ -99,3 +101,16 @@ class NoisePredictor(ChainNetwork, Protocol):
 
     def predict(self, state: StepState, guide: Guide) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of z_t, each (B, c, h, w)."""
+
+
+ROLES: dict[str, type] = {
+    "autoencoder": Autoencoder,
+    "upsampler": Upsampler,
+    "denoiser": Denoiser,
+    "noise_predictor": NoisePredictor,
+}
+
+
+def methods_of(role: str) -> list[str]:
+    """List the methods that every network of ``role`` has."""
+    return [name for name, value in vars(ROLES[role]).items() if isfunction(value) and not name.startswith("_")]

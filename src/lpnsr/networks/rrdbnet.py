@@ -66,6 +66,7 @@ class ResidualDenseBlocks(nn.Module):
 class RRDBNet(nn.Module):
     """See the module's contract; the upsampler role of ``roles``, with its last map at LR resolution as features."""
 
+    role = "upsampler"
     scale = 4
 
     def __init__(self, config: RRDBNetConfig) -> None:

@@ -42,6 +42,7 @@ class SpandrelUpsampler(nn.Module):
     """
 
     _net: nn.Module
+    role = "upsampler"
     scale = SCALE
     feature_channels = 0
 

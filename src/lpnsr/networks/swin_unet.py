@@ -70,6 +70,15 @@ class TrunkConfig(StrictConfig):
             raise ValueError(f"attention_levels {self.attention_levels} names a level above {levels - 1}")
         return self
 
+    def check_condition(self, latent: int) -> None:
+        """Raise ValueError unless the condition has room for what is in it, beside latents of ``latent`` channels."""
+        image = IMAGE_CHANNELS + self.feature_channels
+        if self.cond_channels not in (image, image + latent):
+            raise ValueError(
+                f"cond_channels {self.cond_channels}; allowed are {image} (the LR image and the features) and "
+                f"{image + latent} (the start latent too)"
+            )
+
     def attends(self, level: int) -> bool:
         """Whether ``level`` has a Swin layer."""
         return self.attention_levels is None or level in self.attention_levels
@@ -93,13 +102,16 @@ class SwinUNetConfig(TrunkConfig):
 
     @model_validator(mode="after")
     def _check_residual(self) -> Self:
+        if self.in_channels != self.out_channels:
+            raise ValueError(f"in_channels {self.in_channels} and out_channels {self.out_channels} have to agree")
+        self.check_condition(self.in_channels)
         if self.residual and self.cond_channels <= self.out_channels:
             raise ValueError(
                 f"residual needs y_0 in the condition: cond_channels {self.cond_channels} has to be above "
                 f"out_channels {self.out_channels}"
             )
-        if self.carry and not (self.residual and self.in_channels == self.out_channels):
-            raise ValueError("carry needs residual, and in_channels equal to out_channels")
+        if self.carry and not self.residual:
+            raise ValueError("carry needs residual")
         if self.variance is not None and (self.residual or len(self.variance) != self.out_channels):
             raise ValueError("variance needs one value for each of out_channels, and residual: false")
         return self
@@ -272,6 +284,8 @@ class SwinUNet(SwinTrunk):
 
     The condition has the spatial size of the state: the latent is as large as the LR image.
     """
+
+    role = "denoiser"
 
     def __init__(self, config: SwinUNetConfig) -> None:
         super().__init__(config, config.in_channels + config.cond_channels, config.out_channels)

@@ -40,7 +40,7 @@ class VQAutoencoderConfig(StrictConfig):
     type: Literal["vq_autoencoder"] = "vq_autoencoder"
     width: PositiveInt = 128
     """Channels at full resolution."""
-    image_channels: PositiveInt = 3
+    image_channels: Literal[3] = 3
     channel_mult: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 4)
     """Width of each level, in units of ``width``; every level but the first halves the resolution."""
     num_res_blocks: PositiveInt = 2
@@ -221,6 +221,8 @@ class Codebook(nn.Module):
             return torch.cat(found).view(batch, height, width)
 
     def forward(self, z: Tensor) -> Tensor:
+        if z.is_meta:
+            return z  # the look-up needs values, and keeps the shape
         codes = self.embedding(self.nearest(z)).permute(0, 3, 1, 2).to(z.dtype)
         return z + (codes - z).detach() if z.requires_grad else codes  # type: ignore[no-any-return]
 
@@ -240,6 +242,7 @@ def _traced_nearest(tokens: Tensor, codes: Tensor, squares: Tensor) -> Tensor:
 class VQAutoencoder(nn.Module):
     """See the module's contract. Parameters have the names, shapes and order of the released checkpoint."""
 
+    role = "autoencoder"
     decodes_differences = False
 
     def __init__(self, config: VQAutoencoderConfig) -> None:

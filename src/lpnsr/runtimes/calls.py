@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lpnsr.checkpoints import PartName
 from lpnsr.checkpoints.fitting import FACTOR
-from lpnsr.networks import BicubicUpsampler, SpandrelUpsampler, VQAutoencoder
+from lpnsr.networks import SpandrelUpsampler, VQAutoencoder
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Method(nn.Module):
 
 def reason_to_keep(net: nn.Module) -> str | None:
     """Why a part stays with PyTorch, if it does."""
-    return "it has no weights" if isinstance(net, BicubicUpsampler) else None
+    return None if any(True for _ in net.parameters()) else "it has no weights"
 
 
 def takes_batches(net: nn.Module) -> bool:

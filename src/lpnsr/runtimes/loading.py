@@ -13,7 +13,6 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from lpnsr import networks
 from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, check_parts, read_spec
 from lpnsr.checkpoints.folder import CONFIG, build_part, load_part
 from lpnsr.checkpoints.spec import read_json
@@ -167,10 +166,7 @@ def _network(place: Path, kept: bool) -> nn.Module:
         return load_part(place)
     foreign = read_json(place / CONFIG).get("type") == "spandrel"  # some compute with numbers while they are built
     with torch.device("cpu" if foreign else "meta"):
-        net = build_part(place).to("meta")
-    if isinstance(net, networks.VQAutoencoder):
-        net.quantize = nn.Identity()  # type: ignore[assignment]  # the look-up keeps the shape, and needs values
-    return net
+        return build_part(place).to("meta")
 
 
 def _with_graphs(folder: Path, name: PartName, net: nn.Module, manifest: Manifest) -> ExportedPart:

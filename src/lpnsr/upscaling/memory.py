@@ -26,7 +26,6 @@ from torch.utils._pytree import tree_leaves
 from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.imaging import TilePlan, rows_at_once
 from lpnsr.imaging.colour import HALO
-from lpnsr.networks import VQAutoencoder
 from lpnsr.upscaling.restorer import Restorer
 
 _PROBE = 64
@@ -111,10 +110,7 @@ def bytes_per_pixel(restorer: Restorer) -> int:
 
     Where a part cannot run there (some foreign pre-upsamplers), what the others need is taken.
     """
-    keep: Any = nn.Identity()
     ghost: Any = _without_weights(restorer)
-    if isinstance(ghost.autoencoder, VQAutoencoder):
-        ghost.autoencoder.quantize = keep  # the look-up keeps the shape, and cannot run on ``meta``
     lr = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
     try:
         peak = _peak(ghost, lr)
