@@ -46,7 +46,7 @@ def test_parts_that_fit(changes: dict[str, Any]) -> None:
         ({"denoiser": FIVE}, "denoiser works on 5 channels, and the autoencoder's latent has 4"),
         ({"denoiser": {"feature_channels": 8, "cond_channels": 15}}, "needs 8 channels of features, .* gives 0"),
         ({"noise_predictor": {"latent_channels": 3, "cond_channels": 6}}, "noise_predictor works on 3 channels"),
-        ({"autoencoder": VQ | {"channel_mult": [1, 1]}}, "the autoencoder shrinks 2x, and 4x is needed"),
+        ({"autoencoder": VQ | {"channel_mult": [1, 1]}}, "the upsampler enlarges 4x, and the autoencoder shrinks 2x"),
     ],
 )
 def test_parts_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

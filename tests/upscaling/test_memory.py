@@ -206,13 +206,14 @@ def test_running_out_of_memory_is_recognised(error: Exception, is_it: bool) -> N
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (37, 41)])
 def test_parts_of_the_bicubic_enlargement_are_those_of_the_whole_bit_for_bit(height: int, width: int) -> None:
     rgb = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
-    whole = BicubicUpsampler()(rgb[None])[0]
+    net = BicubicUpsampler()
+    whole = net(rgb[None])[0]
     for rows, columns in ((1, 9), (10, 64), (64, 3)):
         reader = LrRows.of_planes(Planes(rgb)).reader()
         for top in range(0, 4 * height, 7):
             for left in range(0, 4 * width, 13):
                 bottom, right = min(4 * height, top + rows), min(4 * width, left + columns)
-                part = reader.bicubic(top, bottom, left, right)
+                part = reader.bicubic(net, top, bottom, left, right)
                 assert torch.equal(part, whole[:, top:bottom, left:right])
 
 

@@ -10,8 +10,6 @@ from torch import nn
 from lpnsr.checkpoints.spec import PartName
 from lpnsr.errors import CheckpointError
 
-FACTOR = 4
-"""How much larger a result is than its input, along a side; also how much smaller a latent is than its image."""
 NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
 
 
@@ -38,12 +36,10 @@ def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     """What does not fit the autoencoder, every part being in its place."""
     autoencoder: Any = parts["autoencoder"]
     latent = autoencoder.latent_channels
-    if autoencoder.factor != FACTOR:
-        yield f"the autoencoder shrinks {autoencoder.factor}x, and {FACTOR}x is needed"
     upsampler: Any = parts.get("upsampler")
     given = 0 if upsampler is None else upsampler.feature_channels
-    if upsampler is not None and upsampler.scale != FACTOR:
-        yield f"the upsampler enlarges {upsampler.scale}x, and {FACTOR}x is needed"
+    if upsampler is not None and upsampler.scale != autoencoder.factor:
+        yield f"the upsampler enlarges {upsampler.scale}x, and the autoencoder shrinks {autoencoder.factor}x"
     for name in ("denoiser", "noise_predictor"):
         net: Any = parts.get(name)  # type: ignore[call-overload]
         if net is None:

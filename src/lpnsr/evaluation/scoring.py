@@ -19,9 +19,9 @@ from lpnsr.evaluation.errors import UnscorableImage
 from lpnsr.evaluation.files import content_hash, read_unit
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.pairing import Problem, Sample
+from lpnsr.evaluation.upscaling import FACTOR
 from lpnsr.imaging import max_pixels_allowed
 from lpnsr.imaging.reading import header_size
-from lpnsr.upscaling.upscaler import FACTOR
 
 T = TypeVar("T")
 

@@ -28,10 +28,13 @@ from lpnsr.imaging import (
 )
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 from lpnsr.system.machine import machine_of
-from lpnsr.upscaling.upscaler import FACTOR, Upscaler, pick_device
+from lpnsr.upscaling.upscaler import Upscaler, pick_device
 
 BICUBIC = "bicubic"
 """The model of this name is bicubic interpolation."""
+
+FACTOR = 4
+"""Scale of every protocol."""
 
 _RECORDS = "timings.json"
 _WARM_UP = 16  # side of the patch that is upscaled first, untimed

@@ -13,8 +13,8 @@ from torch import Tensor
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.pairing import match
+from lpnsr.evaluation.upscaling import FACTOR
 from lpnsr.imaging import read, rgb8
-from lpnsr.upscaling.upscaler import FACTOR
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lpnsr.checkpoints import PartName
-from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.networks import SpandrelUpsampler, VQAutoencoder
 
 
@@ -74,7 +73,7 @@ def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed
         if name == "z" and isinstance(net, VQAutoencoder):
             codes = net.quantize.embedding.weight.detach()
             return codes[torch.randint(len(codes), shape, generator=generator)].permute(0, 3, 1, 2).contiguous()
-        factor = FACTOR if name == "image" else 1
+        factor = net.factor if name == "image" else 1
         size = (batch, channels.get(name, latent), factor * height, factor * width)
         return torch.rand(size, generator=generator) * 2 - 1
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr import imaging
-from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.imaging import Photo, PhotoRows, Window
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.upscaling.kinds import Planes
@@ -123,15 +122,17 @@ class Reader:
         """Float RGB (3, bottom - top, right - left) in [0, 1]."""
         return self._rows._crop(top, bottom, left, right)
 
-    def bicubic(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """That part of the bicubic enlargement (3, 4 height, 4 width), which is never there whole; rows above it are
-        forgotten.
+    def bicubic(self, net: BicubicUpsampler, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Compute a part of the enlargement by ``net`` (3, scale height, scale width), which is never there whole.
+
+        Rows above it are forgotten.
         """
-        first, last = max(0, top // FACTOR - _REACH), min(self._rows.height, -(-bottom // FACTOR) + _REACH)
-        begin, end = max(0, left // FACTOR - _REACH), min(self._rows.width, -(-right // FACTOR) + _REACH)
+        scale = net.scale
+        first, last = max(0, top // scale - _REACH), min(self._rows.height, -(-bottom // scale) + _REACH)
+        begin, end = max(0, left // scale - _REACH), min(self._rows.width, -(-right // scale) + _REACH)
         self.forget(first)
-        large = BicubicUpsampler()(self.crop(first, last, begin, end)[None])[0]
-        return large[:, top - first * FACTOR : bottom - first * FACTOR, left - begin * FACTOR : right - begin * FACTOR]
+        large: Tensor = net(self.crop(first, last, begin, end)[None])[0]
+        return large[:, top - first * scale : bottom - first * scale, left - begin * scale : right - begin * scale]
 
 
 def _spread(plane: Tensor) -> Tensor:

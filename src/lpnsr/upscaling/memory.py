@@ -23,7 +23,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.imaging import TilePlan, rows_at_once
 from lpnsr.imaging.colour import HALO
 from lpnsr.upscaling.restorer import Restorer
@@ -78,25 +77,28 @@ def best_work(tiles: tuple[int, ...], needed: Callable[[int, bool], int], room: 
     return next((work for work in options if work.needed <= room), options[-1])
 
 
-def strips_bytes(plan: TilePlan, size: tuple[int, int], lr_bytes: int, *, on_disk: bool, adain: bool) -> int:
+def strips_bytes(
+    plan: TilePlan, scale: int, size: tuple[int, int], lr_bytes: int, *, on_disk: bool, adain: bool
+) -> int:
     """What work on the strips between the tiles and the encoder takes, tiles not included.
 
-    size: of the result. lr_bytes: of a pixel of the input. on_disk: whether the row of tiles in work is.
+    scale: of the model. size: of the result. lr_bytes: of a pixel of the input. on_disk: whether the row of tiles in
+    work is.
     """
     width = plan.columns.length
-    rows = strip_rows(plan)
-    colours = _SR_BYTES * FACTOR * width * (4 * rows + 2 * HALO)
-    resized = _SR_BYTES * size[1] * (4 * rows + 8 * FACTOR * plan.rows.length // max(1, size[0]))
+    rows = strip_rows(plan, scale)
+    colours = _SR_BYTES * scale * width * (4 * rows + 2 * HALO)
+    resized = _SR_BYTES * size[1] * (4 * rows + 8 * scale * plan.rows.length // max(1, size[0]))
     seen = lr_bytes * width * (plan.rows.size + rows)
-    canvas = _SR_BYTES * FACTOR**2 * width * (plan.rows.size + plan.rows.band)
-    whole = _SR_BYTES * FACTOR**2 * width * plan.rows.length if adain else 0
-    touched = _SR_BYTES * FACTOR**2 * plan.rows.size * plan.columns.size
+    canvas = _SR_BYTES * scale**2 * width * (plan.rows.size + plan.rows.band)
+    whole = _SR_BYTES * scale**2 * width * plan.rows.length if adain else 0
+    touched = _SR_BYTES * scale**2 * plan.rows.size * plan.columns.size
     return colours + resized + seen + (touched if on_disk else canvas + whole)
 
 
-def strip_rows(plan: TilePlan) -> int:
+def strip_rows(plan: TilePlan, scale: int) -> int:
     """SR rows to have in work at a time."""
-    return min(FACTOR * plan.rows.length, rows_at_once(_SR_BYTES * FACTOR * plan.columns.length))
+    return min(scale * plan.rows.length, rows_at_once(_SR_BYTES * scale * plan.columns.length))
 
 
 def ladder(usual: int) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lpnsr import imaging
-from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.diffusion import StepState
 from lpnsr.system.config import StrictConfig
 from lpnsr.upscaling.memory import SMALLEST_TILE
@@ -31,10 +30,10 @@ class Options(StrictConfig):
     tile: Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
     colour_fix: Literal["wavelet", "adain", "none"] = "wavelet"
 
-    def output_size(self, size: Sequence[int]) -> tuple[int, int]:
-        """(height, width) of the result for an input of ``size``; 4x unless something else was chosen."""
+    def output_size(self, size: Sequence[int], factor: int = 4) -> tuple[int, int]:
+        """(height, width) of the result for an input of ``size``; ``factor`` unless something else was chosen."""
         sides = {"width": self.width, "height": self.height, "max_side": self.max_side}
-        scale = float(FACTOR) if self.scale is None and not any(sides.values()) else self.scale
+        scale = float(factor) if self.scale is None and not any(sides.values()) else self.scale
         return imaging.output_size((size[0], size[1]), scale=scale, **sides)
 
 

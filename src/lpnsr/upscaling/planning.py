@@ -86,7 +86,7 @@ class Planner:
         held: bytes that are taken meanwhile. sample_bytes: of a sample of ``lr`` in memory. decoding: bytes that are
         taken before the work. Raises InputError if ``memory`` does not suffice.
         """
-        size = options.output_size((lr.height, lr.width))
+        size = options.output_size((lr.height, lr.width), self.restorer.scale)
         lr_bytes = sample_bytes * (4 if lr.transparent else 3)
         adain = options.colour_fix == "adain"
 
@@ -94,12 +94,12 @@ class Planner:
             return plan_tiles(lr.height, lr.width, tile, self.rules)
 
         def needed(tile: int, on_disk: bool) -> int:
-            strips = strips_bytes(tiled(tile), size, lr_bytes, on_disk=on_disk, adain=adain)
+            strips = strips_bytes(tiled(tile), self.restorer.scale, size, lr_bytes, on_disk=on_disk, adain=adain)
             return held + max(decoding, strips + (0 if self._apart else self._tile_bytes(tiled(tile))))
 
         tiles = self._tiles(lr, options)
         room = self._room()
-        work = best_work(tiles, needed, room, strip_rows(tiled(tiles[0])))
+        work = best_work(tiles, needed, room, strip_rows(tiled(tiles[0]), self.restorer.scale))
         if self.memory is None and work.needed - held > IN_MEMORY:
             work = replace(work, on_disk=True, needed=needed(work.tile, True))
         if self.memory is not None and work.needed > room:

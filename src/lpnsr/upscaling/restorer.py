@@ -20,7 +20,7 @@ from lpnsr.diffusion import (
     reverse_chain,
 )
 from lpnsr.errors import ConfigError
-from lpnsr.networks import BicubicUpsampler, Guide
+from lpnsr.networks import BicubicConfig, BicubicUpsampler, Guide
 from lpnsr.networks.swin_unet import timestep
 
 NoiseKind = Literal["predicted", "mode", "gaussian"]
@@ -31,9 +31,9 @@ NoiseRecipe = Callable[[Guide], NoiseSource]
 
 
 class Restorer(nn.Module):
-    """The parts of a model around its schedule.
+    """The parts of a model around its schedule; ``scale`` s is the sides of a result over those of its LR image.
 
-    upsampler: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w); None starts from bicubic.
+    upsampler: (B, 3, h, w) in [0, 1] -> (B, 3, s h, s w); None starts from bicubic.
     noise_predictor: None leaves Gaussian noise.
     """
 
@@ -49,25 +49,26 @@ class Restorer(nn.Module):
         self.schedule = schedule
         self.autoencoder = autoencoder
         self.denoiser = denoiser
-        self.bicubic = BicubicUpsampler()
+        self.scale = int(autoencoder.factor)  # type: ignore[arg-type]
+        self.bicubic = BicubicUpsampler(BicubicConfig(scale=self.scale))
         self.upsampler = upsampler
         self.noise_predictor = noise_predictor
 
     def encode(self, image: Tensor) -> Tensor:
-        """Image (B, 3, 4h, 4w) in [0, 1] -> z (B, c, h, w)."""
+        """Image (B, 3, s h, s w) in [0, 1] -> z (B, c, h, w)."""
         return self.autoencoder.encode(image * 2 - 1)  # type: ignore[operator,no-any-return]
 
     def decode(self, z: Tensor) -> Tensor:
-        """z (B, c, h, w) -> image (B, 3, 4h, 4w), about [0, 1]."""
+        """z (B, c, h, w) -> image (B, 3, s h, s w), about [0, 1]."""
         return (self.autoencoder.decode(z) + 1) / 2  # type: ignore[operator,no-any-return]
 
     def upsample(self, lr: Tensor, start: StartKind = "upsampler") -> Tensor:
-        """U(lr): (B, 3, h, w) -> (B, 3, 4h, 4w) about [0, 1]; as in the released chain, it is not clamped."""
+        """U(lr): (B, 3, h, w) -> (B, 3, s h, s w) about [0, 1]; as in the released chain, it is not clamped."""
         net = self.upsampler if start == "upsampler" and self.upsampler is not None else self.bicubic
         return net(lr)  # type: ignore[no-any-return]
 
     def start(self, lr: Tensor, kind: StartKind = "upsampler") -> tuple[Tensor, Guide]:
-        """U(lr) (B, 3, 4h, 4w), as ``upsample`` gives it, and what guides the chain that starts there.
+        """U(lr) (B, 3, s h, s w), as ``upsample`` gives it, and what guides the chain that starts there.
 
         A bicubic start has the features of the pre-upsampler too. Where results are decoded as differences to the
         start, it is clamped to [0, 1].
@@ -84,7 +85,7 @@ class Restorer(nn.Module):
         return image, Guide(lr, y0, features)
 
     def finish(self, x0: Tensor, image: Tensor, guide: Guide) -> Tensor:
-        """The result (B, 3, 4h, 4w), about [0, 1], of a chain that began with ``start`` and ended at ``x0``.
+        """The result (B, 3, s h, s w), about [0, 1], of a chain that began with ``start`` and ended at ``x0``.
 
         D(x_0); or, from an autoencoder that decodes differences, U(lr) + D(x_0) - D(y_0), which is the start itself
         where the chain changes nothing.
@@ -140,7 +141,7 @@ class Restorer(nn.Module):
         start: StartKind = "upsampler",
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
-        """SR images (B, 3, 4h, 4w) in [0, 1] of ``lr`` (B, 3, h, w) in [0, 1].
+        """SR images (B, 3, s h, s w) in [0, 1] of ``lr`` (B, 3, h, w) in [0, 1].
 
         steps 0 returns the pre-upsampled image. ``mean_share`` blends x_0 towards the chain's first prediction of it,
         which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_share`` blends the

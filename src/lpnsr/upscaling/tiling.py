@@ -16,7 +16,6 @@ from torch import Tensor
 
 from lpnsr import imaging
 from lpnsr.checkpoints import InferenceSettings
-from lpnsr.checkpoints.fitting import FACTOR
 from lpnsr.diffusion import Draw, NoiseField, StepState, ahead
 from lpnsr.errors import CheckpointError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, Tile, TilePlan
@@ -61,9 +60,9 @@ class TileRestorer:
     def strips(
         self, lr: LrRows, tiles: TilePlan, rows: int, callback: Callback | None, canvas: Callable[..., Any] = InMemory
     ) -> Iterator[Tensor]:
-        """The SR image in strips (3, n, 4 width) of up to ``rows``, float32 on the CPU. canvas: see ``Blender``."""
+        """The SR image in strips (3, n, scale width) of up to ``rows``, float32 on the CPU. canvas: see ``Blender``."""
         reader = lr.reader()
-        blender = imaging.Blender(tiles, scale=FACTOR, canvas=canvas)
+        blender = imaging.Blender(tiles, scale=self.restorer.scale, canvas=canvas)
         boxes = deque(tiles)
         while boxes:
             group = self._group(boxes)
@@ -104,18 +103,18 @@ class TileRestorer:
             yield self._tile(patch, box.top, box.left, watch)
 
     def _tile(self, patch: Tensor, top: int, left: int, watch: Watch) -> Tensor:
-        """(3, h, w) at (top, left) of the image -> (3, 4h, 4w); where memory does not suffice, in halves."""
+        """(3, h, w) at (top, left) of the image -> (3, scale h, scale w); where memory does not suffice, in halves."""
         height, width = patch.shape[-2:]
         if self.limit is None or max(height, width) <= self.limit:
             restored = self._if_it_fits(patch, top, left, watch)
             if restored is not None:
                 return restored
         parts = plan_tiles(height, width, self.limit or 0, self.rules)
-        blender = imaging.Blender(parts, scale=FACTOR)
+        blender = imaging.Blender(parts, scale=self.restorer.scale)
         strips: list[Tensor] = []
         for box in parts:
             blender.add(self._tile(box.crop(patch), top + box.top, left + box.left, watch))
-            strips += blender.finished(box.height * FACTOR)
+            strips += blender.finished(box.height * self.restorer.scale)
         return torch.cat(strips, 1)
 
     def _if_it_fits(self, patch: Tensor, top: int, left: int, watch: Watch) -> Tensor | None:
@@ -139,7 +138,7 @@ class TileRestorer:
             torch.cuda.empty_cache()
 
     def _restored(self, patches: Tensor, corners: list[tuple[int, int]], watch: Watch) -> Tensor:
-        """(B, 3, h, w) -> (B, 3, 4h, 4w), both float32 on the CPU; computed again in float32 if not finite."""
+        """(B, 3, h, w) -> (B, 3, scale h, scale w), float32 on the CPU; computed again in float32 if not finite."""
         options = self.options
         fidelity = self.rules.fidelity if options.fidelity is None else options.fidelity
         temperature, mean_share, bicubic_share = fidelity_controls(fidelity)

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
-from lpnsr.checkpoints.fitting import FACTOR as FACTOR
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import (
@@ -32,6 +31,7 @@ from lpnsr.imaging import (
     TilePlan,
     Window,
 )
+from lpnsr.networks import BicubicUpsampler
 from lpnsr.networks.placement import settle
 from lpnsr.system.devices import keep_freed_memory
 from lpnsr.system.devices import pick_device as pick_device
@@ -147,8 +147,8 @@ class Upscaler:
         image: path, PIL image, Photo, array (H, W[, 1|3|4]) or tensor ([B,] 1|3|4, H, W); integers count to their full
             range, floats are in [0, 1]. A path or PIL image with an EXIF orientation is upscaled as it is displayed:
             the result is upright and no longer says that it is to be turned.
-        scale: any positive factor, 4 by default; or ``width``, ``height`` or ``max_side`` in pixels instead. The
-            output has exactly round(scale x input) pixels.
+        scale: any positive factor, the model's own by default; or ``width``, ``height`` or ``max_side`` in pixels
+            instead. The output has exactly round(scale x input) pixels.
         steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
         noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
@@ -192,7 +192,7 @@ class Upscaler:
         """
         folder, frugal = Path(target).parent, self.memory is not None
         rows = imaging.open_rows(source, max_pixels=max_pixels, scratch=folder)
-        size = Options.parse(options, "upscale").output_size((rows.height, rows.width))
+        size = Options.parse(options, "upscale").output_size((rows.height, rows.width), self.restorer.scale)
         imaging.check_size(target, *size)
         encoding = imaging.encoding_bytes(replace(rows, height=size[0], width=size[1]), target, frugal=frugal)
         result = self.upscale_rows(rows, callback=callback, scratch=folder, reserved=encoding, **options)
@@ -245,22 +245,22 @@ class Upscaler:
         most = self.restorer.schedule.steps
         if (options.steps or 0) > most:
             raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
-        return options.output_size((height, width))
+        return options.output_size((height, width), self.restorer.scale)
 
     @torch.inference_mode()
     def _strips(
         self, lr: LrRows, options: Options, work: Work, callback: Callback | None, scratch: Folder
     ) -> Iterator[Planes]:
         """The result from top to bottom."""
-        size = options.output_size((lr.height, lr.width))
+        size = options.output_size((lr.height, lr.width), self.restorer.scale)
         canvas = partial(Scratch, dtype=np.float32, folder=scratch) if work.on_disk else InMemory
         plan = self.plan(lr.height, lr.width, work.tile)
         batch = self._planner.batch(plan)
         guides = lr.guides(work.rows)
         tiles = TileRestorer(self.restorer, self.spec.inference, options, self.device, self.dtype, batch)
         sr = tiles.strips(lr, plan, work.rows, callback, canvas)
-        fixed = _colours_fixed(sr, lr, options.colour_fix, work.rows, canvas)
-        large = (FACTOR * lr.height, FACTOR * lr.width)
+        fixed = _colours_fixed(sr, lr, self.restorer.bicubic, options.colour_fix, work.rows, canvas)
+        large = (self.restorer.scale * lr.height, self.restorer.scale * lr.width)
         guide = Window(imaging.resize_strips(guides, (lr.height, lr.width), size, rows=work.rows))
         top = 0
         for strip in imaging.resize_strips(fixed, large, size, rows=work.rows):
@@ -297,22 +297,27 @@ def _held_to(guides: Tensor, strip: Tensor, gray: bool) -> Planes:
 
 
 def _colours_fixed(
-    sr: Iterator[Tensor], lr: LrRows, fix: Literal["wavelet", "adain", "none"], rows: int, canvas: Callable[..., Any]
+    sr: Iterator[Tensor],
+    lr: LrRows,
+    enlarge: BicubicUpsampler,
+    fix: Literal["wavelet", "adain", "none"],
+    rows: int,
+    canvas: Callable[..., Any],
 ) -> Iterator[Tensor]:
     """The strips (3, n, W) of ``sr`` with the colours of ``lr``, once on the whole image."""
     if fix == "none":
         yield from sr
         return
-    reader = lr.reader()
-    height, width = FACTOR * lr.height, FACTOR * lr.width
+    bicubic = partial(lr.reader().bicubic, enlarge)
+    height, width = enlarge.scale * lr.height, enlarge.scale * lr.width
     if fix == "wavelet":
-        yield from imaging.wavelet_strips(sr, reader.bicubic, (height, width), rows=rows)
+        yield from imaging.wavelet_strips(sr, bicubic, (height, width), rows=rows)
         return
     whole, sums, like, top = canvas((3, height, width)), imaging.ChannelSums(), imaging.ChannelSums(), 0
     for strip in sr:
         bottom = top + strip.shape[1]
         sums.add(strip)
-        like.add(reader.bicubic(top, bottom, 0, width))
+        like.add(bicubic(top, bottom, 0, width))
         whole.array[:, top:bottom] = strip.numpy()
         whole.release()
         top = bottom

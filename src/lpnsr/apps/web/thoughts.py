@@ -20,7 +20,7 @@ from lpnsr.diffusion import NoiseField, PredictedNoise, StepState
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import read, to_unit
 from lpnsr.networks import Guide
-from lpnsr.upscaling.upscaler import FACTOR, Progress, fidelity_controls
+from lpnsr.upscaling.upscaler import Progress, fidelity_controls
 
 MOST = 128
 """The largest side of what is looked at, LR pixels."""
@@ -46,7 +46,7 @@ def think(upscaler: Any, work: Work) -> Path:
         raise ConfigError("with 0 steps there is no chain to look at; choose 1 or more")
     lr = torch.from_numpy(to_unit(photo.pixels)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1).to(device)
     work.callback(Progress(0, 1))
-    album = _Album()
+    album = _Album(upscaler.restorer.scale)
     with nullcontext() if upscaler.dtype == torch.float32 else torch.autocast(device.type, upscaler.dtype):
         _chain(upscaler, lr, work, album)
     work.callback(Progress(1, 1))
@@ -93,7 +93,8 @@ def _chain(upscaler: Any, lr: Tensor, work: Work, album: _Album) -> None:
 class _Album:
     """PNG files and numbers on their way into a zip."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
         self.steps: list[dict[str, Any]] = []
         self._files: dict[str, bytes] = {}
 
@@ -111,7 +112,7 @@ class _Album:
         else:
             low, high = float(plane.min()), float(plane.max())
         shares = (plane - low) / max(high - low, 1e-12)
-        pixels = _coloured(shares, colours).repeat(FACTOR, 0).repeat(FACTOR, 1)
+        pixels = _coloured(shares, colours).repeat(self.scale, 0).repeat(self.scale, 1)
         return {what: self._keep(f"{what}-{t}", pixels), f"{what}_range": [round(low, 4), round(high, 4)]}
 
     def _keep(self, name: str, pixels: NDArray[np.uint8]) -> str:
