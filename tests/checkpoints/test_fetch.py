@@ -63,6 +63,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(tmp_path: Path) -> None:
         fetch(url, NAME, tmp_path)
     assert complete(tmp_path)
     assert server.asked_ranges == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.requests[-1][3] == f'"{hashlib.md5(BODY).hexdigest()}"'  # the rest of this file, or all of another
 
 
 def test_a_killed_download_goes_on_in_the_next_run(tmp_path: Path) -> None:
