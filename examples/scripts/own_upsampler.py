@@ -16,7 +16,18 @@ from lpnsr.system.tensor_files import read_state_dict
 
 
 class Sharpened(nn.Module):
-    """Bicubic with raised edges: lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w). Any module that does this will do."""
+    """Bicubic with raised edges: lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w).
+
+    Any module with these attributes and methods can take its place. One that a model folder names is registered with
+    ``lpnsr.networks.register_network``.
+    """
+
+    role = "upsampler"
+    scale = 4
+    feature_channels = 0
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
+        return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:
         large = F.interpolate(lr, scale_factor=4, mode="bicubic")

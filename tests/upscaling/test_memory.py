@@ -164,11 +164,11 @@ def test_the_cost_is_what_is_alive_at_once(autoencoder: dict[str, Any], channels
 
 def test_of_a_chain_of_layers_two_tensors_are_alive() -> None:
     class Chain(torch.nn.Module):
-        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        def upsample(self, lr: torch.Tensor) -> tuple[torch.Tensor, None]:
             x = lr.repeat(1, 10, 4, 4)
             for _ in range(5):
                 x = x * 2
-            return x[:, :3]
+            return x[:, :3], None
 
     up = tiny_upscaler()
     up.restorer.upsampler = Chain()
@@ -177,7 +177,7 @@ def test_of_a_chain_of_layers_two_tensors_are_alive() -> None:
 
 def test_a_part_that_cannot_run_without_weights_is_left_out() -> None:
     class Foreign(torch.nn.Module):
-        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        def upsample(self, lr: torch.Tensor) -> tuple[torch.Tensor, None]:
             raise NotImplementedError
 
     up = tiny_upscaler()
