@@ -306,6 +306,17 @@ def test_iptc(tmp_path):
     assert read(result(tmp_path / "result.png", ".jpg")).extras.iptc == iptc_block()
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_iptc_of_a_tiff_in_whole_numbers(tmp_path, byteorder):
+    block = iptc_block() + bytes(-len(iptc_block()) % 4)
+    values = struct.unpack(f"{byteorder}{len(block) // 4}I", block)
+    tags = [(33723, 4, len(values), values, True)]
+    tifffile.imwrite(
+        tmp_path / "x.tif", picture(), photometric="rgb", byteorder=byteorder, metadata=None, extratags=tags
+    )
+    assert read(tmp_path / "x.tif").extras.iptc == iptc_block()
+
+
 def geo(path: Path) -> dict[int, tuple[float, ...]]:
     with tifffile.TiffFile(path) as file:
         return {tag.code: tag.value for tag in file.pages.first.tags if tag.code in (33550, 33922, 34264, 34735)}
@@ -353,6 +364,7 @@ def test_microscopy(tmp_path):
     with tifffile.TiffFile(result(ome_tiff(tmp_path), ".tif", down=4, across=2)) as file:
         pixels = next(e for e in ElementTree.fromstring(file.ome_metadata).iter() if e.tag.endswith("Pixels"))
         values = {name: float(pixels.get(name)) for name in ("SizeX", "SizeY", "PhysicalSizeX", "PhysicalSizeY")}
+        assert pixels.get("PhysicalSizeXUnit") == "µm"
         assert file.asarray().shape == (4 * HEIGHT, 2 * WIDTH, 3)
     assert values == {"SizeX": 2 * WIDTH, "SizeY": 4 * HEIGHT, "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.0625}
 

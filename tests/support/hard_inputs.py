@@ -100,7 +100,7 @@ def geo_tiff(folder: Path, *tags: tuple[int, tuple[float, ...]], point: bool = F
 
 def ome_tiff(folder: Path) -> Path:
     path = folder / "microscope.ome.tif"
-    metadata = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    metadata = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.25}
     tifffile.imwrite(path, picture(), photometric="rgb", metadata=metadata)
     return path
 

@@ -187,7 +187,12 @@ def _open_tiff(file: BinaryIO, name: str, limit: int, again: bool) -> Opened:
         exif, info = decoder.exif(), decoder.info()
         source = Opened(file, name, "TIFF", decoder.height, decoder.width, exif, info, None, decoder)
     else:
-        image = _open_image(file, name, limit)
+        try:
+            image = _open_image(file, name, limit)
+        except ImageTooLargeError:
+            raise
+        except ImageReadError:
+            raise ImageReadError(f"{name}: {tiff.unreadable(file)}") from None
         source = Opened.of(image, name, file)
     if count > 1 or number != 1:
         which = f"page {number}" if number > 1 else "the full-size one" if number == 0 else "the first"

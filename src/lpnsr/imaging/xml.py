@@ -62,10 +62,13 @@ def sized_ome(document: str, before: Size, after: Size) -> str:
                 return repr(float(value) / factors[axis])
         return value
 
-    return _rewritten(document.encode(), changed).decode()
+    stored = document.encode(
+        "latin-1", "xmlcharrefreplace"
+    )  # Pillow takes texts in a TIFF for Latin-1, and writes ASCII
+    return _rewritten(stored, changed, "us-ascii").decode()
 
 
-def _rewritten(data: bytes, changed: Callable[[str, str], str | None]) -> bytes:
+def _rewritten(data: bytes, changed: Callable[[str, str], str | None], encoding: str = "utf-8") -> bytes:
     """The document ``data`` with the texts of attributes and elements as ``changed`` says; None removes one."""
     from xml.etree import ElementTree as Plain
 
@@ -78,7 +81,7 @@ def _rewritten(data: bytes, changed: Callable[[str, str], str | None]) -> bytes:
     except Exception as error:
         raise ValueError(f"the XML is damaged: {error}") from None
     _change(root, changed)
-    out: bytes = Plain.tostring(root, encoding="utf-8")
+    out: bytes = Plain.tostring(root, encoding=encoding)
     return out.partition(b"?>\n")[2] if out.startswith(b"<?xml") else out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -166,6 +167,16 @@ def test_cut_planes_are_damaged(tmp_path, cut, layout):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
     with pytest.raises(ImageReadError, match="damaged"):
         read(path)
+
+
+def test_a_compression_that_is_not_known_is_not_called_damage(tmp_path):
+    path = planar_tiff(tmp_path)
+    data = path.read_bytes()
+    entry = struct.pack("<HHI", 259, 3, 1)
+    path.write_bytes(data.replace(entry + struct.pack("<H", 1), entry + struct.pack("<H", 65123)))
+    with pytest.raises(ImageReadError, match=r"cannot be read \(photometric 2, compression 65123") as caught:
+        read(path)
+    assert "damaged" not in str(caught.value)
 
 
 def test_what_is_not_supported_is_not_called_damaged(tmp_path):

@@ -174,7 +174,8 @@ class TiffFile:
         """What Pillow would have among the ``info`` of the image."""
         tags = self._page.tags
         found = {"icc_profile": tags.valueof(_PROFILE), "xmp": tags.valueof(_XMP)}
-        found["photoshop"] = tags.valueof(_IPTC) or tags.valueof(_PHOTOSHOP)
+        iptc = bytes(tags.valueof(_IPTC, b"")).rstrip(b"\0")  # many programs fill it up to whole numbers
+        found["photoshop"] = iptc or tags.valueof(_PHOTOSHOP)
         unit = {2: 1.0, 3: 2.54}.get(int(tags.valueof(_UNIT, 2)))
         if unit and 282 in tags and 283 in tags:
             across, down = tags.valueof(282), tags.valueof(283)
@@ -187,7 +188,7 @@ class TiffFile:
         page = self._page
         left_out = page.samplesperpixel - self._colours - self.transparent
         if left_out:
-            self._warn(f"it has {left_out} channels beside the colours that are no transparency: left out")
+            self._warn(f"channels beside the colours that are no transparency are left out: {left_out}")
         if self._colours == 4 and page.bitspersample > 8:
             self._warn("its CMYK is read in 8 bits per channel only")
         for band in self._plain() if self._is_plain else self._bands():
