@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -81,6 +81,9 @@ def _drop_measures(exif: Image.Exif, name: str) -> None:
         stale.append(_DESCRIPTION)
     elif isinstance(description, str) and description.startswith('{"shape":'):
         del exif[_DESCRIPTION]  # how tifffile notes the size of an array
+    elif _is_ome(description):  # Pillow reads it as Latin-1 and writes it in ASCII
+        text = description.encode("latin-1", "replace").decode(errors="replace")
+        exif[_DESCRIPTION] = text.encode("ascii", "xmlcharrefreplace").decode()
     for tag in stale:
         del exif[tag]
     if stale:
@@ -110,7 +113,7 @@ def scaled_positions(exif: Image.Exif, before: tuple[int, int], after: tuple[int
             old[0, 3], old[1, 3] = 0.5 / across - 0.5, 0.5 / down - 0.5
         exif[_TRANSFORMATION] = tuple(float(v) for v in (np.array(matrix, float).reshape(4, 4) @ old).ravel())
     description = exif.get(_DESCRIPTION)
-    if isinstance(description, str) and "<OME" in description[:2000]:
+    if _is_ome(description):
         try:
             exif[_DESCRIPTION] = sized_ome(description, before, after)
         except ValueError:
@@ -133,6 +136,10 @@ def without_positions(exif: Image.Exif) -> bool:
     for tag in _GEO_TAGS:
         exif.pop(tag, None)
     return found
+
+
+def _is_ome(description: object) -> TypeGuard[str]:
+    return isinstance(description, str) and "<OME" in description[:2000]
 
 
 def _is_point(keys: Sequence[int]) -> bool:

@@ -62,10 +62,7 @@ def sized_ome(document: str, before: Size, after: Size) -> str:
                 return repr(float(value) / factors[axis])
         return value
 
-    stored = document.encode(
-        "latin-1", "xmlcharrefreplace"
-    )  # Pillow takes texts in a TIFF for Latin-1, and writes ASCII
-    return _rewritten(stored, changed, "us-ascii").decode()
+    return _rewritten(document.encode(), changed, "us-ascii").decode()
 
 
 def _rewritten(data: bytes, changed: Callable[[str, str], str | None], encoding: str = "utf-8") -> bytes:
