@@ -47,7 +47,7 @@ from lpnsr.reproduce.setting import Setting
 from lpnsr.system import machine
 from lpnsr.upscaling.restorer import Restorer
 from support.pairs import make_images
-from support.tiny_model import CHAIN, NETWORKS, tiny_upscaler
+from support.tiny_model import CHAIN, GUIDED, NETWORKS, tiny_upscaler
 
 LOWER, HIGHER = Column("niqe", "distance", False), Column("niqe", "quality", True)
 
@@ -64,9 +64,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def model() -> Model:
     upscaler = tiny_upscaler()
-    tiny = Model("tiny", upscaler.restorer, upscaler.device)
-    tiny.run(torch.rand(3, 16, 16), torch.rand(3, 64, 64), Setting())  # the first run is done twice
-    return tiny
+    return Model("tiny", upscaler.restorer, upscaler.device)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +183,7 @@ def test_seconds_of_another_machine_are_measured_again(
     model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    monkeypatch.setattr(Model, "run", lambda self, lr, hr, setting: counted.append(1) or Run(lr, hr, hr, 1.0))
+    monkeypatch.setattr(Model, "seconds", lambda *_: counted.append(1) or 1.0)
 
     def runs() -> int:
         before = len(counted)
@@ -252,7 +250,11 @@ def test_instruments(model: Model, images: ImageSet) -> None:
         (match["size_t3"] ** 2 + match["size_optimal_t3"] ** 2) ** 0.5, rel=0.2
     )
     assert abs(noise_edges(run)["edges_t3"]) < 0.3  # 256 pixels of chance
-    assert latent_error(model.run(pair.lr, pair.hr, Setting(steps=0))) == {"latent_error": None}
+    start = model.run(pair.lr, pair.hr, Setting(steps=0))
+    assert latent_error(start)["latent_error"] == pytest.approx(
+        float((start.y0 - start.truth()).square().mean().sqrt())
+    )
+    assert latent_error(Run(pair.lr, pair.hr, pair.hr)) == {"latent_error": None}
     a = torch.rand(50, generator=torch.Generator().manual_seed(0))
     assert correlation(a, 3 * a + 2) == pytest.approx(1)
     assert correlation(a, -a) == pytest.approx(-1)
@@ -268,9 +270,47 @@ def test_the_ceiling_knows_the_truth(model: Model, images: ImageSet) -> None:
     pair = images.pairs[0]
     run = Ceiling("ceiling", model).run(pair)
     assert run.sr.shape == pair.hr.shape
-    assert run.seconds is None
     chain = Chain("chain", model, Setting())
     assert Ceiling("ceiling", model).identity(pair) != chain.identity(pair)
+
+
+@torch.inference_mode()
+def test_guided_chains(images: ImageSet) -> None:
+    upscaler = tiny_upscaler(networks=GUIDED)
+    guided = Model("guided", upscaler.restorer, upscaler.device)
+    pair, other = images.pairs[:2]
+    asked: list[int] = []
+    upsampler = guided.restorer.upsampler
+    handle = upsampler.conv_last.register_forward_hook(lambda *_: asked.append(1))
+    settings = [Setting(), Setting(noise="oracle"), Setting(start="bicubic", steps=2), Setting(steps=0)]
+    runs = [guided.run(pair.lr, pair.hr, setting) for setting in settings]
+    ceiling = guided.ceiling(pair.lr, pair.hr)
+    assert len(asked) == 1  # the settings of an image share what the pre-upsampler gave
+    guided.run(other.lr, other.hr, Setting())
+    again = guided.run(pair.lr, pair.hr, Setting())
+    assert len(asked) == 3
+    handle.remove()
+    assert torch.equal(again.sr, runs[0].sr)
+    assert torch.equal(runs[0].sr, (upscaler(pair.lr, tile=0).clamp(0, 1) * 255).round() / 255)
+    assert guided.seconds(pair.lr, pair.hr, Setting()) > 0
+    image, guide = guided.restorer.start(pair.lr[None])
+    at_truth = guided.restorer.finish(runs[0].truth(), image, guide)
+    assert torch.equal(ceiling, guided.finish(at_truth.clamp(0, 1), pair.lr))
+    assert not torch.equal(ceiling, guided.finish(guided.restorer.decode(runs[0].truth()).clamp(0, 1), pair.lr))
+
+
+@torch.inference_mode()
+def test_another_start_leaves_the_features_of_a_guided_chain(images: ImageSet) -> None:
+    upscaler, pair = tiny_upscaler(networks=GUIDED), images.pairs[0]
+    guided = Model("guided", upscaler.restorer, upscaler.device)
+    plain = tiny_upscaler().restorer.upsampler  # gives no features
+    other = guided.starting_from("other", plain)
+    assert other.digest != guided.digest
+    assert torch.equal(
+        other.run(pair.lr, pair.hr, Setting(steps=0)).y0, other.encode(plain(pair.lr[None])[0].clamp(0, 1))
+    )
+    (_, ours), (_, theirs) = (one.restorer.start(pair.lr[None]) for one in (guided, other))
+    assert torch.equal(ours.features, theirs.features)
 
 
 def test_folders_of_other_methods(images: ImageSet, tmp_path: Path) -> None:

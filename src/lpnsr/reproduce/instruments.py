@@ -60,11 +60,10 @@ class Measured:
 
 
 def latent_error(run: Run) -> Values:
-    """Root mean square of x_0 of the chain minus the latent of the HR image."""
-    if run.truth is None or not run.states:
+    """Root mean square of x_0 of the chain, or of y_0 where it has no steps, minus the latent of the HR image."""
+    x0 = run.states[-1].x_previous if run.states else run.y0
+    if run.truth is None or x0 is None:
         return {"latent_error": None}
-    x0 = run.states[-1].x_previous
-    assert x0 is not None  # of a finished step
     return {"latent_error": float((x0 - run.truth()).square().mean().sqrt())}
 
 
@@ -94,7 +93,7 @@ def noise_edges(run: Run) -> Values:
     return values
 
 
-LATENT_ERROR = Measured("latent error", latent_error)
+LATENT_ERROR = Measured("latent error", latent_error, version=2)
 NOISE_MATCH = Measured("noise match", noise_match, version=2)
 NOISE_EDGES = Measured("noise edges", noise_edges)
 

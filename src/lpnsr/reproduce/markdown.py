@@ -41,12 +41,13 @@ def render(report: Report, header: Header) -> str:
         "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
         report.question,
     ]
-    if report.claims:
+    claims = [claim for claim in report.claims if claim.differences]
+    if claims:
         parts.append("## Do the claims hold in these numbers?")
-        parts.append("\n".join(line for claim in report.claims for line in claim_lines(claim)))
+        parts.append("\n".join(line for claim in claims for line in claim_lines(claim)))
         parts.append(
             "Differences are means over the same images, in brackets relative to the second's mean and as 95% "
-            f"intervals. {_verdicts(report.claims)}"
+            f"intervals. {_verdicts(claims)}"
             + (f" Intervals of {header.fewest} images are too narrow and say little." if header.fewest < _FEW else "")
         )
     for table in report.tables:

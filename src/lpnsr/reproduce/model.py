@@ -5,36 +5,85 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lpnsr.checkpoints import PARTS
-from lpnsr.diffusion import NoiseField, NoiseSource, StepState
+from lpnsr.diffusion import NoiseField, StepState
 from lpnsr.errors import ConfigError, LpnsrError
+from lpnsr.evaluation.roofline import synchronize
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler, Guide, describe
+from lpnsr.networks import BicubicUpsampler, Upsampler, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.reproduce.setting import Setting
 from lpnsr.system.hashes import tensors_sha256
-from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer
 from lpnsr.upscaling.upscaler import Upscaler, fidelity_controls
+
+Value = TypeVar("Value")
+
+
+class Last(Generic[Value]):
+    """A function of a tensor that keeps its last result for calls with an equal tensor."""
+
+    def __init__(self, compute: Callable[[Tensor], Value]) -> None:
+        self._compute = compute
+        self._known: tuple[Tensor, Value] | None = None
+
+    def __call__(self, x: Tensor) -> Value:
+        if self._known is None or not torch.equal(self._known[0], x):
+            self._known = x, self._compute(x)
+        return self._known[1]
+
+
+class OtherStart(nn.Module):
+    """A pre-upsampler whose image comes from one network and whose features come from another.
+
+    Networks of a chain know the features of the pre-upsampler that they were trained with, and no others.
+    """
+
+    scale = 4
+
+    def __init__(self, image: nn.Module, features: nn.Module) -> None:
+        super().__init__()
+        self.image, self.features = image, features
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """U(lr) (B, 3, 4h, 4w)."""
+        return self.image(lr)  # type: ignore[no-any-return]
+
+    def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """U(lr), and the features (B, f, h, w) of the other network."""
+        return self.image(lr), self.features.upsample(lr)[1]  # type: ignore[operator]
+
+
+def _described(part: nn.Module) -> object:
+    return [describe(net) for net in (part.image, part.features)] if isinstance(part, OtherStart) else describe(part)
+
+
+class _Controls(TypedDict):
+    draw: Draw
+    steps: int
+    noise: NoiseRecipe
+    mean_share: float
+    bicubic_share: float
 
 
 @dataclass(frozen=True)
 class Run:
     """An upscaled image and how it came about. Images are (3, H, W) in [0, 1], latents (1, c, h, w).
 
-    sr is rounded to 8 bits, as the file would be. truth: gives the latent of the HR image. y0 and the states of the
-    steps, first to last, are missing where there was no chain; seconds where nothing was computed here.
+    sr is rounded to 8 bits, as the file would be. truth: gives the latent of the HR image. y0: the latent of the start;
+    truth and y0 are missing where no model ran. states: of the steps, first to last.
     """
 
     lr: Tensor
     hr: Tensor
     sr: Tensor
-    seconds: float | None = None
     truth: Callable[[], Tensor] | None = None
     y0: Tensor | None = None
     states: tuple[StepState, ...] = ()
@@ -47,7 +96,6 @@ class Model:
     name: str
     restorer: Restorer
     device: torch.device
-    _warm: list[bool] = field(default_factory=list, compare=False)
 
     @classmethod
     def load(cls, model: str, device: str = "auto") -> Model:
@@ -56,8 +104,10 @@ class Model:
         return cls(upscaler.spec.name, upscaler.restorer, upscaler.device)
 
     def starting_from(self, name: str, upsampler: nn.Module | None) -> Model:
-        """The same networks behind another pre-upsampler."""
+        """The same networks behind another pre-upsampler; features still come from the model's own."""
         parts = self.restorer
+        if upsampler is not None and parts.upsampler is not None and parts.denoiser.feature_channels:
+            upsampler = OtherStart(upsampler, parts.upsampler)
         other = Restorer(parts.schedule, parts.autoencoder, parts.denoiser, upsampler, parts.noise_predictor)
         return Model(name, other.eval().requires_grad_(False).to(self.device), self.device)
 
@@ -71,7 +121,7 @@ class Model:
         """Of the weights, the networks' configuration and the schedule: the version of the model, whatever its card
         says. What its folder says of tiles and fidelity has no part in it: a run has no tiles and its own fidelity."""
         parts = {name: getattr(self.restorer, name) for name in PARTS}
-        described = {name: describe(part) for name, part in parts.items() if part is not None}
+        described = {name: _described(part) for name, part in parts.items() if part is not None}
         made_by = f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)}"
         return tensors_sha256(self.restorer.state_dict(), made_by)[:32]
 
@@ -86,37 +136,58 @@ class Model:
 
     @torch.inference_mode()
     def run(self, lr: Tensor, hr: Tensor, setting: Setting) -> Run:
-        """Upscale ``lr`` whole, with the wavelet colour fix, as ``Upscaler`` does by default. The first run of a
-        process is done twice: libraries set themselves up in it, and its time says nothing."""
+        """Upscale ``lr`` whole, with the wavelet colour fix, as ``Upscaler`` does by default.
+
+        The pre-upsampler runs once for an image, and other settings of the same image start from what it gave.
+        """
         self.check(setting)
-        if not self._warm:
-            self._warm.append(True)
-            self.run(lr, hr, setting)
-        image = lr[None].to(self.device).contiguous(memory_format=memory_format(self.device, torch.float32))
-        truth = cache(lambda: self.encode(hr))
-        starts: list[Tensor] = []
+        image, guide = self.restorer.start(self._input(lr), setting.start, self._upsample)
         states: list[StepState] = []
+        if setting.steps == 0:
+            sr = image.clamp(0, 1)
+        else:
+            controls = self._controls(setting, lambda: self._truth(hr))
+            sr = self.restorer.refine(image, guide, **controls, callback=states.append)
+        return Run(lr, hr, self.finish(sr, lr), lambda: self._truth(hr), guide.y0, tuple(states))
 
-        def source(guide: Guide) -> NoiseSource:
-            starts.append(guide.y0)
-            return setting.source(self.restorer, guide, truth)
-
-        _, mean_share, bicubic_share = fidelity_controls(setting.fidelity)
-        self._wait()
+    @torch.inference_mode()
+    def seconds(self, lr: Tensor, hr: Tensor, setting: Setting) -> float:
+        """Time ``setting`` on ``lr``, the pre-upsampler included and the colour fix not."""
+        self.check(setting)
+        controls = self._controls(setting, lambda: self.encode(hr))
+        synchronize(self.device)
         began = time.perf_counter()
-        sr = self.restorer.restore(
-            image,
-            NoiseField(setting.seed).draw(),
-            steps=setting.steps,
-            noise=source,
-            mean_share=mean_share,
-            bicubic_share=bicubic_share,
-            start=setting.start,
-            callback=states.append,
-        )
-        self._wait()
-        seconds = time.perf_counter() - began
-        return Run(lr, hr, self.finish(sr, lr), seconds, truth, starts[0] if starts else None, tuple(states))
+        self.restorer.restore(self._input(lr), start=setting.start, **controls)
+        synchronize(self.device)
+        return time.perf_counter() - began
+
+    @torch.inference_mode()
+    def ceiling(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """The result of a chain that ends at the true latent: the most that any chain of this model can reach."""
+        image, guide = self.restorer.start(self._input(lr), upsample=self._upsample)
+        return self.finish(self.restorer.finish(self._truth(hr), image, guide).clamp(0, 1), lr)
+
+    def _input(self, lr: Tensor) -> Tensor:
+        return lr[None].to(self.device).contiguous(memory_format=memory_format(self.device, torch.float32))
+
+    def _controls(self, setting: Setting, truth: Callable[[], Tensor]) -> _Controls:
+        _, mean_share, bicubic_share = fidelity_controls(setting.fidelity)
+        return {
+            "draw": NoiseField(setting.seed).draw(),
+            "steps": setting.steps,
+            "noise": lambda guide: setting.source(self.restorer, guide, truth),
+            "mean_share": mean_share,
+            "bicubic_share": bicubic_share,
+        }
+
+    @cached_property
+    def _upsample(self) -> Last[tuple[Tensor, Tensor | None]]:
+        net: Upsampler = self.restorer.upsampler or self.restorer.bicubic  # type: ignore[assignment]
+        return Last(net.upsample)
+
+    @cached_property
+    def _truth(self) -> Last[Tensor]:
+        return Last(self.encode)
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:
@@ -130,7 +201,3 @@ class Model:
             raise LpnsrError(f"the output of {self.name} is not finite: its weights are damaged")
         fixed = wavelet_colour_fix(sr, BicubicUpsampler()(lr[None]))
         return (fixed[0].clamp(0, 1) * 255).round() / 255
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)

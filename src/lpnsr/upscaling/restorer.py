@@ -26,6 +26,7 @@ from lpnsr.networks.swin_unet import timestep
 NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
 Draw = Callable[[int, tuple[int, ...]], Tensor]
+Upsample = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 NoiseRecipe = Callable[[Guide], NoiseSource]
 """Makes the noise source of a chain, for sources that are more than a name: oracle, mixtures."""
 
@@ -67,16 +68,18 @@ class Restorer(nn.Module):
         net = self.upsampler if start == "upsampler" and self.upsampler is not None else self.bicubic
         return net(lr)  # type: ignore[no-any-return]
 
-    def start(self, lr: Tensor, kind: StartKind = "upsampler") -> tuple[Tensor, Guide]:
+    def start(
+        self, lr: Tensor, kind: StartKind = "upsampler", upsample: Upsample | None = None
+    ) -> tuple[Tensor, Guide]:
         """U(lr) (B, 3, s h, s w), as ``upsample`` gives it, and what guides the chain that starts there.
 
         A bicubic start has the features of the pre-upsampler too. Where results are decoded as differences to the
-        start, it is clamped to [0, 1].
+        start, it is clamped to [0, 1]. ``upsample`` takes the place of the pre-upsampler's, to keep its results.
         """
         net = self.bicubic if self.upsampler is None else self.upsampler
         features = None
         if kind == "upsampler" or self.denoiser.feature_channels:
-            image, features = net.upsample(lr)  # type: ignore[operator]
+            image, features = (upsample or net.upsample)(lr)  # type: ignore[operator]
         if kind == "bicubic":
             image = self.bicubic(lr)
         if self.autoencoder.decodes_differences:
@@ -149,6 +152,31 @@ class Restorer(nn.Module):
         """
         if steps == 0:
             return self.upsample(lr, start).clamp(0, 1)
+        return self.refine(
+            *self.start(lr, start),
+            draw,
+            steps=steps,
+            noise=noise,
+            temperature=temperature,
+            mean_share=mean_share,
+            bicubic_share=bicubic_share,
+            callback=callback,
+        )
+
+    def refine(
+        self,
+        image: Tensor,
+        guide: Guide,
+        draw: Draw,
+        *,
+        steps: int | None = None,
+        noise: NoiseKind | NoiseRecipe = "predicted",
+        temperature: float = 1.0,
+        mean_share: float = 0.0,
+        bicubic_share: float = 0.0,
+        callback: Callable[[StepState], None] | None = None,
+    ) -> Tensor:
+        """Run the chain from ``image`` and ``guide``, as ``start`` gives them; see ``restore``."""
         first: list[Tensor] = []
 
         def watch(state: StepState) -> None:
@@ -157,11 +185,10 @@ class Restorer(nn.Module):
             if callback:
                 callback(state)
 
-        image, guide = self.start(lr, start)
         x0 = self.sample(guide, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
         if mean_share > 0:
             x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_share)
         sr = self.finish(x0, image, guide)
         if bicubic_share > 0:
-            sr = torch.lerp(sr, self.bicubic(lr).to(sr.dtype), bicubic_share)
+            sr = torch.lerp(sr, self.bicubic(guide.lr).to(sr.dtype), bicubic_share)
         return sr.clamp(0, 1)

@@ -26,7 +26,7 @@ from lpnsr.reproduce.report import (
 
 _LATENT = Column("latent_error", "latent RMSE", False)
 _RESAMPLES = 10_000
-_NOTHING = "no noise"
+_NOTHING, _START = "no noise", "start alone"
 
 
 def run(lab: Lab) -> Report:
@@ -38,7 +38,8 @@ def run(lab: Lab) -> Report:
         )
     cases: list[Case] = [
         *(lab.chain(noise, noise=noise) for noise in ("gaussian", "predicted", "mode", "oracle")),
-        Ceiling("autoencoder alone, of HR", lab.model),
+        lab.chain(_START, steps=0),
+        Ceiling("true latent, decoded", lab.model),
     ]
     columns = [*metric_columns(lab), _LATENT]
     noisy = range(steps, 1, -1)
@@ -58,6 +59,12 @@ def run(lab: Lab) -> Report:
             "Predicted noise brings the chain nearer to the true latent (predicted, Gaussian).",
             "predicted",
             ["gaussian"],
+            [_LATENT],
+        ),
+        Hypothesis(
+            f"The chain ends nearer to the true latent than it starts (predicted, {_START}).",
+            "predicted",
+            [_START],
             [_LATENT],
         ),
         Hypothesis("Predicted noise looks better (predicted, Gaussian).", "predicted", ["gaussian"], judges),
@@ -92,7 +99,7 @@ def run(lab: Lab) -> Report:
         tables,
         claims_of(scored, tests),
         notes=[
-            "latent RMSE: of the chain's x_0 and the encoded HR image, before decoding and colour fix.",
+            "latent RMSE: of x_0 (y_0 for the start alone) and the encoded HR image, before decoding and colour fix.",
             "Distance (RMS) and correlation compare the noise that a step took with the optimal one of the same state, "
             "each row along its own chain; no noise at all is compared along that of the mode.",
             "Share of the gap: (Gaussian - row) / (Gaussian - oracle) of the means, 1 is as good as the oracle, 0 as "

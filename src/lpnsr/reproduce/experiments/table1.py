@@ -89,5 +89,5 @@ def _timed(lab: Lab, images: ImageSet, cases: Sequence[Chain]) -> Scores:
 def _seconds(lab: Lab, pair: Pair, case: Chain) -> Values:
     """The least of several times: what else the machine does can only add to it."""
     key = {"case": case.identity(pair), "seconds": 1, "repeats": _REPEATS, "machine": machine_of(case.model.device)}
-    times = (case.run(pair).seconds or 0.0 for _ in range(_REPEATS))
+    times = (case.model.seconds(pair.lr, pair.hr, case.setting) for _ in range(_REPEATS))
     return lab.remember(pair, key, lambda: {_TIME.name: min(times)})
