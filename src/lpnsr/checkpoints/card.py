@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from torch import nn
+
 from lpnsr.checkpoints.spec import ModelSpec, PartName
+from lpnsr.networks import chain_flops, cost
 
 TITLES: dict[PartName, str] = {
     "autoencoder": "autoencoder: images to latents and back",
@@ -19,13 +22,15 @@ ABSENT: dict[PartName, str] = {
 }
 
 
-def render_card(spec: ModelSpec, parameters: Mapping[PartName, int]) -> str:
-    """Markdown with the metadata that model hubs read on top. ``parameters``: how many each part has."""
+def render_card(spec: ModelSpec, parts: Mapping[PartName, nn.Module]) -> str:
+    """Write the card as Markdown, with the metadata that model hubs read on top. ``parts``: the networks."""
     sections = [
         _metadata(spec),
         f"# {spec.name}",
         spec.description or "A 4x super-resolution model.",
-        *_parts(spec, parameters),
+        "## Parts",
+        parts_table(spec, parts),
+        *(sentence for part, sentence in ABSENT.items() if part not in spec.parts),
         *_chain(spec),
         *(["## Training", spec.training] if spec.training else []),
         *_scores(spec),
@@ -47,10 +52,22 @@ def _metadata(spec: ModelSpec) -> str:
     return f"---\nlicense: {known}\n{name}{tags}\n---"
 
 
-def _parts(spec: ModelSpec, parameters: Mapping[PartName, int]) -> list[str]:
-    lines = [f"- {TITLES[part]} ({parameters[part]:,} parameters)" for part in spec.parts]
-    absent = [sentence for part, sentence in ABSENT.items() if part not in spec.parts]
-    return ["## Parts", "\n".join(lines), *absent]
+def parts_table(spec: ModelSpec, parts: Mapping[PartName, nn.Module]) -> str:
+    """Tabulate the parts with their parameters and arithmetic, which are counted."""
+    costs = {name: cost(parts[name]) for name in spec.parts}
+    rows = [
+        f"| {TITLES[name]} | {one.parameters:,} | "
+        f"{', '.join(f'{method} {_mega(flops)}' for method, flops in one.flops.items())} |"
+        for name, one in costs.items()
+    ]
+    total, steps = chain_flops(parts, spec.chain.steps), spec.chain.steps
+    parameters = sum(one.parameters for one in costs.values())
+    head = ["| part | parameters | MFLOP per LR pixel |", "|---|---:|---|"]
+    return "\n".join([*head, *rows, f"| all, in {steps} steps | {parameters:,} | {_mega(total)} |"])
+
+
+def _mega(flops: float | None) -> str:
+    return "" if flops is None else f"{flops / 1e6:.3g}"
 
 
 def _chain(spec: ModelSpec) -> list[str]:

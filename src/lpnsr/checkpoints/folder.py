@@ -17,7 +17,7 @@ from torch import nn
 
 from lpnsr import networks
 from lpnsr.checkpoints.card import render_card
-from lpnsr.checkpoints.spec import PARTS, ModelSpec, PartName, read_json, read_spec
+from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError, OutputError
 from lpnsr.networks.tensors import load_strict, stored, write_safetensors
 from lpnsr.system.hashes import file_sha256
@@ -94,8 +94,7 @@ def save_folder(
         target.parent.mkdir(parents=True, exist_ok=True)
         work.mkdir()
         spec = spec.model_copy(update={"sha256": _write_parts(work, spec, parts, dtype)})
-        counts = {name: sum(p.numel() for p in parts[name].parameters()) for name in PARTS if name in parts}
-        (work / CARD).write_text(card or render_card(spec, counts), encoding="utf-8")
+        (work / CARD).write_text(card or render_card(spec, parts), encoding="utf-8")
         _write_json(work / SPEC, spec.model_dump(mode="json"))
         put_in_place(work, target)
     except OSError as error:

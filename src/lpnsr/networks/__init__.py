@@ -11,6 +11,7 @@ from torch import nn
 from lpnsr.errors import ConfigError
 from lpnsr.networks.bicubic import BicubicConfig, BicubicUpsampler
 from lpnsr.networks.compact import CompactConfig, CompactUpsampler
+from lpnsr.networks.costs import Cost, chain_flops, cost
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.lite_autoencoder import LiteAutoencoder, LiteAutoencoderConfig
 from lpnsr.networks.noise_predictor import NoisePredictor, NoisePredictorConfig
@@ -27,6 +28,7 @@ __all__ = [
     "BicubicUpsampler",
     "CompactConfig",
     "CompactUpsampler",
+    "Cost",
     "Denoiser",
     "Guide",
     "LiteAutoencoder",
@@ -43,6 +45,8 @@ __all__ = [
     "VQAutoencoder",
     "VQAutoencoderConfig",
     "build",
+    "chain_flops",
+    "cost",
     "describe",
     "pad_to_multiple",
     "register_network",

@@ -10,7 +10,6 @@ The plan: a process that upscales holds Python, torch and the weights (measured 
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from lpnsr.imaging import TilePlan, rows_at_once
 from lpnsr.imaging.colour import HALO
+from lpnsr.networks.costs import without_weights
 from lpnsr.upscaling.restorer import Restorer
 
 _PROBE = 64
@@ -112,7 +112,7 @@ def bytes_per_pixel(restorer: Restorer) -> int:
 
     Where a part cannot run there (some foreign pre-upsamplers), what the others need is taken.
     """
-    ghost: Any = _without_weights(restorer)
+    ghost: Any = without_weights(restorer)
     lr = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
     try:
         peak = _peak(ghost, lr)
@@ -170,14 +170,6 @@ class _Kernels(TorchFunctionMode):
         if func is torch.group_norm:
             return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))
-
-
-def _without_weights(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` on the ``meta`` device: shapes only."""
-    # deepcopy takes what it finds in its memo, so the weights themselves are never copied.
-    memo: dict[int, object] = {id(b): b.to("meta") for b in module.buffers()}
-    memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in module.parameters()}
-    return copy.deepcopy(module, memo)
 
 
 _WORDS = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "not enough memory")
