@@ -16,9 +16,13 @@ from typer import Context
 from typer.main import get_command
 
 from lpnsr.apps.cli import app
+from lpnsr.checkpoints.card import parts_table
+from lpnsr.checkpoints.folder import build_part
+from lpnsr.checkpoints.spec import read_spec
 from lpnsr.diffusion import NoiseField, NoiseSource, reverse_chain
 from lpnsr.evaluation.cache import Cache
 from lpnsr.imaging import Photo, read, write
+from lpnsr.networks import build
 from lpnsr.reproduce.experiments import table4
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.model import Model
@@ -170,3 +174,39 @@ def test_every_command_of_the_program_is_somewhere() -> None:
     everything = "\n".join(TEXTS.values())
     for name in get_command(app).commands:  # type: ignore[attr-defined]
         assert f"lpnsr {name}" in everything
+
+
+COUNT = re.compile(r"(\d[\d.,]*)\s?(k|M|thousand|million)?\s(parameters|FLOP)|(\d[\d.,]*)\s([MG])FLOP")
+MODELS = sorted(path.parent for path in (REPOSITORY / "src" / "lpnsr" / "weights").glob("*/model.json"))
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_cards_state_what_the_networks_have(folder: Path) -> None:
+    spec = read_spec(folder)
+    parts = {name: build_part(folder / place) for name, place in spec.parts.items()}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    table = parts_table(spec, parts)
+    assert table in card
+    assert not COUNT.search(card.replace(table, ""))
+
+
+def test_the_paper_has_the_networks_that_it_is_said_to_have() -> None:
+    """Documents state counts of the paper's networks in one table, and refer to the cards for others."""
+    stated = {page: [found[0] for found in COUNT.finditer(text)] for page, text in TEXTS.items()}
+    stated = {page: found for page, found in stated.items() if found and not page.startswith("docs/results")}
+    assert stated.keys() == {"docs/how-it-works.md"}
+    rows = re.findall(r"^\| ([\w -]+) \|.* (\d+\.\d M parameters) \|$", TEXTS["docs/how-it-works.md"], re.MULTILINE)
+    assert [count for _, count in rows] == stated["docs/how-it-works.md"]
+    pytest.importorskip("spandrel")
+    networks = load_recipe("paper").networks
+    counted = {name: sum(p.numel() for p in build(config).parameters()) for name, config in networks.items()}
+    said = {TITLE[name]: f"{count / 1e6:.1f} M parameters" for name, count in counted.items()}
+    assert dict(rows) == said
+
+
+TITLE = {
+    "autoencoder": "autoencoder",
+    "upsampler": "pre-upsampler",
+    "denoiser": "denoiser",
+    "noise_predictor": "noise predictor",
+}

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
-from torch.utils.flop_counter import FlopCounterMode
 
 from lpnsr import checkpoints, imaging
 from lpnsr.checkpoints.folder import build_part
 from lpnsr.checkpoints.spec import read_spec
-from lpnsr.diffusion import Schedule
 from lpnsr.evaluation.files import read_unit
 from lpnsr.evaluation.metrics import metrics_for
-from lpnsr.upscaling.restorer import Restorer
+from lpnsr.networks import chain_flops
 from lpnsr.upscaling.upscaler import Upscaler
 from support.repository import REPOSITORY
 
@@ -35,14 +32,12 @@ def model(request: pytest.FixtureRequest) -> Upscaler:
 
 
 def flops_per_pixel(name: str, steps: int) -> float:
-    """FLOP of a model for an LR pixel, counted on shapes alone."""
-    spec = read_spec(checkpoints.resolve(name))
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        parts = {part: build_part(checkpoints.resolve(name) / place) for part, place in spec.parts.items()}
-        restorer = Restorer(Schedule.geometric(**spec.chain.model_dump()), **parts).eval()
-        lr = torch.empty(1, 3, 64, 64)
-        restorer.restore(lr, lambda step, shape: torch.empty(shape), steps=steps)
-    return counter.get_total_flops() / 64**2
+    """FLOP of a model for an LR pixel."""
+    folder = checkpoints.resolve(name)
+    parts = {part: build_part(folder / place) for part, place in read_spec(folder).parts.items()}
+    counted = chain_flops(parts, steps)
+    assert counted is not None
+    return counted
 
 
 @pytest.mark.parametrize(("name", "chain", "megabytes"), [("lite", 12e6, 30), ("base", 12e6, 45)])

@@ -60,7 +60,8 @@ def parts_table(spec: ModelSpec, parts: Mapping[PartName, nn.Module]) -> str:
         f"{', '.join(f'{method} {_mega(flops)}' for method, flops in one.flops.items())} |"
         for name, one in costs.items()
     ]
-    total, steps = chain_flops(parts, spec.chain.steps), spec.chain.steps
+    steps = spec.chain.steps
+    total = chain_flops({str(name): net for name, net in parts.items()}, steps)
     parameters = sum(one.parameters for one in costs.values())
     head = ["| part | parameters | MFLOP per LR pixel |", "|---|---:|---|"]
     return "\n".join([*head, *rows, f"| all, in {steps} steps | {parameters:,} | {_mega(total)} |"])
