@@ -1,4 +1,4 @@
-"""Cases: the rows of a table. Each makes an image of a pair, and says what decides that image."""
+"""Cases: the rows of a table. A case makes an image of a pair, and names all that decides the image."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lpnsr.reproduce.setting import Setting
 
 
 class Case(Protocol):
-    """label: the row's name in its table."""
+    """A way to make an image. label: the row's name in its table."""
 
     @property
     def label(self) -> str: ...
 
     def identity(self, pair: Pair) -> dict[str, Any]:
-        """Whatever of the case decides the image: equal for cases that cannot differ."""
+        """Return all that decides the image, equal for cases that cannot differ."""
 
     def run(self, pair: Pair) -> Run:
-        """The image. Raises ConfigError or InputError if it cannot be made."""
+        """Make the image. Raises ConfigError or InputError if it cannot be made."""
 
 
 @dataclass(frozen=True)

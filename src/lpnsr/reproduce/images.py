@@ -1,4 +1,4 @@
-"""Pairs of LR and HR images for the experiments: folders -> float tensors, and what identifies their content."""
+"""Pairs of LR and HR images for the experiments: folders -> float tensors and their digests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lpnsr.imaging import read, rgb8
 
 @dataclass(frozen=True)
 class Pair:
-    """An LR image and its HR image, read whenever they are asked for: a test set may be larger than memory.
+    """An LR image and its HR image, read at every use: a test set may be larger than memory.
 
     Raises InputError if the sizes disagree, ImageReadError for a damaged file.
     """
@@ -57,7 +57,7 @@ class Pair:
 
     @cached_property
     def digest(self) -> str:
-        """Of the pixels of both, whatever the files are called."""
+        """Hash of the pixels of both, whatever the files are called."""
         return digest_of(self.bytes_lr, self.bytes_hr)
 
 
@@ -70,7 +70,7 @@ class ImageSet:
 
 
 def find_pairs(name: str, lr: Path, hr: Path, most: int | None = None) -> ImageSet:
-    """The images of the folder ``lr`` with those of a like name in ``hr``, the first ``most`` of them.
+    """Pair the images of the folder ``lr`` with those of a like name in ``hr``, the first ``most`` of them.
 
     Raises ConfigError if a folder is missing or empty, or an LR image has no HR image.
     """
@@ -86,12 +86,12 @@ def find_pairs(name: str, lr: Path, hr: Path, most: int | None = None) -> ImageS
 
 
 def read_image(path: Path) -> Tensor:
-    """uint8 (3, H, W) of an image file."""
+    """Read an image file as uint8 (3, H, W)."""
     return torch.from_numpy(rgb8(read(path))).permute(2, 0, 1).contiguous()
 
 
 def digest_of(*images: Tensor) -> str:
-    """A hash of uint8 images and their shapes."""
+    """Hash uint8 images and their shapes."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(repr(tuple(image.shape)).encode())

@@ -1,4 +1,4 @@
-"""Instruments: what is measured on a run. Each gives numbers by name, and says by what its numbers are filed."""
+"""Instruments: measurements of a run. Each gives numbers by name, and the key under which they are cached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lpnsr.reproduce.model import Run
 
 
 class Instrument(Protocol):
-    """key: what decides the numbers besides the run, with a version that rises whenever they would change."""
+    """A measurement. key: all that decides the numbers besides the run, with a version that rises when they change."""
 
     @property
     def key(self) -> dict[str, Any]: ...
@@ -60,7 +60,7 @@ class Measured:
 
 
 def latent_error(run: Run) -> Values:
-    """Root mean square of x_0 of the chain, or of y_0 where it has no steps, minus the latent of the HR image."""
+    """Measure the RMS of x_0 of the chain, or of y_0 without steps, minus the latent of the HR image."""
     x0 = run.states[-1].x_previous if run.states else run.y0
     if run.truth is None or x0 is None:
         return {"latent_error": None}
@@ -68,7 +68,7 @@ def latent_error(run: Run) -> Values:
 
 
 def noise_match(run: Run) -> Values:
-    """The noise of each step against the optimal noise of the same step (LPNSR, Eq. 9).
+    """Compare the noise of each step with the optimal noise of the same step (LPNSR, Eq. 9).
 
     By the paper's step t: root mean square of the difference, Pearson correlation, root mean square of each.
     """
@@ -83,7 +83,7 @@ def noise_match(run: Run) -> Values:
 
 
 def noise_edges(run: Run) -> Values:
-    """Pearson correlation of a step's noise map with the edges of the LR image: of its noise, and of the optimal."""
+    """Correlate the map of a step's noise, and of the optimal noise, with the edges of the LR image."""
     edges = edge_map(run.lr)
     values: Values = {}
     for state, noise, best in optimal_noises(run):
@@ -99,7 +99,7 @@ NOISE_EDGES = Measured("noise edges", noise_edges)
 
 
 def edge_map(lr: Tensor) -> Tensor:
-    """Sobel magnitude of the mean of the channels: (3, h, w) -> (h, w)."""
+    """Compute the Sobel magnitude of the mean of the channels: (3, h, w) -> (h, w)."""
     kernel = lr.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     gray = F.pad(lr.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")
     gradients = F.conv2d(gray, torch.stack([kernel, kernel.T])[:, None])
@@ -107,12 +107,12 @@ def edge_map(lr: Tensor) -> Tensor:
 
 
 def noise_map(noise: Tensor) -> Tensor:
-    """Root mean square over the channels: (1, c, h, w) -> (h, w) on the CPU."""
+    """Compute the root mean square over the channels: (1, c, h, w) -> (h, w) on the CPU."""
     return noise[0].float().square().mean(0).sqrt().cpu()
 
 
 def correlation(a: Tensor, b: Tensor) -> float | None:
-    """Pearson's, of all values; None where one is constant."""
+    """Compute Pearson's correlation of all values; None where one is constant."""
     x, y = a.double().flatten().cpu(), b.double().flatten().cpu()
     x, y = x - x.mean(), y - y.mean()
     spread = float(x.norm() * y.norm())
@@ -120,7 +120,7 @@ def correlation(a: Tensor, b: Tensor) -> float | None:
 
 
 def optimal_noises(run: Run) -> list[tuple[StepState, Tensor, Tensor]]:
-    """(state, noise, optimal noise) of the steps that took noise."""
+    """Return (state, noise, optimal noise) of the steps that took noise."""
     if run.truth is None or run.y0 is None:
         return []
     return [

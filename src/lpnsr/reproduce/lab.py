@@ -1,4 +1,4 @@
-"""``Lab``: what every experiment is given. It makes and measures the images that are not in the cache yet."""
+"""``Lab``: the surroundings of an experiment. It makes and measures the images that are not in the cache yet."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _KEPT_RUNS = 16
 
 @dataclass(frozen=True)
 class Scores:
-    """Of every case, by its label, one set of numbers an image."""
+    """Numbers of every image, for every case by its label."""
 
     images: ImageSet
     values: Mapping[str, Sequence[Values]]
 
     def of(self, label: str, name: str) -> list[float | None]:
-        """The numbers ``name`` of a case, one an image; None where there is none."""
+        """Return the numbers ``name`` of a case, one an image; None where there is none."""
         return [values.get(name) for values in self.values[label]]
 
 
@@ -57,13 +57,13 @@ class Lab:
     _runs: OrderedDict[str, Run] = field(default_factory=OrderedDict)
 
     def chain(self, label: str, **setting: Any) -> Chain:
-        """The lab's model under ``Setting(**setting)``, with all its steps unless told otherwise."""
+        """Return the lab's model under ``Setting(**setting)``, by default with all its steps."""
         return Chain(label, self.model, Setting(**{"steps": self.model.steps} | setting))
 
     def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
-        """Every metric, and what ``extra`` measures, of every case on every image.
+        """Measure every case on every image, by every metric and by ``extra``.
 
-        Raises ConfigError if two cases have one label: users name some of them.
+        Raises ConfigError if two cases have one label.
         """
         instruments = [*(Scored(metric) for metric in self.metrics), *extra]
         rows: dict[str, list[Values]] = {case.label: [] for case in cases}
@@ -80,7 +80,7 @@ class Lab:
         return Scores(images, rows)
 
     def remember(self, pair: Pair, key: Mapping[str, Any], compute: Callable[[], Values]) -> Values:
-        """What is cached for the pair under ``key``, or else is computed now."""
+        """Return the cached values of the pair under ``key``, or compute them."""
         full = {"lpnsr": __version__, "pair": pair.digest, **key}
         known = self.cache.get(full)
         if known is None:
@@ -89,7 +89,7 @@ class Lab:
         return known
 
     def run(self, pair: Pair, case: Case) -> Run:
-        """The case's image of a pair; the last few are kept, for those who look at several together."""
+        """Make the case's image of a pair; the last few are kept."""
         key = repr((pair.digest, case.identity(pair)))
         if key not in self._runs:
             self._runs[key] = case.run(pair)
@@ -98,7 +98,7 @@ class Lab:
         return self._runs[key]
 
     def measure(self, pair: Pair, case: Case, instruments: Sequence[Instrument]) -> Values:
-        """All that ``instruments`` measure of one image; it is made only if something is not known yet."""
+        """Measure one image by ``instruments``; it is made only if a value is not cached."""
         values: Values = {}
         identity = case.identity(pair)
         for instrument in instruments:

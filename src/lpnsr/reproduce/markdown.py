@@ -24,7 +24,7 @@ _LARGEST_SHARE = 2
 
 @dataclass(frozen=True)
 class Header:
-    """What every file says first. command: made the numbers. protocols: a line a metric."""
+    """The head of every file. command: made the numbers. protocols: a line a metric."""
 
     command: str
     model: str
@@ -34,7 +34,7 @@ class Header:
 
 
 def render(report: Report, header: Header) -> str:
-    """The whole file."""
+    """Write the whole file."""
     parts = [
         f"# {report.title}",
         f"    {header.command}",
@@ -62,7 +62,7 @@ def render(report: Report, header: Header) -> str:
 
 
 def summary(reports: Sequence[Report], header: Header) -> str:
-    """All claims of all experiments with their verdicts: a row a claim, a column a test set."""
+    """Tabulate all claims with their verdicts: a row a claim, a column a test set."""
     places = list(dict.fromkeys(place for r in reports for claim in r.claims for place in claim.places))
     rows = []
     for report in reports:
@@ -91,7 +91,7 @@ def _verdicts(claims: Sequence[Claim]) -> str:
 
 
 def claim_lines(claim: Claim) -> list[str]:
-    """The claim, and a line with its verdict for every test set."""
+    """Write the claim, and a line with its verdict for every test set."""
     lines = [f"- {claim.text}" + (f" (Paper: {claim.paper}.)" if claim.paper else "")]
     for place in claim.places:
         found = [difference_text(d) for d in claim.differences if d.where == place]
@@ -100,7 +100,7 @@ def claim_lines(claim: Claim) -> list[str]:
 
 
 def difference_text(difference: Difference) -> str:
-    """Such as: LPIPS -0.012 (-4.1%, -0.020 to -0.005), holds."""
+    """Write a difference: LPIPS -0.012 (-4.1%, -0.020 to -0.005), holds."""
     i = difference.interval
     digits = _digits([i.mean, i.low, i.high], 2)
     share = i.mean / difference.base if difference.base else math.inf
@@ -112,7 +112,7 @@ def difference_text(difference: Difference) -> str:
 
 
 def table_text(table: Table) -> str:
-    """A Markdown table: means, and the paper's figures in columns of their own."""
+    """Write a Markdown table: means, and the paper's figures in columns of their own."""
     known = [name for name in paper.TITLES if any(name in row for row in table.paper.values())]
     heads = ["", *(column.heading for column in table.columns), *(f"paper: {paper.TITLES[name]}" for name in known)]
     digits = {column.name: _column_digits(table, column) for column in table.columns}
@@ -125,7 +125,7 @@ def table_text(table: Table) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """Every mean with its interval: set, row, number, mean, low, high, paper."""
+    """Write every mean with its interval: set, row, number, mean, low, high, paper."""
     rows = []
     for table in report.tables:
         for label, row in table.rows.items():
@@ -146,7 +146,7 @@ def _column_digits(table: Table, column: Column) -> int:
 
 
 def _digits(values: Sequence[float], significant: int) -> int:
-    """Decimals that show the largest of ``values`` with so many significant digits, at least 2 decimals."""
+    """Return the decimals that show the largest of ``values`` with so many significant digits, at least 2."""
     largest = max((abs(value) for value in values), default=0.0)
     decimals = significant
     while largest >= 1:

@@ -1,4 +1,4 @@
-"""``Model``: a restorer that upscales one image under a ``Setting``, with all that an experiment may look at."""
+"""``Model``: a restorer that upscales one image under a ``Setting``, with the states of its chain."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ class Model:
 
     @classmethod
     def load(cls, model: str, device: str = "auto") -> Model:
-        """What ``Upscaler.from_pretrained`` finds under ``model``."""
+        """Load a model as ``Upscaler.from_pretrained`` does."""
         upscaler = Upscaler.from_pretrained(model, device=device, dtype="float32")
         return cls(upscaler.spec.name, upscaler.restorer, upscaler.device)
 
     def starting_from(self, name: str, upsampler: nn.Module | None) -> Model:
-        """The same networks behind another pre-upsampler; features still come from the model's own."""
+        """Put the same networks behind another pre-upsampler; features still come from the model's own."""
         parts = self.restorer
         if upsampler is not None and parts.upsampler is not None and parts.denoiser.feature_channels:
             upsampler = OtherStart(upsampler, parts.upsampler)
@@ -118,15 +118,17 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights, the networks' configuration and the schedule: the version of the model, whatever its card
-        says. What its folder says of tiles and fidelity has no part in it: a run has no tiles and its own fidelity."""
+        """Hash of the weights, the configurations of the networks and the schedule.
+
+        Settings of tiles and fidelity have no part in it: a run has no tiles and its own fidelity.
+        """
         parts = {name: getattr(self.restorer, name) for name in PARTS}
         described = {name: _described(part) for name, part in parts.items() if part is not None}
         made_by = f"{self.restorer.schedule} {json.dumps(described, sort_keys=True)}"
         return tensors_sha256(self.restorer.state_dict(), made_by)[:32]
 
     def check(self, setting: Setting) -> None:
-        """Raise ConfigError if the model has not what ``setting`` needs: it would be silently another setting."""
+        """Raise ConfigError if the model lacks a part that ``setting`` needs."""
         if setting.needs_predictor and self.restorer.noise_predictor is None:
             raise ConfigError(f"the model {self.name} has no noise predictor, and this experiment is about one")
         if setting.start == "upsampler" and self.restorer.upsampler is None:
@@ -138,7 +140,7 @@ class Model:
     def run(self, lr: Tensor, hr: Tensor, setting: Setting) -> Run:
         """Upscale ``lr`` whole, with the wavelet colour fix, as ``Upscaler`` does by default.
 
-        The pre-upsampler runs once for an image, and other settings of the same image start from what it gave.
+        The pre-upsampler runs once for an image: its result is kept until another image comes.
         """
         self.check(setting)
         image, guide = self.restorer.start(self._input(lr), setting.start, self._upsample)
@@ -163,7 +165,7 @@ class Model:
 
     @torch.inference_mode()
     def ceiling(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """The result of a chain that ends at the true latent: the most that any chain of this model can reach."""
+        """Make the result of a chain that ends at the true latent: the most that a chain of this model can reach."""
         image, guide = self.restorer.start(self._input(lr), upsample=self._upsample)
         return self.finish(self.restorer.finish(self._truth(hr), image, guide).clamp(0, 1), lr)
 
@@ -191,11 +193,11 @@ class Model:
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:
-        """The latent (1, c, h, w) of an image (3, 4h, 4w) in [0, 1]."""
+        """Encode an image (3, 4h, 4w) in [0, 1] to its latent (1, c, h, w)."""
         return self.restorer.encode(image[None].to(self.device)).float()
 
     def finish(self, sr: Tensor, lr: Tensor) -> Tensor:
-        """Colour fix and rounding: (1, 3, 4h, 4w) -> (3, 4h, 4w). Raises LpnsrError for values that are not finite."""
+        """Fix the colours and round: (1, 3, 4h, 4w) -> (3, 4h, 4w). Raises LpnsrError unless all values are finite."""
         sr = sr.float().cpu()
         if not bool(torch.isfinite(sr).all()):
             raise LpnsrError(f"the output of {self.name} is not finite: its weights are damaged")

@@ -16,7 +16,7 @@ from lpnsr.system.tensor_files import read_state_dict
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """A network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1], and a hash of its file or files.
+    """Load a network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1]; also return a hash of its files.
 
     ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
     taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.

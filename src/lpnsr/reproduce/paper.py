@@ -1,6 +1,6 @@
 """The paper's own figures (LPNSR, arXiv 2603.21045), where its text is known to this project.
 
-ImageNet-Test, networks of 118.6 M parameters a trunk. Keys are rows of the experiments, then names of metrics.
+ImageNet-Test, full-size networks. Keys are rows of the experiments, then names of metrics.
 """
 
 from __future__ import annotations

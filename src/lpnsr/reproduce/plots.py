@@ -46,7 +46,7 @@ def require() -> None:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, which needs no display."""
+    """Make an empty figure, sized in inches, which needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -56,7 +56,7 @@ def figure(width: float, height: float) -> Figure:
 
 
 def curves(panels: Sequence[Panel], x: Column, y: Column) -> bytes:
-    """A panel a test set, one legend. The y axis is turned where less is better, so that better is up."""
+    """Draw a panel for each test set, with one legend; the y axis is turned where less is better."""
     made = figure(5.0 * len(panels) + 2.2, 4.4)
     colours = {
         name: f"C{i}"
@@ -91,7 +91,7 @@ def curves(panels: Sequence[Panel], x: Column, y: Column) -> bytes:
 
 
 def maps(headings: Sequence[str], rows: Sequence[Sequence[Tensor]]) -> bytes:
-    """A grid of images: (3, h, w) in [0, 1] in colour, (h, w) in gray between its own 1st and 99th percentile.
+    """Draw a grid of images: (3, h, w) in [0, 1] in colour, (h, w) in gray between its own 1st and 99th percentile.
 
     Noise does not compress, so only as many rows are shown as stay small, but one at least.
     """
@@ -116,7 +116,7 @@ def _grid(headings: Sequence[str], rows: Sequence[Sequence[Tensor]]) -> bytes:
 
 
 def png(made: Figure, dpi: int = 100, colours: int = 128) -> bytes:
-    """The file, with a palette: plots and maps of noise stay small enough for a repository."""
+    """Encode with a palette, so that plots and maps of noise stay small enough for a repository."""
     raw: Any = io.BytesIO()
     made.savefig(raw, format="png", dpi=dpi)
     small = io.BytesIO()

@@ -1,4 +1,4 @@
-"""``Report``: what an experiment found, as tables, verdicts on claims, and plots."""
+"""``Report``: the findings of an experiment, as tables, verdicts on claims, and plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lpnsr.reproduce.lab import Lab, Scores
 
 @dataclass(frozen=True)
 class Column:
-    """name: of the number. higher_is_better: None where neither is."""
+    """A number of a table. name: of the number. higher_is_better: None where neither is."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Column:
 
     @classmethod
     def of(cls, metric: Metric) -> Column:
-        """A metric's."""
+        """Return the column of a metric."""
         return cls(metric.name, metric.title, metric.higher_is_better)
 
     @property
@@ -34,13 +34,13 @@ class Column:
         return self.title + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
 
     def reversed(self) -> Column:
-        """For a claim that a number is given away."""
+        """Return the column with the other side as the better one, for a claim that a number is given away."""
         return replace(self, higher_is_better=not self.higher_is_better)
 
 
 @dataclass(frozen=True)
 class Table:
-    """title: mostly the test set. rows: means by column name, None for no number. paper: the paper's own, by label."""
+    """Means. title: mostly the test set. rows: by column name, None for no number. paper: the paper's own, by label."""
 
     title: str
     columns: Sequence[Column]
@@ -51,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a number between two cases, paired by image: mean and 95% interval, and what it says about a claim.
+    """A mean paired difference between two cases with its 95% interval, and its outcome for a claim.
 
     base: mean of the worse case. against: its label, where a claim has several.
     """
@@ -105,7 +105,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Report:
-    """question: what the experiment asks, in a sentence or two. notes: sentences about these numbers."""
+    """The findings of an experiment. question: in a sentence or two. notes: sentences about these numbers."""
 
     name: str
     title: str
@@ -117,18 +117,18 @@ class Report:
 
 
 def metric_columns(lab: Lab) -> list[Column]:
-    """Of all metrics of the lab."""
+    """Return the columns of all metrics of the lab."""
     return [Column.of(metric) for metric in lab.metrics]
 
 
 def perceptual(lab: Lab) -> list[Column]:
-    """Of the metrics that judge how an image looks: all but PSNR and SSIM."""
+    """Return the columns of the metrics of perception: all but PSNR and SSIM."""
     return [column for column in metric_columns(lab) if column.name not in ("psnr", "ssim")]
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A claim to be tested: that the case ``better`` is, than each of ``than``, by the numbers of ``columns``."""
+    """A claim to test: the case ``better`` is better than each of ``than`` by the numbers of ``columns``."""
 
     text: str
     better: str
@@ -145,14 +145,14 @@ def compare(
     extra: Sequence[Instrument] = (),
     paper: Mapping[str, Mapping[str, float]] | None = None,
 ) -> tuple[list[Table], list[Claim]]:
-    """A table a test set with a row a case, and the tested claims; the cases may depend on the set."""
+    """Make a table for each test set with a row for each case, and test the claims; cases may depend on the set."""
     of = cases if callable(cases) else lambda images: cases
     everywhere = [lab.score(images, of(images), extra) for images in lab.sets]
     return [table_of(scores, columns, paper) for scores in everywhere], claims_of(everywhere, tests)
 
 
 def claims_of(everywhere: Sequence[Scores], tests: Sequence[Hypothesis]) -> list[Claim]:
-    """The tests on the scores of all test sets."""
+    """Test the hypotheses on the scores of all test sets."""
     return [
         Claim(test.text, [d for scores in everywhere for d in differences(scores, test)], test.paper) for test in tests
     ]
@@ -165,7 +165,7 @@ def table_of(
     rows: Sequence[str] | None = None,
     title: str = "",
 ) -> Table:
-    """Means over the images, of all cases or of ``rows``; the title is the test set's name, and what is given."""
+    """Tabulate means over the images, of all cases or of ``rows``; ``title`` follows the test set's name."""
     means = {
         label: {column.name: _mean(scores.of(label, column.name)) for column in columns}
         for label in (scores.values if rows is None else rows)
@@ -175,7 +175,7 @@ def table_of(
 
 
 def differences(scores: Scores, test: Hypothesis) -> list[Difference]:
-    """Better minus worse, over the images that both have a number for."""
+    """Compute better minus worse, over the images that both have a number for."""
     found = []
     for worse in test.than:
         against = worse if len(test.than) > 1 else ""
@@ -194,7 +194,7 @@ def _mean(values: Sequence[float | None]) -> Interval | None:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report without its plots, for machines."""
+    """Return the report without its plots, for machines."""
     return {
         "experiment": report.name,
         "title": report.title,

@@ -1,4 +1,4 @@
-"""From folders and names to a ``Lab``, and from experiments to files: what ``lpnsr reproduce`` does."""
+"""Reproduction from folders and names to files, as ``lpnsr reproduce`` does it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CACHE = "cache.jsonl"
 
 @dataclass(frozen=True)
 class Request:
-    """What to reproduce, on what. lr, hr: folders, LR by the name of the set; the others as in ``Lab``.
+    """Experiments to reproduce, and their images. lr, hr: folders, LR by the name of the set; the others as in ``Lab``.
 
     metrics: names, by default those that need nothing that the package has not. command: made these files, word by
     word, but for the experiment, which stands at ``{}``.
@@ -52,7 +52,10 @@ class Request:
 
 
 def open_lab(request: Request, progress: Progress) -> Lab:
-    """Everything that concerns all experiments is checked here. Raises ConfigError, CheckpointError, OutputError."""
+    """Open images, models and metrics, and check all that concerns every experiment.
+
+    Raises ConfigError, CheckpointError, OutputError.
+    """
     most = QUICK_IMAGES if request.quick else None
     sets = tuple(find_pairs(name, folder, request.hr, most) for name, folder in request.lr.items())
     for name, path in {**request.methods, **request.starts}.items():

@@ -1,4 +1,4 @@
-"""``Setting``: one way of upscaling an image. What an experiment crosses, and what a cached result is filed under."""
+"""``Setting``: one way of upscaling an image, which experiments cross and results are cached under."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Noise = Literal["gaussian", "predicted", "mode", "oracle"]
 
 @dataclass(frozen=True)
 class Setting:
-    """start: of the chain. steps: 0 (the start alone) to the schedule's; fewer enter it late, as in the released code.
+    """One way of upscaling. start: of the chain.
+
+    steps: 0 (the start alone) to the schedule's; fewer enter it late, as in the released code.
 
     noise: of the steps t = T .. 2, with exceptions ``at``: pairs of (t, noise). fidelity and seed as in ``Upscaler``.
     Raises ConfigError for other values.
@@ -51,7 +53,7 @@ class Setting:
         return any(noise in ("predicted", "mode") for noise in self.by_step.values())
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result, and nothing else: equal for settings that cannot differ.
+        """Return all that decides the result, and nothing else: equal for settings that cannot differ.
 
         A chain of one step takes no noise; a temperature of 0 is the mode; Gaussian noise has no temperature; without
         steps nothing but the start counts.
@@ -75,7 +77,7 @@ class Setting:
         }
 
     def source(self, restorer: Restorer, guide: Guide, truth: Callable[[], Tensor]) -> NoiseSource:
-        """The noise source of the chain. ``truth`` gives the latent of the HR image, which oracle noise needs."""
+        """Make the noise source of the chain. ``truth`` gives the latent of the HR image, which oracle noise needs."""
         temperature = fidelity_controls(self.fidelity)[0]
 
         def one(noise: Noise) -> NoiseSource:

@@ -1,6 +1,6 @@
-"""The experiments of the paper, and those that it lacks: an experiment a module, each a function of a ``Lab``.
+"""The experiments of the paper, and others: one module each, with a function of a ``Lab``.
 
-Importing this package is cheap; what an experiment needs is imported when it is asked for.
+Importing this package is cheap: each experiment is imported on its first use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ EXPERIMENTS = ("grid", "table1", "table2", "table4", "table6", "figure2", "oracl
 
 
 def experiment(name: str) -> Callable[[Lab], Report]:
-    """The experiment of this name, one of ``EXPERIMENTS``."""
+    """Return the experiment of this name, one of ``EXPERIMENTS``."""
     run: Callable[[Lab], Report] = import_module(f"lpnsr.reproduce.experiments.{name}").run
     return run

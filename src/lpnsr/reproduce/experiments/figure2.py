@@ -26,7 +26,7 @@ _ROWS = 3
 
 
 def run(lab: Lab) -> Report:
-    """Correlations on all images, maps of the first few of every set."""
+    """Correlate noise with edges on all images, and draw maps of the first few of every set."""
     require()
     steps = lab.model.steps
     if steps < 2:

@@ -18,7 +18,7 @@ _NOISES: tuple[Noise, ...] = ("gaussian", "mode", "predicted")
 
 
 def run(lab: Lab) -> Report:
-    """Without steps, and with one, there is no noise to choose."""
+    """Cross start, steps and noise; with one step or none there is no noise to choose."""
     steps = lab.model.steps
     cases = []
     for name, start in _STARTS.items():

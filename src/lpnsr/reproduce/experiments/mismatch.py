@@ -17,7 +17,7 @@ _STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampl
 
 
 def run(lab: Lab) -> Report:
-    """Both models start from the same pre-upsampler, the lab's model's."""
+    """Compare the starts, with both models behind the pre-upsampler of the lab's model."""
     models = {"the model": lab.model}
     if lab.bicubic_model is not None:
         other = lab.bicubic_model.starting_from(lab.bicubic_model.name, lab.model.restorer.upsampler)

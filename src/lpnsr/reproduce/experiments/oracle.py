@@ -1,4 +1,4 @@
-"""Oracle: the chain with the optimal noise of Eq. 9, which knows the HR image; how near the predictor comes to it."""
+"""Oracle: the chain with the optimal noise of Eq. 9, from the HR image, and the predictor's distance from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOTHING, _START = "no noise", "start alone"
 
 
 def run(lab: Lab) -> Report:
-    """Gaussian, predicted, mode and oracle noise in the same chain, from the pre-upsampler."""
+    """Compare Gaussian, predicted, mode and oracle noise in the same chain, from the pre-upsampler."""
     steps = lab.model.steps
     if steps < 2:
         raise ConfigError(
@@ -109,8 +109,10 @@ def run(lab: Lab) -> Report:
 
 
 def _beside_nothing(scores: Scores, noisy: Iterable[int]) -> Scores:
-    """With a row for the noise 0 in the mode's states, whose distance is the size of the optimal noise: Gaussian noise
-    is farther for its variance alone, so a predictor has to be nearer than this to know anything."""
+    """Add a row for the noise 0 in the mode's states; its distance is the size of the optimal noise.
+
+    Gaussian noise is farther than this by its variance alone, so a predictor that knows anything is nearer.
+    """
     nothing: list[Values] = [
         {f"distance_t{t}": values[f"size_optimal_t{t}"] for t in noisy} for values in scores.values["mode"]
     ]
@@ -118,7 +120,7 @@ def _beside_nothing(scores: Scores, noisy: Iterable[int]) -> Scores:
 
 
 def _shares(scores: Scores, columns: Sequence[Column]) -> tuple[list[Column], dict[str, dict[str, Interval | None]]]:
-    """Of predicted noise and its mode."""
+    """Compute the shares of predicted noise and of its mode."""
     rows = {
         label: {column.name: _share(scores, label, column.name) for column in columns}
         for label in ("predicted", "mode")

@@ -1,4 +1,4 @@
-"""Seeds: how much of a result is chance."""
+"""Seeds: the share of chance in a result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PIXELS = Column("pixels", "pixels (of 255)", False)
 
 
 def run(lab: Lab) -> Report:
-    """Standard deviations over the seeds, image by image."""
+    """Compute standard deviations over the seeds, image by image."""
     seeds = _QUICK_SEEDS if lab.quick else _SEEDS
     cases: dict[str, list[Chain]] = {
         noise: [lab.chain(noise, noise=noise, seed=seed) for seed in range(seeds)] for noise in _NOISES

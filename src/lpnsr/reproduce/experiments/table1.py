@@ -31,7 +31,7 @@ _TIMED_IMAGES, _REPEATS = 2, 3
 
 
 def run(lab: Lab) -> Report:
-    """T from 1 to the schedule's steps, each in the three ways."""
+    """Run T from 1 to the schedule's steps, each in the three ways."""
     steps = lab.model.steps
     cases = [
         lab.chain(f"T = {count}, {name}", steps=count, **way)
@@ -76,7 +76,7 @@ def run(lab: Lab) -> Report:
 
 
 def _timed(lab: Lab, images: ImageSet, cases: Sequence[Chain]) -> Scores:
-    """The scores of all images, with the seconds of the first few."""
+    """Score all images, and time the first few."""
     scores = lab.score(images, cases)
     first, rest = images.pairs[:_TIMED_IMAGES], images.pairs[_TIMED_IMAGES:]
     rows: dict[str, list[Values]] = {}
@@ -87,7 +87,7 @@ def _timed(lab: Lab, images: ImageSet, cases: Sequence[Chain]) -> Scores:
 
 
 def _seconds(lab: Lab, pair: Pair, case: Chain) -> Values:
-    """The least of several times: what else the machine does can only add to it."""
+    """Return the least of several times, since other work of the machine only adds to it."""
     key = {"case": case.identity(pair), "seconds": 1, "repeats": _REPEATS, "machine": machine_of(case.model.device)}
     times = (case.model.seconds(pair.lr, pair.hr, case.setting) for _ in range(_REPEATS))
     return lab.remember(pair, key, lambda: {_TIME.name: min(times)})

@@ -21,7 +21,7 @@ OURS = "LPNSR"
 
 
 def run(lab: Lab) -> Report:
-    """The lab's model, bicubic, the pre-upsampler alone, and the lab's methods."""
+    """Compare the lab's model with bicubic, the pre-upsampler alone, and the lab's methods."""
     networks = {name: load_network(path, lab.model.device) for name, path in lab.methods.items() if path.is_file()}
 
     def cases(images: ImageSet) -> list[Case]:
@@ -59,7 +59,7 @@ def run(lab: Lab) -> Report:
 
 
 def _folder_for(path: Path, images: ImageSet, sets: int) -> Path:
-    """A method's images of one set: in the folder of the set's name, or in ``path`` itself if there is but one set."""
+    """Find a method's images of one set: in the folder of the set's name, or in ``path`` if there is one set only."""
     if (path / images.name).is_dir():
         return path / images.name
     if sets > 1:

@@ -27,7 +27,7 @@ def chains(lab: Lab) -> list[Chain]:
 
 
 def run(lab: Lab) -> Report:
-    """Steps are numbered as in the paper: T first, 1 last; the last takes no noise."""
+    """Compare the chains; steps are numbered as in the paper, T first, 1 last, and the last takes no noise."""
     steps = lab.model.steps
     if steps < 2:
         raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: nothing to switch off")

@@ -1,4 +1,4 @@
-"""Table 6: where the chain starts from."""
+"""Table 6: starts of the chain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN = "own pre-upsampler"
 
 
 def run(lab: Lab) -> Report:
-    """Bicubic, the model's own pre-upsampler, and the lab's further starts: each alone, and before the chain."""
+    """Compare bicubic, the model's own pre-upsampler and the lab's further starts, each alone and before the chain."""
     steps = lab.model.steps
     cases: list[Case] = [
         lab.chain("bicubic, alone", start="bicubic", steps=0),

@@ -32,7 +32,7 @@ _PSNR = Column("psnr", "PSNR", True)
 
 
 def run(lab: Lab) -> Report:
-    """One curve over fidelity for every number of steps and kind of noise; two starts as points."""
+    """Draw a curve over fidelity for every number of steps and kind of noise, and two starts as points."""
     require()
     judges = perceptual(lab)
     if not judges or "psnr" not in [column.name for column in metric_columns(lab)]:
