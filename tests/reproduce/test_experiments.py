@@ -179,6 +179,18 @@ def test_models_of_the_same_weights_but_another_configuration_share_no_results(
     assert load_network(tmp_path / "a", model.device)[1] != load_network(tmp_path / "b", model.device)[1]
 
 
+def test_the_arithmetic_of_a_setting(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "seconds", lambda *_: 1.0)
+    for networks in (NETWORKS, GUIDED):
+        upscaler = tiny_upscaler(networks=networks)
+        tiny = Model("tiny", upscaler.restorer, upscaler.device)
+        lab = Lab(tiny, (ImageSet("one", images.pairs[:1]),), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
+        rows = {label: row["mflop"].mean for label, row in table1.run(lab).tables[0].rows.items()}
+        assert rows["T = 1, ResShift"] == rows["T = 1, PreSet-A"] < rows["T = 4, ResShift"] < rows["T = 4, PreSet-A"]
+        guided = networks is GUIDED  # its chain asks the pre-upsampler for features, whatever the start is
+        assert (rows["T = 4, PreSet-A"] == rows["T = 4, PreSet-B"]) == guided
+
+
 def test_seconds_of_another_machine_are_measured_again(
     model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ SMALLEST_EFFECTS = {
     "edges": 0.02,
     "pixels": 0.1,  # levels of 255
     "seconds": 0.05,
+    "mflop": 0.1,
 }
 """By the name of a metric, or of what an experiment measures; fixed before any result was seen."""
 

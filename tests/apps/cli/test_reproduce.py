@@ -21,7 +21,7 @@ from lpnsr.reproduce.experiments import EXPERIMENTS
 from lpnsr.reproduce.experiments import experiment as run_experiment
 from lpnsr.reproduce.model import Model
 from support.pairs import make_images
-from support.tiny_model import tiny_upscaler
+from support.tiny_model import GUIDED, tiny_upscaler
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +41,10 @@ def _fast(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pairs of images, and two tiny models."""
+    """Five pairs of images, and two tiny models with guided chains."""
     folder = tmp_path_factory.mktemp("place")
     make_images(folder, 5)
-    upscaler = tiny_upscaler()
+    upscaler = tiny_upscaler(networks=GUIDED)
     upscaler.save_pretrained(folder / "model")
     upscaler.restorer.denoiser.out[2].weight.data *= -1
     upscaler.save_pretrained(folder / "bicubic-model")
