@@ -210,8 +210,7 @@ class Codebook(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """int64 (B, h, w): argmin over the codes e of |e|^2 - 2 z.e, in float32."""
         batch, channels, height, width = z.shape
-        device = "cpu" if z.is_meta else z.device.type  # autocast knows no meta device
-        with torch.no_grad(), torch.autocast(device, enabled=False):
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             tokens = z.permute(0, 2, 3, 1).reshape(-1, channels).float()
             codes = self.embedding.weight.float()
             squares = codes.square().sum(dim=1)

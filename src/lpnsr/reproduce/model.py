@@ -46,14 +46,15 @@ class OtherStart(nn.Module):
     Networks of a chain know the features of the pre-upsampler that they were trained with, and no others.
     """
 
-    scale = 4
+    role = "upsampler"
 
     def __init__(self, image: nn.Module, features: nn.Module) -> None:
         super().__init__()
         self.image, self.features = image, features
+        self.scale, self.feature_channels = image.scale, features.feature_channels
 
     def forward(self, lr: Tensor) -> Tensor:
-        """U(lr) (B, 3, 4h, 4w)."""
+        """U(lr) (B, 3, s h, s w)."""
         return self.image(lr)  # type: ignore[no-any-return]
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
