@@ -30,7 +30,7 @@ class Stubborn(Toy):
     """A pre-upsampler that looks at its values."""
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
-        return super().upsample(lr + float(lr.mean()))
+        return super().upsample(lr + lr.numpy().mean())
 
 
 def test_a_convolution_by_hand() -> None:

@@ -80,7 +80,7 @@ def _flops(net: nn.Module) -> dict[str, float]:
             try:
                 with FlopCounterMode(display=False) as counter:
                     call(ghost)
-            except (RuntimeError, NotImplementedError):
+            except (RuntimeError, TypeError, ValueError, AttributeError):  # it looks at values, as foreign networks may
                 continue
             found[name] = counter.get_total_flops() / _SIDE**2
     return found
