@@ -12,7 +12,7 @@ import torch
 from support.fake_upscaler import fake_module, make
 from support.repository import REPOSITORY
 
-pytest_plugins = ["support.training_run"]
+pytest_plugins = ["support.small_disk", "support.training_run"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from lpnsr.checkpoints import fetch as fetching
 from lpnsr.checkpoints.fetch import fetch
 from lpnsr.errors import DownloadError, OutputError
 from support.http_server import Behaviour, as_hub, serving
+from support.small_disk import SmallDisk, resize_disk
 
 BODY = os.urandom(300_000)
 HASH = hashlib.sha256(BODY).hexdigest()
@@ -163,17 +163,15 @@ def test_what_cannot_be_a_checkpoint_is_not_fetched(tmp_path: Path, how: dict[st
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limits of file sizes")
 @KINDS
-def test_a_disk_that_fills_up_is_told(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_told(kind: str, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = small_disk(100)
     with mirror(kind, monkeypatch) as (place, _):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-        try:
-            with pytest.raises(OutputError, match=rf"{NAME}: .*LPNSR_CACHE"):
-                fetch(place, NAME, tmp_path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        fetch(place, NAME, tmp_path)
-    assert complete(tmp_path)
+        with pytest.raises(OutputError, match=rf"{NAME}: the disk is full; .*LPNSR_CACHE"):
+            fetch(place, NAME, disk)
+        assert not (disk / NAME).exists()
+        resize_disk(disk, size="4m")
+        fetch(place, NAME, disk)
+    assert complete(disk)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

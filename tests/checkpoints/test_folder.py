@@ -207,8 +207,8 @@ def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(28, "No space left on device"), "No space left"),
-        (SafetensorError("Error while serializing: I/O error: (os error 28)"), "No space left"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (SafetensorError("Error while serializing: I/O error: (os error 28)"), "the disk is full"),
         (SafetensorError("failed to write whole buffer"), "failed to write whole buffer"),
     ],
 )

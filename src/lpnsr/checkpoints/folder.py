@@ -20,6 +20,7 @@ from lpnsr.checkpoints.card import render_card
 from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError, OutputError
 from lpnsr.networks.tensors import load_strict, stored, write_safetensors
+from lpnsr.system.atomic import refusal
 from lpnsr.system.hashes import file_sha256
 from lpnsr.system.tensor_files import read_safetensors
 
@@ -98,7 +99,7 @@ def save_folder(
         _write_json(work / SPEC, spec.model_dump(mode="json"))
         put_in_place(work, target)
     except OSError as error:
-        raise OutputError(f"the model cannot be written to {target}: {error}") from None
+        raise OutputError(f"the model cannot be written to {target}: {refusal(error, target) or error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return spec

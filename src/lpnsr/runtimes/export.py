@@ -22,6 +22,7 @@ from lpnsr.errors import CheckpointError, LpnsrError, OutputError
 from lpnsr.runtimes.calls import Call, Method, calls_of, example, reason_to_keep, takes_batches
 from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
 from lpnsr.runtimes.sessions import RuntimeName, Session, open_session, require_onnx, runtime_version
+from lpnsr.system.atomic import refusal
 from lpnsr.system.hashes import file_sha256
 
 OPSET = 17  # the first with layer normalisation
@@ -87,7 +88,7 @@ def export_model(
     except OSError as error:
         if isinstance(error, LpnsrError):
             raise
-        raise OutputError(f"the graphs cannot be written to {target}: {error}") from None
+        raise OutputError(f"the graphs cannot be written to {target}: {refusal(error, target) or error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return manifest

@@ -76,6 +76,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         atomic.commit()
 
 
+def make_folder_of(path: str | os.PathLike[str]) -> None:
+    """Make the folder that is to hold the file ``path``, and those above it. Raises OutputError."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{target}: {_what_failed(error, target)}") from None
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise OutputError if ``path``, or a folder above it, plainly cannot be written. Ask before the work."""
     target = Path(path)
@@ -120,6 +129,7 @@ def refusal(error: BaseException, target: Path) -> str | None:
         errno.EPERM: f"no permission to write into {target.parent}",
         errno.ENOENT: f"there is no folder {target.parent}, or nothing can be made in it; write elsewhere",
         errno.ENOTDIR: f"{target.parent} is not a folder",
+        errno.EEXIST: f"{target.parent} is not a folder",
         errno.ENAMETOOLONG: "the file name is too long",
     }
     return known.get(getattr(error, "errno", 0) or 0)

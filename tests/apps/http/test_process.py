@@ -94,6 +94,10 @@ def test_no_job_is_lost_by_a_kill_or_a_restart(tmp_path: Path) -> None:
         assert _state(client, early) == "done"
         for job, colour in zip(jobs, COLOURS, strict=True):
             _check(client, job, colour)
+            until(
+                lambda job=job: sorted(p.name for p in (state / "jobs" / job).iterdir()) == ["job.json", "result.png"]
+            )
+        assert json.loads((state / "jobs" / jobs[0] / "job.json").read_text())["attempts"] == 2
         _check(client, early, (90, 90, 90))
         kept = [_submit(client, COLOURS[0], 96) for _ in range(4)]
         process.send_signal(signal.SIGINT)

@@ -8,7 +8,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +27,7 @@ from lpnsr.imaging import (
     write_rows,
 )
 from lpnsr.imaging.opening import HELD
-from lpnsr.system.atomic import check_writable, remove_leftovers
+from lpnsr.system.atomic import check_writable, make_folder_of, remove_leftovers
 from lpnsr.system.memory import parse_memory
 
 _GROWTH = 16  # how many times the input's limit of pixels a result may have
@@ -206,8 +205,7 @@ class Worker:
         try:
             for strip in result.strips:
                 if writer is None:
-                    with suppress(OSError):  # writing into it says what is wrong
-                        task.target.parent.mkdir(parents=True, exist_ok=True)
+                    make_folder_of(task.target)
                     quality, ahead = self.request.quality, self.shares.ahead
                     writer = RowWriter(result, task.target, quality=quality, frugal=frugal, ahead=ahead)
                 writer.put(strip)

@@ -36,6 +36,7 @@ class Job:
     version: int = 0
     expired: float | None = None
     removed: bool = False
+    noted: bool = True  # in the state folder, as it is now
 
     @property
     def id(self) -> str:
@@ -88,7 +89,7 @@ class Book:
         return BusyError(f"{what}; try again in {seconds} s", seconds)
 
     def add(self, record: Record) -> None:
-        """Put a job at the end of the queue. Raises BusyError, ClosedError, OutputError."""
+        """Put a job at the end of the queue. Raises BusyError, ClosedError, StorageError."""
         with self._changed:
             self.check_room(record.owner)
             self._number += 1
@@ -216,9 +217,15 @@ class Book:
     # What time brings
 
     def sweep(self) -> None:
-        """Stop what runs too long; let results expire, delete their files, and forget them, each in its time."""
+        """Stop what runs too long; let results expire, delete their files, and forget them, each in its time; note what
+        a full disk did not take.
+        """
         now = time.time()
         with self._changed:
+            for job in self._jobs.values():
+                if not (job.noted or job.removed):
+                    self._note(job)
+                    self._tidy(job)
             for job in self._running:
                 if job.state is State.RUNNING and job.progress and job.progress.seconds > self.limits.timeout:
                     self._end(job, State.FAILED, error=f"stopped: it took longer than {self.limits.timeout:g} s")
@@ -272,11 +279,22 @@ class Book:
 
     def _update(self, job: Job, **changes: Any) -> None:
         job.record = job.record.model_copy(update=changes)
+        self._note(job)
+        self._touch(job)
+
+    def _note(self, job: Job) -> None:
         try:
             self.store.save(job.record)
+            job.noted = True
         except LpnsrError as error:  # the work itself can go on
-            _log.warning("the state of a job cannot be kept: %s", error)
-        self._touch(job)
+            if job.noted:
+                _log.warning("the state of a job cannot be kept now: %s", error)
+            job.noted = False
+
+    def _tidy(self, job: Job) -> None:
+        """Delete what is needed no more, also if the process died now and another read what is noted."""
+        if job.noted and job not in self._running:
+            self.store.tidy(job.record)
 
     def _end(self, job: Job, state: State, **changes: Any) -> None:
         seconds = job.progress.seconds if job.progress else None
@@ -285,13 +303,12 @@ class Book:
         self._update(job, state=state, ended=time.time(), seconds=seconds, **changes)
         if job in self._queue:
             self._queue.remove(job)
-        if job not in self._running:
-            self.store.tidy(job.record)
+        self._tidy(job)
 
     def _release(self, job: Job) -> None:
         """The worker has let go of a job."""
         self._running.remove(job)
-        self.store.tidy(job.record)
+        self._tidy(job)
         self._touch(job)
 
     def _expire(self, job: Job) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lpnsr.apps.jobs.errors import TooLargeError
 from lpnsr.apps.jobs.settings import JobOptions, Limits
-from lpnsr.errors import ImageTooLargeError, InputError, LpnsrError
+from lpnsr.errors import ImageTooLargeError, InputError
 from lpnsr.imaging import check_size
 from lpnsr.imaging.reading import header_size
 
@@ -44,6 +45,6 @@ def _header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
         raise TooLargeError(f"{what}, and {limit:,} is the limit; send a smaller image") from None
 
 
-def renamed(error: LpnsrError, path: Path, name: str) -> str:
-    """The sentence of ``error`` with the client's name of the file instead of where it lies here."""
-    return str(error).replace(str(path), name)
+def renamed(text: object, path: Path, name: str) -> str:
+    """Return a message with the client's name of the image in place of ``path`` and of every path below it."""
+    return re.sub(rf"{re.escape(str(path))}([/\\][\w.-]*\w)*", lambda _: name, str(text))

@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from lpnsr.apps.jobs.errors import StorageError, TooLargeError
+from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.apps.jobs.record import Record
 from lpnsr.apps.jobs.settings import mebibytes
-from lpnsr.errors import ConfigError
+from lpnsr.errors import ConfigError, OutputError
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 
 _log = logging.getLogger(__name__)
@@ -71,9 +72,12 @@ class Store:
         return self.input(id_)
 
     def save(self, record: Record) -> None:
-        """Keep a record, if this folder is kept at all. Raises OutputError."""
+        """Keep a record, if this folder is kept at all. Raises StorageError."""
         if self.kept:
-            write_bytes(self.folder(record.id) / _RECORD, record.model_dump_json().encode())
+            try:
+                write_bytes(self.folder(record.id) / _RECORD, record.model_dump_json().encode())
+            except OutputError as error:
+                raise StorageError(renamed(error, self.folder(record.id), record.name)) from None
 
     def tidy(self, record: Record) -> None:
         """Delete what a job that nobody is at work on needs no more."""

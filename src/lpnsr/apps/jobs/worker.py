@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -60,8 +59,8 @@ class Worker:
     def _do(self, job: Job) -> None:
         with heard() as notes:
             result, error = self._attempt(job)
-        input_, folder = self._book.store.input(job.id), self._book.store.folder(job.id)
-        notes = [note.replace(str(input_), job.record.name).replace(f"{folder}{os.sep}", "") for note in notes]
+        folder = self._book.store.folder(job.id)
+        notes = [renamed(note, folder, job.record.name) for note in notes]
         if result is None:
             gc.collect()  # what the job held; and only now, for its exception held the frames
             torch = sys.modules.get("torch")
@@ -80,7 +79,7 @@ class Worker:
         except _Stopped:
             return None, "stopped"
         except LpnsrError as error:
-            return None, renamed(error, self._book.store.input(job.id), job.record.name)
+            return None, renamed(error, self._book.store.folder(job.id), job.record.name)
         except MemoryError:
             return None, "there is not enough memory for this image; try a smaller one"
         except Exception:
