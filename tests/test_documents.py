@@ -160,7 +160,7 @@ def test_there_are_commands_and_wrong_ones_are_found() -> None:
         "lpnsr upscale a -o b --no-such-option",
         "lpnsr upscale a -o b --fidelity 2",
         "lpnsr models nothing",
-        "lpnsr train nothing --dry-run",
+        "lpnsr train all --nothing",
         "lpnsr models list | nothing",
         "pip install '.[nothing]'",
         "make nothing",

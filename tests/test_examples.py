@@ -85,7 +85,7 @@ def test_train_on_own_photos(tmp_path: Path) -> None:
         picture(tmp_path / "photos" / f"{number}.jpg", number, (160, 136))
     recipe = tmp_path / "short.yaml"
     recipe.write_text(
-        f"extends: {SCRIPTS / 'ten_minutes.yaml'}\ndata: {{crop: 128, pool: 9, validation: 1}}\n"
+        f"extends: {SCRIPTS / 'ten_minutes.yaml'}\ndata: {{crop: 128, pool: 9, held_out: 10, validation: 1}}\n"
         "stages: {upsampler: {steps: 1, batch: 1, patch: 64, warmup: 0}}\n"
     )
     words = [str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--recipe", str(recipe)]

@@ -2,7 +2,7 @@
 
 The pre-upsampler of lite, which decides most of the picture, goes on learning from them; ten_minutes.yaml says how. The
 same call again goes on for another ten minutes. Then both models are compared on crops of photographs that were held
-back, one in ten. A hundred photographs of one kind are a good start. pip install 'lpnsr[train]'
+back, one in twelve. A hundred photographs of one kind are a good start. pip install 'lpnsr[train]'
 """
 
 import argparse
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lpnsr.evaluation.run import Request, evaluate
-from lpnsr.imaging import Photo, write
+from lpnsr.imaging import Photo, from_unit, write
+from lpnsr.training.data.pairs import validation_pairs
 from lpnsr.training.runs import Run, train
 
 
@@ -37,12 +38,12 @@ def main() -> None:
 
 def compare(out: Path, model: Path) -> None:
     """Score lite and the new model on the crops that were held back, if there were photographs enough to hold any."""
-    held_back = np.load(out / "pool" / "validation.npz")
-    for kind in ("hr", "lr"):
+    held_back = validation_pairs(out / "pool")
+    for kind, images in zip(("hr", "lr"), held_back, strict=True):
         (out / kind).mkdir(exist_ok=True)
-        for number, pixels in enumerate(held_back[kind]):
-            write(Photo(pixels), out / kind / f"{number}.png")
-    if len(held_back["hr"]):
+        for number, image in enumerate(images):
+            write(Photo(from_unit(image.permute(1, 2, 0).numpy(), np.uint8)), out / kind / f"{number}.png")
+    if len(held_back[0]):
         models = {"lite": "lite", "mine": str(model)}
         evaluate(Request(out / "report", models=models, hr=out / "hr", lr=out / "lr", metrics=("psnr", "lpips")))
         print((out / "report" / "report.md").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A tiny recipe, the command that trains by it, and a finished run of all four stages, for whichever tests want it."""
+"""A tiny recipe, the command that trains by it, and a finished run of all five stages, for whichever tests want it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ import torch
 import yaml
 from PIL import Image
 
-from support.tiny_model import CHAIN, NETWORKS
+from support.tiny_model import CHAIN, GUIDED
 
 BATCH = 4
-STAGE = {"steps": 6, "batch": BATCH, "patch": 128, "warmup": 1}
-GAN = {"channels": 8, "start": 1}
+IMAGE = [{"name": "l1"}, {"name": "lpips"}]
+STAGE = {"steps": 6, "batch": BATCH, "patch": 64, "warmup": 1, "losses": IMAGE}
+OTHERS = [{"name": name} for name in ("symmetry", "lattice", "excess", "statistics")]
+GAN = {"name": "gan", "channels": 8, "from": 1}
 RECIPE: dict[str, Any] = {
-    "networks": NETWORKS,
+    "networks": GUIDED | {"denoiser": GUIDED["denoiser"] | {"variance": "measure"}},
     "chain": CHAIN,
-    "data": {"crop": 128, "pool": 24, "validation": 1},
+    "data": {"crop": 96, "pool": 24, "held_out": 10, "validation": 2},
     "stages": {
-        "autoencoder": STAGE,
-        "upsampler": STAGE | {"gan": GAN | {"kind": "unet"}, "symmetry": 1.0, "lattice": 1.0, "excess": 1.0},
-        "denoiser": STAGE | {"latent": 1.0, "image_loss_below": 2, "rollout": 0.4, "gan": GAN, "symmetry": 1.0},
+        "autoencoder": STAGE | {"losses": [*IMAGE, {"name": "moments", "weight": 0.01}]},
+        "upsampler": STAGE | {"losses": [*IMAGE, *OTHERS, GAN | {"kind": "unet"}]},
+        "denoiser": STAGE | {"losses": [{"name": "mse"}]},
         "noise-predictor": STAGE
-        | {"regression": 2, "checkpointing": True, "start_from": {"bicubic": 1.0, "upsampler": 1.0}}
-        | {"gan": GAN | {"kind": "patch", "on": "latent", "adaptive": True, "alternate": True}},
+        | {"patch": 96}
+        | {"checkpointing": True, "start_from": {"bicubic": 1.0, "upsampler": 1.0}, "enter": {2: 1.0, 4: 1.0}}
+        | {"losses": [*IMAGE, GAN | {"every": 2}, {"name": "latent-gan", "channels": 8, "adaptive": True}]},
+        "joint": STAGE | {"losses": [*IMAGE, GAN | {"begin_with": "noise-predictor"}]},
     },
 }
+ORDER = ("autoencoder", "upsampler", "denoiser", "noise-predictor", "joint")
 TIMINGS = ("seconds", "images_per_second", "waiting_for_data")
 
 
@@ -63,7 +68,7 @@ def written(values: dict[str, Any], folder: Path) -> Path:
 
 def command(stage: str, recipe: Path, photos: Path, out: Path, *options: str) -> list[str]:
     words = ["-m", "lpnsr", "train", stage, "--recipe", str(recipe), "--out", str(out), "--data", str(photos)]
-    return [*words, "--device", "cpu", "--log-every", "2", "--validate-every", "3", *options]
+    return [*words, "--device", "cpu", "--precision", "fp32", "--log-every", "2", "--validate-every", "3", *options]
 
 
 def train(stage: str, recipe: Path, photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -86,7 +91,7 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def finished(recipe: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all four stages."""
+    """A run of all five stages."""
     out = tmp_path_factory.mktemp("run")
     done = train("all", recipe, photos, out)
     assert done.returncode == 0, done.stderr

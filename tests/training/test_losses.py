@@ -12,7 +12,9 @@ from lpnsr.errors import CheckpointError, TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.networks.perceptual import LPIPS
 from lpnsr.training.data.draws import Draws, Share
-from lpnsr.training.losses import View, excess, hinge_discriminator, hinge_generator, lattice
+from lpnsr.training.losses.adversarial import hinge_discriminator, hinge_generator
+from lpnsr.training.losses.image import excess, lattice, window_statistics
+from lpnsr.training.losses.view import View
 
 
 def test_lpips_matches_the_published_example() -> None:
@@ -106,15 +108,23 @@ def test_excess_sees_invented_detail_and_no_lack_of_it() -> None:
     assert excess(flat + half, flat + half.flip(-1)) > 0.4 * excess(flat + pattern, flat)  # the places count
 
 
+def test_statistics_see_texture_wherever_it_lies() -> None:
+    torch.manual_seed(0)
+    real = torch.randn(1, 4, 32, 32)
+    elsewhere = real.roll((3, 5), (2, 3))
+    assert window_statistics([real], [real]) == 0
+    assert window_statistics([0.2 * real], [real]) > 3 * window_statistics([elsewhere], [real])
+    assert window_statistics([real + 1], [real]) > 3 * window_statistics([elsewhere], [real])
+
+
 def test_draws_are_shared_out() -> None:
     whole, parts = Draws(1, 2), [Draws(1, 2, Share(rank, 2)) for rank in (0, 1)]
     like = torch.zeros(4, 2, 3, 3)
-    drawn = whole.normal(like), whole.uniform(4), whole.integers(9, 4)[0], whole.chance()
-    halves = [(p.normal(like[:2]), p.uniform(2), p.integers(9, 2)[0], p.chance()) for p in parts]
+    drawn = whole.normal(like), whole.uniform(4), whole.integers(9, 4), whole.chance()
+    halves = [(p.normal(like[:2]), p.uniform(2), p.integers(9, 2), p.chance()) for p in parts]
     for position in range(3):
         assert torch.equal(drawn[position], torch.cat([half[position] for half in halves]))
     assert {drawn[3]} == {half[3] for half in halves}
-    assert torch.equal(whole.again().normal(like), drawn[0])
     assert not torch.equal(Draws(1, 3).normal(like), drawn[0])
     with pytest.raises(TrainingError, match="5 cannot be divided among 2"):
         Share(0, 2).rows(5)

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from lpnsr import networks
+from lpnsr.checkpoints import check_parts, read_spec, resolve
 from lpnsr.errors import ConfigError
-from lpnsr.training.recipe import STAGES, load_recipe
+from lpnsr.training.parts import build_part
+from lpnsr.training.recipe import load_recipe
 from support.tiny_model import NETWORKS
-from support.training_run import (
-    GAN,
-    STAGE,
-    written,
-)
+from support.training_run import IMAGE, STAGE, written
+
+
+def with_loss(**row: object) -> dict[str, object]:
+    return STAGE | {"losses": [row]}
 
 
 def test_no_recipe_speaks_of_photographs_and_licences_that_are_not_the_users() -> None:
-    for name in ("lite", "lite-gpu", "paper"):
+    for name in ("base", "lite", "paper"):
         assert load_recipe(name).model.training == ""
         assert load_recipe(name).model.licence == "unknown"
 
 
+def test_the_networks_of_base_are_those_of_its_recipe() -> None:
+    recipe, folder = load_recipe("base"), resolve("base")
+    spec = read_spec(folder)
+    assert recipe.chain == spec.chain
+    for part, place in spec.parts.items():
+        bundled = json.loads((folder / place / "config.json").read_text())
+        assert networks.describe(build_part(recipe, part, bundled)) == bundled
+
+
 def test_the_bundled_recipes_build() -> None:
-    lite = [networks.build(config) for config in load_recipe("lite").networks.values()]
-    assert sum(p.numel() for part in lite for p in part.parameters()) * 2 < 30e6  # half precision, bytes
-    bundled = {name: load_recipe(name) for name in ("lite", "lite-gpu", "paper")}
-    for part, config in bundled["lite-gpu"].networks.items():  # --begin-with lite
-        networks.build(config)
-        assert config == bundled["lite"].networks[part] or bundled["lite-gpu"].stages[part].fresh  # type: ignore[index]
-    paper = bundled["paper"]
-    assert set(paper.stages) == set(STAGES)
+    chain = ("denoiser", "noise-predictor")
+    orders = {name: load_recipe(name).order for name in ("base", "lite", "paper")}
+    assert orders == {
+        "base": ("autoencoder", *chain, "joint"),
+        "lite": ("autoencoder", "upsampler", *chain, "joint"),
+        "paper": ("autoencoder", "upsampler", *chain),
+    }
+    for name in ("base", "lite"):
+        recipe = load_recipe(name)
+        check_parts({part: build_part(recipe, part) for part in recipe.networks}, name)
+    paper = load_recipe("paper")
     for name in ("denoiser", "noise_predictor", "autoencoder"):
         with torch.device("meta"):
             networks.build(paper.networks[name])
@@ -45,7 +60,17 @@ def test_the_bundled_recipes_build() -> None:
         ({"data": {"cropp": 1}}, "crop"),
         ({"data": {"degradations": {"reel": 1}}}, "real, light, classic"),
         ({"data": {"degradations": {"mine": 1}, "presets": {"mine": {"scale": 2}}}}, "mine.scale = 2, and models"),
-        ({"stages": {"upsampler": {"step": 1}}}, "steps"),
+        ({"stages": {"upsampler": {"step": 1}}}, "stages.upsampler: .*unknown key 'step'; did you mean 'steps'"),
+        ({"stages": {"upsampler": STAGE | {"enter": {2: 1}}}}, "unknown key 'enter'"),
+        ({"stages": {"upsmpler": STAGE}}, "unknown stage 'upsmpler'; did you mean 'upsampler'"),
+        ({"stages": {"upsampler": with_loss(name="lpipz")}}, "unknown loss 'lpipz'; did you mean 'lpips'"),
+        ({"stages": {"upsampler": with_loss(name="l1", wieght=2)}}, "losses.0: unknown key 'wieght'; did you mean 'we"),
+        ({"stages": {"upsampler": with_loss(name="l1", form=2)}}, "losses.0: unknown key 'form'; did you mean 'from'"),
+        ({"stages": {"upsampler": with_loss(name="mse")}}, "'mse' looks at the truth, which the stage lacks"),
+        ({"stages": {"upsampler": STAGE | {"losses": [*IMAGE, *IMAGE]}}}, "losses has a name twice"),
+        ({"stages": {"upsampler": with_loss(weight=2)}}, "losses.0: key 'name' is missing"),
+        ({"stages": {"upsampler": with_loss(name="gan", kind="feature", chanels=2)}}, "did you mean 'channels'"),
+        ({"networks": NETWORKS, "stages": {"upsampler": STAGE | {"teacher_for": ["real"]}}}, "name a model in data.te"),
         ({"stages": {"upsampler": STAGE | {"patch": 512}}}, "data.crop = 256"),
         ({"seed": -1}, "seed = -1; allowed: a whole number from 0"),
         ({"data": {"crop": 130}}, "crop = 130; allowed: a multiple of 4 from 64"),
@@ -55,17 +80,6 @@ def test_the_bundled_recipes_build() -> None:
         ({"stages": {"upsampler": STAGE}}, "networks has no upsampler, which the stage upsampler needs"),
         ({"stages": {"upsampler": STAGE | {"betas": [0.9, 1.0]}}}, "betas.1 = 1.0; allowed: a number from 0 below 1"),
         ({"stages": {"denoiser": STAGE | {"start_from": {"bicubic": 0}}}}, "start_from needs odds above 0"),
-        ({"networks": NETWORKS, "stages": {"upsampler": STAGE | {"gan": {"on": "latent"}}}}, "needs kind: patch"),
-        (
-            {
-                "networks": NETWORKS,
-                "stages": {
-                    "upsampler": STAGE | {"gan": GAN},
-                    "denoiser": STAGE | {"gan": {"channels": 9, "begin_with": "upsampler"}},
-                },
-            },
-            "its channels has to be 8 too",
-        ),
     ],
 )
 def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
@@ -75,14 +89,13 @@ def test_a_typo_in_a_recipe_is_named(change: dict[str, object], words: str, tmp_
 
 def test_a_recipe_states_what_differs_from_another(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
-        "extends: lite\nstages: {denoiser: {steps: 7, gan: {kind: unet, channels: 48}}}"
+        "extends: lite\nstages: {denoiser: {steps: 7, losses: [{name: mse, weight: 3}]}}"
     )
     (tmp_path / "again.yaml").write_text("extends: mine.yaml\ndata: {degradations: {classic: 1}}\n")
     lite, again = load_recipe("lite"), load_recipe(str(tmp_path / "again.yaml"))
     denoiser = again.stages["denoiser"]
     assert (denoiser.steps, denoiser.batch) == (7, lite.stages["denoiser"].batch)
-    assert denoiser.gan is not None
-    assert denoiser.gan.begin_with is None  # a key's value is replaced as a whole
+    assert [(row.name, row.weight, row.begin) for row in denoiser.losses] == [("mse", 3.0, 0)]
     assert again.stages["upsampler"] == lite.stages["upsampler"]
     assert again.data.degradations == {"classic": 1}
     assert again.data.crop == lite.data.crop
@@ -132,8 +145,8 @@ def test_what_keys_share_may_be_merged(tmp_path: Path) -> None:
         "stages:\n"
         "  autoencoder: &shared {steps: 3, batch: 2}\n"
         "  upsampler: &more {<<: *shared, batch: 5}\n"
-        "  denoiser: {<<: *more, steps: 7}\n"
+        "  joint: {<<: *more, steps: 7}\n"
     )
     stages = load_recipe(str(tmp_path / "mine.yaml")).stages
     assert (stages["upsampler"].steps, stages["upsampler"].batch) == (3, 5)
-    assert (stages["denoiser"].steps, stages["denoiser"].batch) == (7, 5)
+    assert (stages["joint"].steps, stages["joint"].batch) == (7, 5)

@@ -21,10 +21,12 @@ from lpnsr.errors import CheckpointError
 from lpnsr.training import runs
 from lpnsr.training.data.pairs import validation_pairs
 from lpnsr.training.data.pool import prepare_pool
-from lpnsr.training.recipe import STAGES, DataRecipe, load_recipe
+from lpnsr.training.data.recipe import DataRecipe
+from lpnsr.training.recipe import load_recipe
 from lpnsr.upscaling.upscaler import Upscaler
-from support.tiny_model import NETWORKS
+from support.tiny_model import GUIDED
 from support.training_run import (
+    ORDER,
     RECIPE,
     STAGE,
     checkpoint,
@@ -43,24 +45,29 @@ def test_the_model_tells_what_it_was_trained_on(finished: Path) -> None:
     told = json.loads((finished / "model" / "model.json").read_text())
     manifest = json.loads((finished / "pool" / "manifest.json").read_text())
     crops = [image["crops"] for image in manifest["images"] if image.get("use") == "training"]
-    assert told["training"] == f"{sum(crops)} crops of {len(crops)} photographs; degradations: real 100%."
+    begun = f"{sum(crops)} crops of {len(crops)} photographs; degradations: real 100%. Stages: autoencoder 6 steps in "
+    assert told["training"].startswith(begun)
+    assert all(f"{stage} 6 steps in " in told["training"] for stage in ORDER)
     assert told["licence"] == "unknown"
 
 
-@pytest.mark.parametrize(("photographs", "wanted", "held"), [(9, 8, 0), (10, 8, 1), (35, 8, 3), (35, 2, 2), (35, 0, 0)])
-def test_of_ten_photographs_one_is_kept_for_scores(
-    photographs: int, wanted: int, held: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("photographs", "wanted", "held", "crops"),
+    [(11, 8, 0, 0), (12, 8, 1, 8), (35, 8, 2, 8), (35, 1, 2, 2), (35, 0, 0, 0)],
+)
+def test_of_twelve_photographs_one_is_kept_for_scores(
+    photographs: int, wanted: int, held: int, crops: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = [tmp_path / f"{index}.png" for index in range(photographs)]
     for index, path in enumerate(images):
         Image.new("RGB", (64, 64), (index, 0, 0)).save(path)
     with caplog.at_level("INFO"):
         prepare_pool(images, DataRecipe(crop=64, pool=40, validation=wanted), 0, tmp_path / "pool", workers=1)
-    assert len(validation_pairs(tmp_path / "pool")[0]) == held
+    assert len(validation_pairs(tmp_path / "pool")[0]) == crops
     assert f"40 crops of {photographs - held} photographs; {f'{held} more are' if held else 'none are'}" in caplog.text
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ORDER)
 def test_a_stage_leaves_logs_samples_and_weights(stage: str, finished: Path) -> None:
     folder = finished / stage
     assert [row["step"] for row in log_of(folder)] == [2, 4, 6]
@@ -69,20 +76,26 @@ def test_a_stage_leaves_logs_samples_and_weights(stage: str, finished: Path) -> 
     assert [row["step"] for row in scores] == [3, 6]
     images = {"autoencoder": 1, "upsampler": 1}.get(stage, 5)  # of the chain: the start and four steps
     with Image.open(folder / "samples" / "step-0000006.png") as grid:
-        assert grid.size == (128 * (images + 2), 128)
+        assert grid.size == (96 * (images + 2), 192)
+    assert {half + name for half in ("", "degraded ", "clean ") for name in SCORES.get(stage, CHAIN)} <= set(scores[0])
     assert list((folder / "tensorboard").glob("events*"))
     kept = load_file(folder / "weights" / "step-0000006.safetensors")
     ema = checkpoint(folder)["ema"]
     assert all(torch.equal(kept[name], ema[name]) for name in ema)
 
 
+CHAIN = ("psnr", "lpips", "start")
+SCORES = {"autoencoder": CHAIN[:2], "upsampler": CHAIN[:2], "denoiser": ("error", "start", "t = 1", "t = 4")}
+
+
 def test_the_losses_are_those_that_the_recipe_names(finished: Path) -> None:
-    names = {stage: set().union(*map(set, log_of(finished / stage))) - {"step"} for stage in STAGES}
-    image = {"pixel", "lpips"}
+    names = {stage: set().union(*map(set, log_of(finished / stage))) - {"step"} for stage in ORDER}
+    image, gan = {"l1", "lpips"}, {"gan", "gan discriminator"}
     assert names["autoencoder"] == image | {"moments"}
-    assert names["upsampler"] == image | {"symmetry", "lattice", "excess", "gan", "discriminator"}
-    assert names["denoiser"] == image | {"latent", "symmetry", "gan", "discriminator"}
-    assert names["noise-predictor"] == image | {"regression", "gan", "discriminator"}
+    assert names["upsampler"] == image | gan | {"symmetry", "lattice", "excess", "statistics"}
+    assert names["denoiser"] == {"mse"}
+    assert names["noise-predictor"] == image | gan | {"latent-gan", "latent-gan discriminator"}
+    assert names["joint"] == image | gan
 
 
 def test_the_manifest_tells_every_file(finished: Path, photos: Path) -> None:
@@ -97,27 +110,19 @@ def test_the_manifest_tells_every_file(finished: Path, photos: Path) -> None:
 
 def test_fine_tuning_begins_with_a_model(finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "pool").symlink_to(finished / "pool")
-    slow = RECIPE | {"stages": {"denoiser": STAGE | {"latent": 1.0, "steps": 1, "learning_rate": 1e-9}}}
+    slow = RECIPE | {"stages": {"denoiser": RECIPE["stages"]["denoiser"] | {"steps": 1, "learning_rate": 1e-9}}}
     path = written(slow, tmp_path)
     done = train("denoiser", path, photos, tmp_path, "--begin-with", str(finished / "model"))
     assert done.returncode == 0, done.stderr
     model = load_file(finished / "model" / "denoiser" / "model.safetensors")
-    tuned = checkpoint(tmp_path / "denoiser")["trained"]
-    assert all(torch.allclose(tuned[name], model[name].float(), atol=1e-6) for name in model)
-
-
-def test_a_fresh_stage_may_be_of_another_size(finished: Path, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "pool").symlink_to(finished / "pool")
-    other = {"networks": NETWORKS | {"denoiser": NETWORKS["denoiser"] | {"carry": True}}}
-    fresh = {"stages": {"denoiser": STAGE | {"latent": 1.0, "steps": 1, "learning_rate": 1e-9, "fresh": True}}}
-    path = written(RECIPE | other | fresh, tmp_path)
-    done = train("denoiser", path, photos, tmp_path, "--begin-with", str(finished / "model"))
-    assert done.returncode == 0, done.stderr
-    assert checkpoint(tmp_path / "denoiser")["trained"]["out.2.weight"].abs().max() < 1e-6, "it begins untrained"
+    state = checkpoint(tmp_path / "denoiser")
+    assert all(torch.allclose(state["trained"][f"denoiser.{name}"], model[name].float(), atol=1e-6) for name in model)
+    config = json.loads((finished / "model" / "denoiser" / "config.json").read_text())
+    assert state["networks"]["denoiser"]["variance"] == config["variance"]  # what the weights were trained with
 
 
 def test_a_fine_tuned_model_tells_its_origin(finished: Path, recipe: Path, tmp_path: Path) -> None:
-    for name in ("pool", *STAGES):
+    for name in ("pool", *ORDER):
         (tmp_path / name).symlink_to(finished / name)
     words = [sys.executable, "-m", "lpnsr", "train", "export", "--recipe", str(recipe), "--out", str(tmp_path)]
     subprocess.run([*words, "--begin-with", "lite"], check=True)
@@ -141,9 +146,9 @@ def test_a_model_to_begin_with_that_is_not_there(recipe: Path, photos: Path, tmp
 def test_dry_run_tells_the_cost(recipe: Path) -> None:
     words = [sys.executable, "-m", "lpnsr", "train", "all", "--recipe", str(recipe), "--dry-run", "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert all(stage in done.stdout for stage in STAGES)
-    assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 1.2 MiB"))
-    assert [line for line in done.stderr.splitlines() if "measuring" in line] == [f"measuring {s}" for s in STAGES]
+    assert all(stage in done.stdout for stage in ORDER)
+    assert all(word in done.stdout for word in ("TFLOP", "iB", " min ", "24 crops, 0.7 MiB"))
+    assert [line for line in done.stderr.splitlines() if "measuring" in line] == [f"measuring {s}" for s in ORDER]
     words[4] = "export"
     refused = subprocess.run(words, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
@@ -155,10 +160,10 @@ def test_a_dry_run_says_what_is_missing_and_leaves_on_ctrl_c(tmp_path: Path) -> 
     heads = {"lpips": {"net": "vgg", "trunk": "nope.pth", "heads": "nope.pth"}}
     done = subprocess.run([*words, str(written(RECIPE | heads, tmp_path))], capture_output=True, text=True, check=False)
     assert (done.returncode, "nope.pth is no file" in done.stderr) == (1, True)
-    words[4] = "denoiser"
-    process = subprocess.Popen([*words, "lite-gpu"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    words[4] = "joint"
+    process = subprocess.Popen([*words, "base"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr
-    assert process.stderr.readline() == "measuring denoiser\n"
+    assert process.stderr.readline() == "measuring joint\n"
     time.sleep(3)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
@@ -179,7 +184,7 @@ def test_a_dry_run_says_what_is_missing_and_leaves_on_ctrl_c(tmp_path: Path) -> 
         ("upsampler", {}, ["--begin-with", "nothing"], "no model"),
         ("upsampler", {}, ["--begin-with", "lite"], "does not fit"),
         ("upsampler", {"lpips": {"net": "vgg"}}, [], "two files"),
-        ("upsampler", {"data": {"crop": 128, "pool": 12}}, [], "another --out, or delete"),
+        ("upsampler", {"data": {"crop": 96, "pool": 12}}, [], "another --out, or delete"),
     ],
     ids=[
         "forerunner",
@@ -234,8 +239,8 @@ def test_without_the_extra_its_name_is_told(module: str, option: str, photos: Pa
 
 
 def test_networks_that_do_not_fit_are_told_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
-    wide = NETWORKS | {"autoencoder": NETWORKS["autoencoder"] | {"latent_channels": 8}}
-    with pytest.raises(CheckpointError, match="the denoiser has in_channels 4, and the autoencoder's latent has 8"):
+    wide = GUIDED | {"autoencoder": GUIDED["autoencoder"] | {"latent_channels": 8}}
+    with pytest.raises(CheckpointError, match="the denoiser works on 4 channels, and the autoencoder's latent has 8"):
         runs.train("all", runs.Run(tmp_path / "run", str(written(RECIPE | {"networks": wide}, tmp_path)), (photos,)))
     assert not (tmp_path / "run").exists()
 

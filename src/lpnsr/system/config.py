@@ -74,6 +74,8 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
         elif loc[-1:] == ("[key]",):
             _, annotation, rules = _follow(cls, (*loc[:-2], "[key]"))
             sentences[loc] = f"unknown key {'.'.join(map(str, loc[:-1]))!r}; allowed: {_allowed(annotation, rules)}"
+        elif kind == "value_error" and isinstance(item["ctx"]["error"], ConfigError):  # of a configuration within
+            sentences[path] = str(item["ctx"]["error"])
         elif kind == "value_error":  # a validator of ours, whose words are better than anything general
             about = "" if isinstance(value, Mapping) else f" = {_short(value)}"
             sentences[path] = f"{key}{about}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
@@ -173,4 +175,4 @@ def _names_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
         inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
         if inner:
             current = inner[0]
-    return list(current.model_fields)
+    return [field.alias or name for name, field in current.model_fields.items()]

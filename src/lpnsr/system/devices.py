@@ -62,6 +62,12 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 by itself, as Intel's for servers do since 2023."""
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(asked())
+
+
 def _has_bf16(device: torch.device) -> bool:
     if device.type != "cuda":
         return False

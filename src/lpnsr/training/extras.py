@@ -4,9 +4,8 @@ from lpnsr.errors import MissingExtraError
 
 try:
     from accelerate import Accelerator, InitProcessGroupKwargs
-    from accelerate.utils import gather_object
     from torch.utils.tensorboard import SummaryWriter
 except ModuleNotFoundError as error:
     raise MissingExtraError("train", error.name or "accelerate") from None
 
-__all__ = ["Accelerator", "InitProcessGroupKwargs", "SummaryWriter", "gather_object"]
+__all__ = ["Accelerator", "InitProcessGroupKwargs", "SummaryWriter"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import TrainingError
-from lpnsr.training.extras import Accelerator, InitProcessGroupKwargs, gather_object
+from lpnsr.training.extras import Accelerator, InitProcessGroupKwargs
 
 PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=6))
 """How long the others wait while the first degrades photographs or exports a model."""
@@ -24,14 +24,6 @@ def reduce(accelerator: Accelerator, value: Tensor, how: str) -> Tensor:
     with _together():
         reduced: Tensor = accelerator.reduce(value, how)
         return reduced
-
-
-def union(accelerator: Accelerator, names: set[str]) -> list[str]:
-    """The names that any process has, sorted."""
-    if accelerator.num_processes == 1:
-        return sorted(names)
-    with _together():
-        return sorted(set(gather_object(sorted(names))))
 
 
 def meet(accelerator: Accelerator) -> None:

@@ -1,8 +1,9 @@
 """What a stage leaves behind in its folder, and what it shows while it runs.
 
 checkpoint.pt            everything that a resumed run needs; checkpoint.before.pt, the last that finite steps followed
-log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights
-samples/step-N.png       a row a validation pair: LR, the stage's images, the result, HR
+log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights on what is held out, of all, of
+                         the degraded and of the clean half
+samples/step-N.png       a row a pair that is held out: LR, the stage's images, the result, HR
 weights/step-N.safetensors   EMA weights of the three newest validations, and of the best
 tensorboard/             the same for TensorBoard
 """
@@ -13,6 +14,7 @@ import json
 import logging
 import math
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,10 @@ from lpnsr.networks.perceptual import LPIPS
 from lpnsr.networks.tensors import write_safetensors
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 from lpnsr.system.progress import Bar
-from lpnsr.training.data.pairs import validation_pairs
+from lpnsr.training.data.pairs import Batch
 from lpnsr.training.extras import SummaryWriter
 from lpnsr.training.parts import BEFORE, CHECKPOINT
-from lpnsr.training.stages import Stage
+from lpnsr.training.stages import Parts, Stage
 
 log = logging.getLogger(__name__)
 _NEWEST_KEPT = 3
@@ -41,9 +43,8 @@ _ROWS = 4
 class Records:
     """The folder of one stage. Only the main process of several writes; the others get ``active=False``."""
 
-    def __init__(self, folder: Path, pool: Path, title: str, active: bool = True) -> None:
-        self.folder, self.title, self.active = folder, title, active
-        self.hr, self.lr = validation_pairs(pool)
+    def __init__(self, folder: Path, title: str, best: str = "lpips", active: bool = True) -> None:
+        self.folder, self.title, self.best, self.active = folder, title, best, active
         self._open = ExitStack()
 
     def begin(self, step: int, total: int) -> None:
@@ -99,36 +100,50 @@ class Records:
             self.board.add_scalar(f"timing/{name}", value, step)
 
     @torch.no_grad()
-    def validate(self, stage: Stage, net: nn.Module, lpips: LPIPS, step: int) -> dict[str, float]:
-        """PSNR (RGB, dB) and LPIPS of ``net`` on the validation pairs, logged with a grid of samples; {} if none."""
-        device = next(net.parameters()).device
-        scores: list[tuple[float, float]] = []
-        rows: list[Tensor] = []
-        for index in range(len(self.hr)):
-            hr, lr = self.hr[index : index + 1].to(device), self.lr[index : index + 1].to(device)
-            images = {k: v.float().nan_to_num().clamp(0, 1) for k, v in stage.preview(net, lr, hr).items()}
-            result = list(images.values())[-1]
-            error = float(F.mse_loss(result, hr).clamp_min(1e-10))
-            scores.append((-10 * math.log10(error), float(lpips(result * 2 - 1, hr * 2 - 1))))
-            if len(rows) < _ROWS:
-                nearest = F.interpolate(lr, scale_factor=4, mode="nearest")
-                rows.append(torch.cat([nearest, *images.values(), hr], 3)[0].cpu())
-        if not scores:
+    def validate(
+        self, stage: Stage, nets: Parts, batches: Iterable[Batch], lpips: LPIPS, step: int
+    ) -> dict[str, float]:
+        """The means of a stage's scores with ``nets``, logged with a grid of samples; {} if nothing is held out.
+
+        Beside those of all pairs stand those of the half that is degraded most, and of the other.
+        """
+        scores: dict[str, list[Tensor]] = {}
+        damage: list[Tensor] = []
+        grid = None
+        for batch in batches:
+            damage.append(_damage(batch))
+            for name, values in stage.scores(nets, batch, lpips).items():
+                scores.setdefault(name, []).append(values.float().cpu())
+            if grid is None:
+                images = [image.float().nan_to_num().clamp(0, 1) for image in stage.preview(nets, batch).values()]
+                nearest = F.interpolate(batch.lr, scale_factor=4, mode="nearest")
+                rows = torch.cat([nearest, *images, batch.hr], 3)[:_ROWS]
+                grid = torch.cat(list(rows), 1).permute(1, 2, 0).cpu().numpy()
+        if grid is None:
             return {}
-        psnr, distance = (sum(column) / len(scores) for column in zip(*scores, strict=True))
-        grid = torch.cat(rows, 1).permute(1, 2, 0).numpy()
+        order = torch.cat(damage).argsort(descending=True)
+        halves = {"": order, "degraded ": order[: len(order) // 2], "clean ": order[len(order) // 2 :]}
+        found = {
+            half + name: float(torch.cat(values)[chosen].mean())
+            for half, chosen in halves.items()
+            if len(chosen)
+            for name, values in scores.items()
+        }
         (self.folder / "samples").mkdir(exist_ok=True)
         write(Photo(from_unit(grid, np.uint8)), self.folder / "samples" / f"step-{step:07d}.png")
-        found = {"psnr": psnr, "lpips": distance}
         self._append("validation.jsonl", {"step": step} | {name: round(value, 5) for name, value in found.items()})
-        log.info("%s  step %d  validation: PSNR %.2f dB, LPIPS %.4f", self.title, step, psnr, distance)
+        told = [
+            half + " -> ".join(f"{found[n]:.4f}" for n in (half + "start", half + self.best) if n in found)
+            for half in halves
+        ]
+        log.info("%s  step %d  held out: %s %s", self.title, step, self.best, ", ".join(told))
         self.board.add_image("samples", grid, step, dataformats="HWC")
         for name, value in found.items():
             self.board.add_scalar(f"validation/{name}", value, step)
         return found
 
     def keep(self, step: int, net: nn.Module) -> None:
-        """Store weights beside their score; of those there, the newest few and the best by LPIPS stay."""
+        """Store weights beside their score; of those there, the newest few and the best stay."""
         folder = self.folder / "weights"
         folder.mkdir(exist_ok=True)
         part = folder / "new.part"
@@ -139,7 +154,7 @@ class Records:
             part.unlink(missing_ok=True)
             raise unwritable(folder, error) from None
         lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
-        scores = {row["step"]: row["lpips"] for row in map(json.loads, lines)}
+        scores = {row["step"]: row[self.best] for row in map(json.loads, lines)}
         there = sorted(number for number in map(_number, folder.glob("step-*.safetensors")) if number >= 0)
         best = min(there, key=lambda n: scores.get(n, math.inf))
         for number in set(there[:-_NEWEST_KEPT]) - {best}:
@@ -163,6 +178,12 @@ class Records:
     def _append(self, name: str, row: dict[str, Any]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _damage(batch: Batch) -> Tensor:
+    """Mean squared distance (B,) of LR from the reduced HR."""
+    reduced = F.interpolate(batch.hr, batch.lr.shape[-2:], mode="bicubic", antialias=True)
+    return (batch.lr - reduced).square().mean((1, 2, 3)).cpu()
 
 
 def _tell_unless_of_files(what: threading.ExceptHookArgs) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,31 +17,35 @@ from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
-from lpnsr.checkpoints import PartName, check_parts, resolve
+from lpnsr.checkpoints import PartName, check_parts, load_folder, read_spec, resolve
+from lpnsr.checkpoints.folder import CONFIG
+from lpnsr.checkpoints.spec import read_json
+from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
-from lpnsr.networks import build
 from lpnsr.networks.perceptual import LPIPS
+from lpnsr.system.devices import has_amx, keep_freed_memory
 from lpnsr.training.data.crops import find_images
 from lpnsr.training.data.pairs import PairPool, is_whole
+from lpnsr.training.data.pictures import fill, is_filled
 from lpnsr.training.data.pool import prepare_pool
 from lpnsr.training.extras import Accelerator
 from lpnsr.training.loop import Budget, Loop
 from lpnsr.training.parts import (
     CHECKPOINT,
     POOL,
+    Workshop,
+    build_part,
     export,
-    gather,
     load_checkpoint,
-    load_weights,
-    require_trained,
     surroundings,
     tell_origins,
 )
 from lpnsr.training.processes import PATIENCE, meet
-from lpnsr.training.recipe import NEEDS, PART_OF, STAGES, Recipe, StageName, load_recipe
+from lpnsr.training.recipe import Recipe, load_recipe
 from lpnsr.training.records import Records, unwritable
-from lpnsr.training.stages import Stage
+from lpnsr.training.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -72,27 +76,27 @@ class Run:
         return replace(self.budget, stop=lambda: stop() or time.monotonic() > deadline)
 
 
-def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
-    """Train one stage, or all and export, or export alone. False if the budget ended it before the recipe did.
+def train(what: str, run: Run) -> bool:
+    """Train a stage of the recipe; ``all`` of them and export; or ``export`` alone. False if the budget ended it before
+    the recipe did.
 
     Goes on where an earlier call ended. Raises LpnsrError.
     """
     budget = run.until()
-    recipe = load_recipe(run.recipe)
+    recipe = load_recipe(run.recipe, sections_of(run.begin_with))
     if what == "export":
         _export(recipe, run)
         return True
-    stages: tuple[StageName, ...] = STAGES if what == "all" else (what,)
-    for name in stages:
-        if name not in recipe.stages:
-            raise ConfigError(f"the recipe {run.recipe} has no stage {name!r}; it has {', '.join(recipe.stages)}")
+    stages = stages_named(what, recipe, run.recipe)
+    workshop = Workshop(recipe, run.out, run.begin_with)
     check_networks(recipe, stages, run.recipe)
-    if what != "all" and run.begin_with is None:
-        require_trained(run.out, NEEDS[what])
-    if run.begin_with is not None:
-        resolve(run.begin_with)  # a model that is not there is told before photographs are degraded
+    workshop.check(stages)
+    for model in filter(None, (recipe.data.teacher, *recipe.weights.values())):
+        if not Path(model).is_file():
+            resolve(model)  # a model that is not there is told before photographs are degraded
     images = find_images(run.data, run.out)
     accelerator = make_accelerator(run.device, run.precision)
+    keep_freed_memory()
     if accelerator.num_processes > 1:
         log.info("every batch is shared by %d processes", accelerator.num_processes)
     with _locked(run.out, accelerator.is_main_process):
@@ -103,11 +107,30 @@ def train(what: StageName | Literal["all", "export"], run: Run) -> bool:
             return False
         pool = PairPool(run.out / POOL, accelerator.device)
         for name in stages:
-            if not _train_stage(name, recipe, run, pool, accelerator, budget):
+            if not _train_stage(name, workshop, pool, accelerator, budget):
                 return False
         if what == "all" and accelerator.is_main_process:
             _export(recipe, run)
     return True
+
+
+def sections_of(model: str | None) -> dict[str, Any]:
+    """The networks and the chain of a model, for a recipe that names none and so goes on with those."""
+    if model is None:
+        return {}
+    folder = resolve(model)
+    spec = read_spec(folder)
+    networks = {part: read_json(folder / place / CONFIG) for part, place in spec.parts.items()}
+    return {"networks": networks, "chain": spec.chain.model_dump()}
+
+
+def stages_named(what: str, recipe: Recipe, where: str) -> tuple[str, ...]:
+    """A stage, or ``all`` in the recipe's order. Raises ConfigError for one that the recipe lacks."""
+    if what == "all":
+        return recipe.order
+    if what not in recipe.stages:
+        raise ConfigError(f"the recipe {where} has no stage {what!r}; it has {', '.join(recipe.stages)}")
+    return (what,)
 
 
 def _export(recipe: Recipe, run: Run) -> None:
@@ -116,40 +139,52 @@ def _export(recipe: Recipe, run: Run) -> None:
     log.info("the model is in %s", folder)
 
 
-def _train_stage(
-    name: StageName, recipe: Recipe, run: Run, pool: PairPool, accelerator: Accelerator, budget: Budget
-) -> bool:
-    state = load_checkpoint(run.out, name)
+def _train_stage(name: str, workshop: Workshop, pool: PairPool, accelerator: Accelerator, budget: Budget) -> bool:
+    recipe, folder = workshop.recipe, workshop.run / name
+    state = load_checkpoint(workshop.run, name)
     steps = recipe.stages[name].steps
     if state is not None:
-        _tell_changes(name, state, recipe, run.begin_with)
+        _tell_changes(name, state, recipe, workshop.begin_with)
     if state is not None and state["step"] >= steps:
         log.info("%s: the recipe has %d steps, and %d are done", name, steps, state["step"])
         return True
     torch.manual_seed(recipe.seed)
-    frozen, origins = gather(recipe, NEEDS[name], run.out, run.begin_with)
-    tell_origins(recipe, frozen, origins)
-    stage = Stage(name, recipe, frozen)
-    records = Records(run.out / name, run.out / POOL, name, accelerator.is_main_process)
-    if state is None and run.begin_with and not stage.recipe.fresh:
-        load_weights(stage.trained, run.begin_with, name)
-    loop = Loop(stage, recipe.seed, make_lpips(recipe), accelerator)
-    began = {"begun_with": run.begin_with} if state is None else state.get("origin", {})
-    loop.origin = began | surroundings(recipe, frozen)
+    kind = STAGES[name]
+    around, origins = workshop.gather((p for p in recipe.parts_of(name) if p not in kind.trains), name)
+    tell_origins(recipe, around, origins)
+    pictures = kind.pictures(recipe.stages[name], recipe.networks)
+    for picture in pictures:
+        net = around["upsampler"] if picture == "start" else load_teacher(recipe)
+        if accelerator.is_main_process and not fill(pool, picture, net, accelerator.autocast, budget.stop):
+            log.info("the pictures of the %s are not all there: the same call goes on with them", picture)
+        meet(accelerator)
+        if not is_filled(pool, picture):
+            return False
+        pool.add(picture)
+    trained, untrained = _parts_in_training(name, workshop, state)
+    frozen = {part: net for part, net in around.items() if part in kind.needs}
+    stage = make_stage(name, recipe, trained | frozen)
+    if untrained:
+        stage.to(accelerator.device)
+        stage.settle(recipe.networks, pool)
+    loop = make_loop(name, stage, recipe, accelerator)
+    began = {"begun_with": workshop.begin_with} if state is None else state["origin"]
+    loop.origin = began | surroundings(recipe, around)
     if state is None:
-        _begin_discriminator(loop, run.out)
+        _begin_adversaries(loop, workshop.run)
     else:
-        _resume(loop, state, run.out / name / CHECKPOINT)
+        _resume(loop, state, folder / CHECKPOINT)
         log.info("%s goes on from step %d of %d", name, loop.step, steps)
+    records = Records(folder, name, kind.best, accelerator.is_main_process)
     try:
         try:
-            loop.run(pool, records, budget)
+            loop.run(pool, pictures, records, budget)
         finally:
             records.end()
     except LpnsrError:
         raise
     except OSError as error:  # a full disk, whichever file meets it first
-        raise unwritable(run.out / name, error) from None
+        raise unwritable(folder, error) from None
     log.info("%s: step %d of %d, saved", name, loop.step, steps)
     if loop.left_out and accelerator.scaler is None:  # a scaler tries what is too much
         log.warning(
@@ -161,16 +196,50 @@ def _train_stage(
     return loop.step >= steps
 
 
-def _tell_changes(name: StageName, state: dict[str, Any], recipe: Recipe, begin_with: str | None) -> None:
-    """Warn of what the call says otherwise than the one that began the stage. Checkpoints of earlier versions do not
-    know."""
-    now = recipe.stages[name].model_dump(mode="json")
-    before = state.get("recipe", now)
+def _parts_in_training(
+    name: str, workshop: Workshop, state: dict[str, Any] | None
+) -> tuple[dict[PartName, nn.Module], bool]:
+    """The networks that a stage trains, with the weights that they begin with, and whether there are none."""
+    kind = STAGES[name]
+    if state is not None:
+        known = state["networks"]
+        return {part: build_part(workshop.recipe, part, known.get(part)) for part in kind.trains}, False
+    begun = [p for p in kind.trains if kind.tunes or workshop.trainer(p, name) or workshop.source(p)]
+    parts, origins = workshop.gather(begun, name)
+    tell_origins(workshop.recipe, parts, origins)
+    untrained = {part: build_part(workshop.recipe, part) for part in kind.trains if part not in parts}
+    return parts | untrained, bool(untrained)
+
+
+def make_stage(name: str, recipe: Recipe, parts: Mapping[PartName, nn.Module]) -> Stage:
+    """A stage of a recipe around its networks."""
+    schedule = Schedule.geometric(**recipe.chain.model_dump())
+    return STAGES[name](recipe.stages[name], schedule, dict(parts.items()), list(recipe.data.degradations))
+
+
+def make_loop(name: str, stage: Stage, recipe: Recipe, accelerator: Accelerator) -> Loop:
+    """The loop of a stage, with the recipe's perceptual loss."""
+    parts = dict(stage.trained.items()) | dict(stage.frozen.items())
+    channels = getattr(parts.get("autoencoder"), "latent_channels", 3)
+    return Loop(name, stage, recipe.seed, make_lpips(recipe), accelerator, channels)
+
+
+def load_teacher(recipe: Recipe) -> nn.Module:
+    """The pre-upsampler of the recipe's teacher."""
+    parts = load_folder(resolve(str(recipe.data.teacher))).parts
+    if "upsampler" not in parts:
+        raise ConfigError(f"data.teacher: the model {recipe.data.teacher} has no pre-upsampler")
+    return parts["upsampler"]
+
+
+def _tell_changes(name: str, state: dict[str, Any], recipe: Recipe, begin_with: str | None) -> None:
+    """Warn of what the call says otherwise than the one that began the stage."""
+    now, before = recipe.stages[name].model_dump(mode="json", by_alias=True), state["recipe"]
     changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if key in before and before[key] != now[key]]
     if changes:
         log.warning("%s, at step %d, goes on by a changed recipe: %s", name, state["step"], "; ".join(changes))
-    begun = state.get("origin", {}).get("begun_with", begin_with)
-    if begin_with not in (None, begun) and not recipe.stages[name].fresh:
+    begun = state["origin"].get("begun_with", begin_with)
+    if begin_with not in (None, begun):
         log.warning(
             "%s goes on from step %d of a training that began %s: --begin-with %s has no effect on it; to begin with "
             "that, choose another --out",
@@ -192,21 +261,29 @@ def _resume(loop: Loop, state: dict[str, Any], path: Path) -> None:
         ) from None
 
 
-def _begin_discriminator(loop: Loop, out: Path) -> None:
-    gan = loop.recipe.gan
-    if gan is None or gan.begin_with is None:
-        return
-    earlier = load_checkpoint(out, gan.begin_with)
-    if earlier is None or "discriminator" not in earlier:
-        log.warning("%s has no discriminator to begin with: this one begins untrained", out / gan.begin_with)
-        return
-    loop.discriminator.load_state_dict(earlier["discriminator"])
+def _begin_adversaries(loop: Loop, out: Path) -> None:
+    """Copy the adversaries of earlier stages that the recipe's losses begin with."""
+    for name, net in loop.adversaries.items():
+        earlier = getattr(loop.losses[name].recipe, "begin_with", None)
+        if earlier is None:
+            continue
+        state = load_checkpoint(out, earlier)
+        if state is None or name not in state["adversaries"]:
+            log.warning("%s has no discriminator to begin with: this one begins untrained", out / earlier)
+            continue
+        try:
+            net.load_state_dict(state["adversaries"][name])
+        except RuntimeError:
+            raise TrainingError(
+                f"the discriminator of {out / earlier} is of another kind or size than that of {loop.name}: give both "
+                "the same, or leave out begin_with"
+            ) from None
 
 
-def check_networks(recipe: Recipe, stages: Sequence[StageName], where: str) -> None:
+def check_networks(recipe: Recipe, stages: Sequence[str], where: str) -> None:
     """Raise what would be wrong with the networks of these stages, before photographs are degraded for them."""
-    names = dict.fromkeys(other for name in stages for other in (*NEEDS[name], name))
-    parts = {PART_OF[name]: build(recipe.networks[PART_OF[name]]) for name in names}
+    names = dict.fromkeys(part for name in stages for part in recipe.parts_of(name))
+    parts = {part: build_part(recipe, part) for part in names}
     if "denoiser" in parts:
         check_parts(parts, where)
     make_lpips(recipe)
@@ -228,7 +305,8 @@ def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Acc
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise ConfigError("--precision fp16 needs a CUDA GPU; on a CPU choose bf16 or fp32")
     if precision == "auto":
-        fast = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        on_gpu = device != "cpu" and torch.cuda.is_available()
+        fast = torch.cuda.is_bf16_supported() if on_gpu else device != "mps" and has_amx()
         precision = "bf16" if fast else "fp32"
     try:
         mixed = "no" if precision == "fp32" else precision
@@ -255,8 +333,3 @@ def _locked(out: Path, active: bool) -> Iterator[None]:
         raise TrainingError(f"{out} cannot be written: {error.strerror or error}") from None
     with lock:
         yield
-
-
-def frozen_parts(name: StageName, recipe: Recipe) -> dict[PartName, torch.nn.Module]:
-    """The untrained networks that a stage keeps around its own, for a look at its cost."""
-    return {PART_OF[other]: build(recipe.networks[PART_OF[other]]) for other in NEEDS[name]}

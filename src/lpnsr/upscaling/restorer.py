@@ -82,6 +82,10 @@ class Restorer(nn.Module):
             image, features = (upsample or net.upsample)(lr)  # type: ignore[operator]
         if kind == "bicubic":
             image = self.bicubic(lr)
+        return self.start_at(image, lr, features)
+
+    def start_at(self, image: Tensor, lr: Tensor, features: Tensor | None) -> tuple[Tensor, Guide]:
+        """The same of a picture U(lr) and a feature map that are there already."""
         if self.autoencoder.decodes_differences:
             image = image.clamp(0, 1)
         y0 = self.encode(image).float()  # the chain's own arithmetic stays exact under autocast

@@ -18,17 +18,6 @@ from lpnsr.apps.cli import signals
 from lpnsr.errors import ConfigError
 
 
-class What(StrEnum):
-    """A stage, or the run as a whole."""
-
-    AUTOENCODER = "autoencoder"
-    UPSAMPLER = "upsampler"
-    DENOISER = "denoiser"
-    NOISE_PREDICTOR = "noise-predictor"
-    ALL = "all"
-    EXPORT = "export"
-
-
 class Precision(StrEnum):
     """Arithmetic of the networks."""
 
@@ -39,20 +28,22 @@ class Precision(StrEnum):
 
 
 def train(
-    stage: Annotated[What, typer.Argument(help="What to train; export writes the four parts as a model folder.")],
+    stage: Annotated[
+        str, typer.Argument(help="A stage of the recipe, all, or export, which writes the parts as a model folder.")
+    ],
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DIR", help="Photographs, and all below; repeatable.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="RUN", help="The run's folder; going on is automatic.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="lite, lite-gpu, paper, or a .yaml file.")] = "lite",
+    recipe: Annotated[str, typer.Option(help="base, lite, paper, or a .yaml file.")] = "lite",
     begin_with: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Fine-tune: begin with the weights of a model.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="End by the clock; the same call again goes on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto is bf16 where a GPU has it.")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the device is fast at it.")] = Precision.AUTO,
     workers: Annotated[int, typer.Option(min=1, help="Processes that degrade the photographs.")] = 2,
     save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 250,
     log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 25,
@@ -61,7 +52,7 @@ def train(
         bool, typer.Option("--dry-run", help="Only measure what it would cost: parameters, memory, FLOP, time.")
     ] = False,
 ) -> None:
-    """Train one of the four networks, or all: lpnsr train all --data PHOTOS -o runs/mine
+    """Train a stage of a recipe, or all: lpnsr train all --data PHOTOS -o runs/mine
 
     Ctrl-C, and SIGTERM, end it after the step at hand, and save; again, at once. A call that was ended or killed goes
     on where it was saved when it is given again, and comes to the same weights.
@@ -73,7 +64,7 @@ def train(
         return
     if out is None:
         raise ConfigError("where to? Give the run's folder with --out")
-    if stage is not What.EXPORT and not data:
+    if stage != "export" and not data:
         raise ConfigError("train on what? Give folders of photographs with --data")
     with _signals() as asked:
         from lpnsr.training.loop import Budget
@@ -90,7 +81,7 @@ def train(
             workers=workers,
             budget=Budget(lambda: bool(asked), save_every, log_every, validate_every),
         )
-        if not train(stage.value, run) and asked:
+        if not train(stage, run) and asked:
             raise typer.Exit(128 + asked[0])
 
 
@@ -116,22 +107,20 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _show_costs(what: What, recipe_name: str, device: str, precision: Precision) -> None:
+def _show_costs(what: str, recipe_name: str, device: str, precision: Precision) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from lpnsr.training.cost import measure
     from lpnsr.training.data.pool import pool_bytes
-    from lpnsr.training.recipe import STAGES, load_recipe
+    from lpnsr.training.recipe import load_recipe
+    from lpnsr.training.runs import stages_named
 
-    if what is What.EXPORT:
+    if what == "export":
         raise ConfigError("--dry-run measures training, and export trains nothing: name a stage, or all")
     recipe = load_recipe(recipe_name)
-    stages = [name for name in STAGES if name in recipe.stages and what in (What.ALL, name)]
-    if not stages:
-        raise ConfigError(f"the recipe {recipe_name} has no stage {what.value!r}; it has {', '.join(recipe.stages)}")
     table = Table("stage", "parameters", "frozen", "TFLOP/step", "peak memory", "s/step", "steps", "time")
-    for name in stages:
+    for name in stages_named(what, recipe, recipe_name):
         logging.getLogger(__name__).info("measuring %s", name)
         cost = measure(name, recipe, device, precision.value)
         table.add_row(

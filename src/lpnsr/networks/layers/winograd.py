@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr.networks.layers.basic import EdgeConv2d, in_eager_inference
+from lpnsr.system.devices import has_amx
 
 TILE = 6
 """Rows and columns of the output that are computed together."""
@@ -41,7 +42,6 @@ def pays() -> bool:
     Processors with AMX have two AVX-512 multipliers a core, so that the direct sum takes two thirds of the time of
     NNPACK, which knows AVX2. Asked of the processor's kind, not by a stopwatch: equal machines are to give equal bits.
     """
-    has_amx: Any = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return available() and not has_amx()
 
 

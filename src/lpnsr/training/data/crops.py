@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lpnsr.degradation import degrade
 from lpnsr.errors import ImageReadError, TrainingError
 from lpnsr.imaging import READABLE, images_below, read, rgb8
-from lpnsr.training.recipe import DataRecipe
+from lpnsr.training.data.recipe import DataRecipe
 
 SMALLEST = 64  # HR pixels of the shorter side; what is below is passed over
 Pixels = NDArray[np.uint8]
@@ -42,8 +42,9 @@ def _is_sample_grid(path: Path) -> bool:
     return named and (path.parent.parent / "tensorboard").is_dir()
 
 
-def crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, ...]) -> tuple[Pixels, Pixels] | str:
-    """HR (count, c, c, 3) and LR (count, c/4, c/4, 3) of one photograph, or why there are none."""
+def crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, ...]) -> tuple[Pixels, Pixels, Pixels] | str:
+    """HR (count, c, c, 3), LR (count, c/4, c/4, 3) and the degradations' numbers (count,) of one photograph, or why
+    there are none."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
@@ -55,15 +56,22 @@ def crops_of(path: Path, count: int, recipe: DataRecipe, seed: tuple[int, ...]) 
     photo = _at_least(photo, recipe.crop)
     rng = np.random.default_rng(seed)
     names, odds = list(recipe.degradations), np.array(list(recipe.degradations.values()))
-    hr, lr = [], []
+    hr, lr, kinds = [], [], []
     for _ in range(count):
-        crop = _crop_with_detail(photo, recipe, rng)
-        preset = recipe.preset(names[rng.choice(len(names), p=odds / odds.sum())])
+        crop = _turned(_crop_with_detail(photo, recipe, rng), rng)
+        kinds.append(int(rng.choice(len(names), p=odds / odds.sum())))
+        preset = recipe.preset(names[kinds[-1]])
         x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
         y = degrade(x, preset, [int(rng.integers(2**62))])
         hr.append(crop)
         lr.append((y[0] * 255).round().byte().permute(1, 2, 0).numpy())
-    return np.stack(hr), np.stack(lr)
+    return np.stack(hr), np.stack(lr), np.array(kinds, np.uint8)
+
+
+def _turned(crop: Pixels, rng: np.random.Generator) -> Pixels:
+    """One of the eight positions of a square."""
+    crop = np.rot90(crop, int(rng.integers(4)))
+    return np.ascontiguousarray(crop[:, ::-1] if rng.integers(2) else crop)
 
 
 def _at_least(photo: Pixels, side: int) -> Pixels:

@@ -33,14 +33,9 @@ class Draws:
     """Draws for the global batch, of which it hands out the share's part. Everything is drawn on the CPU."""
 
     def __init__(self, seed: int, step: int, share: Share = ALONE) -> None:
-        self.origin = (seed, step)
         self.share = share
-        state = np.random.SeedSequence(self.origin).generate_state(1, np.uint64)
+        state = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
         self.generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-    def again(self) -> Draws:
-        """The same numbers from the beginning."""
-        return Draws(*self.origin, self.share)
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal, shaped and placed as ``like``, whose first axis is the share's batch."""
@@ -53,10 +48,10 @@ class Draws:
         total = size * self.share.processes
         return torch.rand(total, generator=self.generator)[self.share.rows(total)]
 
-    def integers(self, below: int, size: int) -> tuple[Tensor, Tensor]:
-        """Whole numbers in [0, below): those of the share's ``size`` samples, and those of all."""
+    def integers(self, below: int, size: int) -> Tensor:
+        """Whole numbers in [0, below): those of the share's ``size`` samples."""
         everyone = torch.randint(below, (size * self.share.processes,), generator=self.generator)
-        return everyone[self.share.rows(len(everyone))], everyone
+        return everyone[self.share.rows(len(everyone))]
 
     def chance(self) -> float:
         """One number in [0, 1), the same for all processes."""

@@ -1,7 +1,7 @@
 """Making a pool of degraded pairs: in processes, for as long as there is time, and on from where a call before ended.
 
-pool/making.jsonl              while it is made: what of, then for each job how many crops, or why there are none
-pool/hr.npy.part, lr.npy.part  the crops of those jobs
+pool/making.jsonl             while it is made: what of, then for each job how many crops, or why there are none
+pool/{hr,lr,kind}.npy.part    the crops of those jobs
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -25,17 +26,11 @@ from lpnsr.system.hashes import file_sha256
 from lpnsr.system.progress import Bar
 from lpnsr.training.data.crew import Crew, make_crew
 from lpnsr.training.data.crops import Pixels, crops_of
-from lpnsr.training.data.pairs import (
-    MANIFEST,
-    VALIDATION,
-    damaged,
-    is_whole,
-    read_manifest,
-)
-from lpnsr.training.recipe import DataRecipe
+from lpnsr.training.data.pairs import MANIFEST, damaged, is_whole, read_manifest
+from lpnsr.training.data.recipe import DataRecipe
 
 _AT_A_TIME = 64  # crops of one job, of which a call that is to end waits for two or three in each process
-_ORDER = 2  # of the jobs, in which the journal tells of them
+_ORDER = 3  # of the jobs, in which the journal tells of them
 _UNREADABLE = "unreadable"
 Stop = Callable[[], bool]
 _Job = tuple[int, int, tuple[int, ...]]  # a photograph's number, how many crops, the seed
@@ -48,8 +43,8 @@ def never() -> bool:
 
 
 def pool_bytes(recipe: DataRecipe) -> int:
-    """What a pool takes on the disk."""
-    return recipe.pool * 3 * (recipe.crop**2 + (recipe.crop // 4) ** 2)
+    """Size of the pairs on the disk."""
+    return recipe.pool * (3 * (recipe.crop**2 + (recipe.crop // 4) ** 2) + 1)
 
 
 def prepare_pool(
@@ -103,9 +98,9 @@ def _check_same(made: dict[str, Any], now: dict[str, Any], folder: Path) -> None
 class _Rows:
     """One side of the pairs, in a NumPy file that grows: its header leaves room for the number of rows."""
 
-    def __init__(self, folder: Path, name: str, side: int) -> None:
+    def __init__(self, folder: Path, name: str, *shape: int) -> None:
         self.path, self.part = folder / f"{name}.npy", folder / f"{name}.npy.part"
-        self.side = side
+        self.shape = shape
 
     def has(self, rows: int) -> bool:
         """Whether as many are there, under whichever name: without a manifest it is no pool yet."""
@@ -125,11 +120,11 @@ class _Rows:
         self.part.replace(self.path)
 
     def _length(self, rows: int) -> int:
-        return len(self._header(rows)) + rows * 3 * self.side**2
+        return len(self._header(rows)) + rows * math.prod(self.shape)
 
     def _header(self, rows: int) -> bytes:
         header = io.BytesIO()
-        shape = (rows, self.side, self.side, 3)
+        shape = (rows, *self.shape)
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
         return header.getvalue()
 
@@ -143,10 +138,15 @@ class _Making:
         self.images, self.made_of, self.recipe, self.folder, self.crew = images, made_of, recipe, folder, crew
         self.sha256, self.seed = made_of["sha256"], made_of["seed"]
         self.passed_over: dict[int, str] = {i: f"the same as {images[j]}" for i, j in _copies(self.sha256).items()}
-        self.held: dict[int, tuple[Pixels, Pixels]] = {}
+        self.held: dict[int, tuple[Pixels, ...]] = {}
         self.dealt: dict[int, int] = {}
         self.jobs: list[_Job] = []
-        self.sides = _Rows(folder, "hr", recipe.crop), _Rows(folder, "lr", recipe.crop // 4)
+        crop = recipe.crop
+        self.sides = (
+            _Rows(folder, "hr", crop, crop, 3),
+            _Rows(folder, "lr", crop // 4, crop // 4, 3),
+            _Rows(folder, "kind"),
+        )
         self.journal = folder / "making.jsonl"
 
     def run(self, stop: Stop) -> None:
@@ -163,7 +163,8 @@ class _Making:
         order = sorted(range(len(self.images)), key=lambda i: self.sha256[i])
         order = [i for i in order if i not in self.passed_over]
         wanted = _held(self.recipe, len(order))
-        calls = ((self.images[i], 1, self.recipe, (self.seed, i)) for i in order if len(self.held) < wanted)
+        each = max(1, self.recipe.validation // max(1, wanted))
+        calls = ((self.images[i], each, self.recipe, (self.seed, i)) for i in order if len(self.held) < wanted)
         for i, crops in zip(order, self.crew.in_order(crops_of, calls), strict=False):
             if len(self.held) == wanted:
                 break  # what is ahead depends on the number of processes
@@ -262,7 +263,7 @@ class _Making:
             raise TrainingError(f"{self.images[i]} has gone meanwhile; what is done is kept. Put it back, and go on")
 
     def _finish(self, done: list[int | str]) -> None:
-        crops = dict.fromkeys(self.held, 1)
+        crops = {i: len(pairs[0]) for i, pairs in self.held.items()}
         for (i, _, _), outcome in zip(self.jobs, done, strict=True):
             if isinstance(outcome, str):
                 self.passed_over[i] = outcome
@@ -274,13 +275,11 @@ class _Making:
             raise TrainingError(f"none of the {len(self.images)} photographs can be used: see the reasons above")
         if _rows(done) < self.recipe.pool:
             log.warning("the pool has %d crops instead of %d", _rows(done), self.recipe.pool)
-        empty = tuple(np.zeros((0, side.side, side.side, 3), np.uint8) for side in self.sides)
-        pairs = [empty, *(self.held[i] for i in sorted(self.held))]
-        hr, lr = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        with (self.folder / VALIDATION).open("wb") as file:
-            np.savez(file, hr=hr, lr=lr)
-        for side in self.sides:
-            side.finish(_rows(done))
+        held = [self.held[i] for i in sorted(self.held)]
+        for side, *blocks in zip(self.sides, *held, strict=True):
+            with side.part.open("ab") as file:
+                file.writelines(block.tobytes() for block in blocks)
+            side.finish(_rows(done) + sum(map(len, blocks)))
         told = {"made_of": self.made_of, "images": [self._entry(i, crops) for i in sorted({*crops, *self.passed_over})]}
         write_bytes(self.folder / MANIFEST, json.dumps(told, indent=1).encode())  # last: it says that the pool is whole
         self.journal.unlink()
@@ -301,8 +300,8 @@ def _copies(sha256: Sequence[str]) -> dict[int, int]:
 
 
 def _held(recipe: DataRecipe, photographs: int) -> int:
-    """How many are kept from training."""
-    return min(recipe.validation, photographs // 10)
+    """Number of photographs that are kept from training."""
+    return photographs // recipe.held_out if recipe.validation else 0
 
 
 def _rows(outcomes: Sequence[int | str]) -> int:
@@ -343,4 +342,4 @@ def _made_of(recipe: DataRecipe, seed: int, digests: Sequence[str]) -> dict[str,
     drawn: dict[str, Any] = {"drawing_order": DRAWING_ORDER, "degradations": presets}
     if recipe.pool > _AT_A_TIME * (len(digests) - _held(recipe, len(digests))):
         drawn["crops_of_a_job"] = _AT_A_TIME
-    return {"data": recipe.model_dump(mode="json"), **drawn, "seed": seed, "sha256": list(digests)}
+    return {"data": recipe.model_dump(mode="json", exclude={"teacher"}), **drawn, "seed": seed, "sha256": list(digests)}
