@@ -30,7 +30,7 @@ from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import NoiseField, Schedule
 from lpnsr.system.machine import machine_of
 from lpnsr.upscaling.memory import bytes_per_pixel, usual_tile
-from lpnsr.upscaling.planning import plan_tiles
+from lpnsr.upscaling.planning import plan_model_tiles
 from lpnsr.upscaling.restorer import Restorer
 from lpnsr.upscaling.upscaler import Upscaler
 
@@ -133,7 +133,7 @@ def pixels(arguments: argparse.Namespace, width: int, height: int) -> dict[str, 
     """Computed over own pixels of a width x height image."""
     up = upscaler(load(arguments.tiny))
     tile = usual_tile(bytes_per_pixel(up.restorer))
-    plan = plan_tiles(height, width, tile, up.spec.inference)
+    plan = plan_model_tiles(height, width, tile, up.spec.inference)
     ours = plan.pixels / (width * height)
     released = released_pixels(height, width) / (width * height)
     print(f"{width}x{height}: computes {ours:.2f} times its pixels in tiles of {plan.columns.size}x{plan.rows.size}")

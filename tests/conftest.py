@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from support.fake_upscaler import fake_module, make
+from lpnsr.upscaling.upscaler import Upscaler
 from support.repository import REPOSITORY
+from support.tiny_model import tiny_upscaler
+from support.upscale_command import MODEL, Watched, make
 
 pytest_plugins = ["support.small_disk", "support.training_run"]
 
@@ -35,17 +35,29 @@ def data() -> Path:
     return Path(__file__).parent / "data"
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The class that ``lpnsr upscale`` takes for Upscaler; it enlarges by repetition and records what it is asked."""
-    module = fake_module()
-    monkeypatch.setitem(sys.modules, "lpnsr.upscaling.upscaler", module)
-    return module.Upscaler
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_upscaler().save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with three pictures of 12 x 10."""
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """What ``lpnsr upscale`` asks of Upscaler."""
+    seen = Watched()
+    monkeypatch.setattr(Upscaler, "from_pretrained", seen.from_pretrained)
+    monkeypatch.setattr(
+        Upscaler, "upscale_rows", lambda upscaler, rows, **how: seen.upscale_rows(upscaler, rows, **how)
+    )
+    return seen
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with three pictures of 12 x 10; ``run`` takes the tiny model."""
+    monkeypatch.setenv(MODEL, str(tiny_model))
     monkeypatch.chdir(tmp_path)
     make("photos/b2.png", "photos/b10.jpg", "photos/deep/c.png")
     return tmp_path

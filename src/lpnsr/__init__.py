@@ -8,13 +8,13 @@ Importing this package is cheap; torch is imported when ``Upscaler`` is first us
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lpnsr.upscaling.upscaler import Upscaler as Upscaler
 
-__version__ = version("lpnsr")
+    __version__: str
+
 __all__ = ["Upscaler", "__version__"]
 
 
@@ -23,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from lpnsr.upscaling.upscaler import Upscaler
 
         return Upscaler
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lpnsr")
     raise AttributeError(f"module 'lpnsr' has no attribute {name!r}")

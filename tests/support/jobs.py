@@ -32,7 +32,7 @@ class FakeModels(Models):
     def __init__(self, *names: str) -> None:
         super().__init__(["lite"])
         self.names = names or ("lite",)
-        self._steps = dict.fromkeys(self.names, 4)
+        self.specs = {name: self.specs["lite"].model_copy(update={"name": name}) for name in self.names}
         self.gate = threading.Event()
         self.gate.set()
         self.loaded: list[tuple[str, str]] = []
@@ -41,8 +41,9 @@ class FakeModels(Models):
 
     def load(self, name: str, device: str) -> Any:
         self.loaded.append((name, device))
-        spec = SimpleNamespace(chain=SimpleNamespace(steps=4), inference=SimpleNamespace(fidelity=0.25))
-        return SimpleNamespace(spec=spec, upscale_rows=self._upscale)
+        spec = self.specs[name]
+        restorer = SimpleNamespace(scale=4)
+        return SimpleNamespace(spec=spec, parts=spec.parts, memory=None, restorer=restorer, upscale_rows=self._upscale)
 
     def _upscale(self, rows: PhotoRows, *, callback: Any, scratch: Any, reserved: int, **options: Any) -> PhotoRows:
         photo = rows.whole()

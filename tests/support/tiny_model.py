@@ -54,7 +54,7 @@ def tiny_upscaler(dtype: str = "float32", networks: dict[str, Any] = NETWORKS) -
     """An upscaler whose parts all have an effect on the result."""
     torch.manual_seed(7)
     parts = {name: build(config) for name, config in networks.items()}
-    for name in ("denoiser", "noise_predictor"):  # their last convolution starts at zero
+    for name in sorted(parts.keys() & {"denoiser", "noise_predictor"}):  # their last convolution starts at zero
         torch.nn.init.normal_(parts[name].out[2].weight, std=0.05)
     spec = ModelSpec(
         name="tiny",

@@ -25,7 +25,8 @@ class WebModels(FakeModels):
 
     def load(self, name: str, device: str) -> Any:
         fake, tiny = super().load(name, device), tiny_upscaler()
-        return SimpleNamespace(**vars(fake), restorer=tiny.restorer, device=tiny.device, dtype=tiny.dtype)
+        of_tiny = {"restorer": tiny.restorer, "device": tiny.device, "dtype": tiny.dtype}
+        return SimpleNamespace(**vars(fake) | of_tiny)
 
 
 @dataclass(frozen=True)

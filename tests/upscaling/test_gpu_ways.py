@@ -17,7 +17,7 @@ from lpnsr.diffusion import NoiseField, ahead
 from lpnsr.errors import ConfigError
 from lpnsr.networks import build
 from lpnsr.system import memory
-from lpnsr.upscaling.planning import MOST_AT_ONCE, Planner, plan_tiles
+from lpnsr.upscaling.planning import MOST_AT_ONCE, Planner, plan_model_tiles
 from lpnsr.upscaling.upscaler import Upscaler
 from support.tiny_model import tiny_upscaler
 
@@ -73,7 +73,7 @@ def test_a_batch_that_does_not_fit_is_done_one_by_one(monkeypatch: pytest.Monkey
 
 def test_batches_are_for_devices_with_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     up = tiny_upscaler()
-    plan = plan_tiles(500, 500, 64, up.spec.inference)
+    plan = plan_model_tiles(500, 500, 64, up.spec.inference)
     tile = up._planner._tile_bytes(plan)
     assert up._planner.batch(plan) == 1
     monkeypatch.setattr(Planner, "_apart", True)

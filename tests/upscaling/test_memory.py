@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from lpnsr.apps.files.run import _Shares
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError, LpnsrWarning
 from lpnsr.networks import BicubicUpsampler, build
 from lpnsr.system import memory
+from lpnsr.upscaling.files import Buffers
 from lpnsr.upscaling.kinds import Planes
 from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import (
@@ -27,6 +31,7 @@ from lpnsr.upscaling.memory import (
 from lpnsr.upscaling.options import Options
 from lpnsr.upscaling.planning import Planner
 from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.upscaler import Upscaler
 from support.tiny_model import NETWORKS, tiny_upscaler
 
 GIB = 2**30
@@ -217,8 +222,29 @@ def test_parts_of_the_bicubic_enlargement_are_those_of_the_whole_bit_for_bit(hei
                 assert torch.equal(part, whole[:, top:bottom, left:right])
 
 
+def test_the_bundled_model_says_what_its_tiles_take() -> None:
+    up = Upscaler.from_pretrained("lite", device="cpu")
+    assert up.spec.inference.pixel_bytes == bytes_per_pixel(up.restorer)
+
+
+def test_a_small_image_is_upscaled_without_the_compiler_of_torch(tmp_path: Path) -> None:
+    code = """
+        import sys
+        import numpy as np
+        from PIL import Image
+        from lpnsr import Upscaler
+        Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save("a.png")
+        Upscaler.from_pretrained("lite", device="cpu").upscale_file("a.png", "b.png")
+        heavy = ("torch._dynamo", "sympy", "tifffile", "cv2", "torchvision", "spandrel", "onnx", "huggingface_hub")
+        print([name for name in heavy if name in sys.modules])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
-    ("memory", "shares"), [("2000G", _Shares(frugal=True)), ("1G", _Shares(1 << 23, 1 << 24, True))]
+    ("memory", "buffers"), [("2000G", Buffers(frugal=True)), ("1G", Buffers(1 << 23, 1 << 24, True))]
 )
-def test_what_waits_around_the_model_takes_a_share_and_never_more_than_usual(memory: str, shares: _Shares) -> None:
-    assert _Shares.of(memory) == shares
+def test_what_waits_around_the_model_takes_a_part_and_never_more_than_usual(memory: str, buffers: Buffers) -> None:
+    assert Buffers.of(memory) == buffers

@@ -116,7 +116,7 @@ def test_unusable_images_are_refused(up: Upscaler, image: object, words: str) ->
         ({"seed": -1}, "seed"),
         ({"tile": 3}, "tile"),
         ({"scale": 0}, "scale"),
-        ({"scale": 2, "width": 9}, "exactly one"),
+        ({"scale": 2, "width": 9}, "choose one of"),
         ({"color_fix": "none"}, "colour_fix"),
     ],
 )

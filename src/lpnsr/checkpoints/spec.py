@@ -52,11 +52,14 @@ class InferenceSettings(StrictConfig):
 
     ``fidelity``: see Upscaler. ``tile_overlap``: LR pixels that neighbouring tiles share, enough that no seam shows.
     ``tile_multiple``: tiles begin at multiples of it, so that the networks' windows fall on the same pixels.
+    ``pixel_bytes``: most bytes of float32 tensors that are alive at once, per LR pixel of a tile; counted at the first
+    use where it is None.
     """
 
     fidelity: float = Field(default=0.0, ge=0, le=1)
     tile_overlap: int = Field(default=32, ge=0)
     tile_multiple: int = Field(default=64, ge=1)
+    pixel_bytes: int | None = Field(default=None, ge=1)
 
 
 class Score(StrictConfig):

@@ -21,8 +21,8 @@ from lpnsr.networks import BicubicUpsampler, Upsampler, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.reproduce.setting import Setting
 from lpnsr.system.hashes import tensors_sha256
-from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer
-from lpnsr.upscaling.upscaler import Upscaler, fidelity_controls
+from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, fidelity_controls
+from lpnsr.upscaling.upscaler import Upscaler
 
 Value = TypeVar("Value")
 
@@ -70,8 +70,8 @@ class _Controls(TypedDict):
     draw: Draw
     steps: int
     noise: NoiseRecipe
-    mean_share: float
-    bicubic_share: float
+    mean_weight: float
+    bicubic_weight: float
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,13 @@ class Model:
         return lr[None].to(self.device).contiguous(memory_format=memory_format(self.device, torch.float32))
 
     def _controls(self, setting: Setting, truth: Callable[[], Tensor]) -> _Controls:
-        _, mean_share, bicubic_share = fidelity_controls(setting.fidelity)
+        _, mean_weight, bicubic_weight = fidelity_controls(setting.fidelity)
         return {
             "draw": NoiseField(setting.seed).draw(),
             "steps": setting.steps,
             "noise": lambda guide: setting.source(self.restorer, guide, truth),
-            "mean_share": mean_share,
-            "bicubic_share": bicubic_share,
+            "mean_weight": mean_weight,
+            "bicubic_weight": bicubic_weight,
         }
 
     @cached_property

@@ -11,8 +11,7 @@ from torch import Tensor
 from lpnsr.diffusion import MixedNoise, NoiseSource, OracleNoise
 from lpnsr.errors import ConfigError
 from lpnsr.networks import Guide
-from lpnsr.upscaling.restorer import Restorer, StartKind
-from lpnsr.upscaling.upscaler import fidelity_controls
+from lpnsr.upscaling.restorer import Restorer, StartKind, fidelity_controls
 
 Noise = Literal["gaussian", "predicted", "mode", "oracle"]
 
@@ -60,7 +59,7 @@ class Setting:
         """
         if self.steps == 0:
             return {"start": self.start, "steps": 0}
-        temperature, mean_share, bicubic_share = fidelity_controls(self.fidelity)
+        temperature, mean_weight, bicubic_weight = fidelity_controls(self.fidelity)
 
         def named(noise: Noise) -> str:
             if noise != "predicted":
@@ -71,8 +70,8 @@ class Setting:
             "start": self.start,
             "steps": self.steps,
             "noise": {str(t): named(noise) for t, noise in self.by_step.items()},
-            "mean_share": mean_share,
-            "bicubic_share": bicubic_share,
+            "mean_weight": mean_weight,
+            "bicubic_weight": bicubic_weight,
             "seed": self.seed,
         }
 

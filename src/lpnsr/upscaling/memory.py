@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from lpnsr.imaging import TilePlan, rows_at_once
 from lpnsr.imaging.colour import HALO
 from lpnsr.networks.costs import without_weights
+from lpnsr.upscaling.options import SMALLEST_TILE
 from lpnsr.upscaling.restorer import Restorer
 
 _PROBE = 64
@@ -32,12 +33,11 @@ _SR_BYTES = 12  # three channels, float32
 _TILE_SLACK, _TILE_EXTRA = 1.2, 64 << 20
 _BASE_STEP = 64 << 20  # what is measured is rounded up to it: equal runs come to equal plans
 
-SMALLEST_TILE = 16
 _USUAL_TILES = (512, 384, 256, 224, 192, 128, 96, 64)
 _TILES = (*_USUAL_TILES, 48, 32, SMALLEST_TILE)
 _TILE_BUDGET = 2 << 30  # bytes alive: 512 px for small models, 224 px for the paper's, whose smaller tiles waste much
 IN_MEMORY = 5 << 29  # bytes of work from which on rows of tiles lie on a disk, whatever memory is free
-MEMORY_SHARE = 0.8  # of the free memory: the rest is for other programs, which move
+MEMORY_FRACTION = 0.8  # of the free memory: the rest is for other programs, which move
 
 
 def rounded_base(resident: int) -> int:

@@ -1,59 +1,178 @@
-"""What a caller can choose for one image, and what is told while it is made."""
+"""The one description of a request: what to do with an image, with which model, into which file.
+
+The options of the command line, the HTTP form, the controls of the web page, the settings of jobs and batches are made
+from these fields: name, type, range, default and help text stand here alone. Importing this module imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from lpnsr import imaging
-from lpnsr.diffusion import StepState
+from lpnsr.errors import ConfigError
 from lpnsr.system.config import StrictConfig
-from lpnsr.upscaling.memory import SMALLEST_TILE
-from lpnsr.upscaling.restorer import NoiseKind, StartKind
 
+if TYPE_CHECKING:
+    from lpnsr.checkpoints import ModelSpec
 
-class Options(StrictConfig):
-    """What a caller can choose for one image; see ``Upscaler.__call__``."""
-
-    scale: Annotated[float, Field(gt=0)] | None = None
-    width: Annotated[int, Field(ge=1)] | None = None
-    height: Annotated[int, Field(ge=1)] | None = None
-    max_side: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=0)] | None = None
-    noise: NoiseKind = "predicted"
-    fidelity: Annotated[float, Field(ge=0, le=1)] | None = None
-    start: StartKind = "upsampler"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    tile: Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"] = "auto"
-    colour_fix: Literal["wavelet", "adain", "none"] = "wavelet"
-
-    def output_size(self, size: Sequence[int], factor: int = 4) -> tuple[int, int]:
-        """(height, width) of the result for an input of ``size``; ``factor`` unless something else was chosen."""
-        sides = {"width": self.width, "height": self.height, "max_side": self.max_side}
-        scale = float(factor) if self.scale is None and not any(sides.values()) else self.scale
-        return imaging.output_size((size[0], size[1]), scale=scale, **sides)
+NoiseKind = Literal["predicted", "mode", "gaussian"]
+StartKind = Literal["upsampler", "bicubic"]
+ColourFix = Literal["wavelet", "adain", "none"]
+SMALLEST_TILE = 16
 
 
 @dataclass(frozen=True)
-class Progress:
-    """State handed to a callback: ``done`` of ``total`` tiles, and the chain's step when one has just ended."""
+class Cli:
+    """The place of an option in the command's help, and its flags where they are more than its name."""
 
-    done: int
-    total: int
-    step: StepState | None = None
-
-
-Callback = Callable[[Progress], None]
+    panel: str = "Model"
+    flags: tuple[str, ...] = ()
 
 
-def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
-    """(noise temperature, share of the conditional mean, share of bicubic) of a fidelity in [0, 1].
+SIZE, MODEL, MACHINE = Cli("Size"), Cli("Model"), Cli("Machine")
+Quality = Annotated[
+    int | None,
+    Field(ge=1, le=100, description="Quality of JPEG, WebP and AVIF. Default: 95, 92 and 85."),
+    Cli("Files"),
+]
 
-    0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 blends the result into the chain's first
-    prediction of x_0, the closest to the conditional mean, and up to one half into the bicubic upsampling.
-    """
-    upper = max(0.0, 2 * fidelity - 1)
-    return max(0.0, 1 - 2 * fidelity), upper, upper / 2
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+class Options(StrictConfig):
+    """Options of one image; see ``Upscaler.__call__``."""
+
+    scale: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="Size of the result as a factor of the input's. Default: 4."),
+        Cli("Size", ("-s", "--scale", "--outscale")),
+    ] = None
+    width: Annotated[int | None, Field(ge=1, description="Width of the result in pixels."), SIZE] = None
+    height: Annotated[
+        int | None,
+        Field(ge=1, description="Height of the result in pixels. Width or height alone keeps the proportions."),
+        SIZE,
+    ] = None
+    max_side: Annotated[int | None, Field(ge=1, description="Longer side of the result in pixels."), SIZE] = None
+    steps: Annotated[
+        int | None,
+        Field(ge=0, description="Number of chain steps. Fewer are faster; 0 is the pre-upsampler alone."),
+        MODEL,
+    ] = None
+    noise: Annotated[
+        NoiseKind | None,
+        Field(
+            description="Noise between the steps: predicted (LPNSR), mode (its mean, deterministic) or gaussian "
+            "(ResShift). Default: predicted, or gaussian for a model without a noise predictor."
+        ),
+        MODEL,
+    ] = None
+    fidelity: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="From 0, most detailed, to 1, most faithful. Default: the model's."),
+        MODEL,
+    ] = None
+    start: Annotated[
+        StartKind | None,
+        Field(description="Start of the chain. Default: upsampler, or bicubic for a model without a pre-upsampler."),
+        MODEL,
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="Seed of the noise. The same seed gives the same result."), MODEL
+    ] = 0
+    tile: Annotated[
+        Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"],
+        BeforeValidator(_number),
+        Field(description="Side of a tile in pixels of the input; 0 for no tiles, auto for the model's own."),
+        Cli("Machine", ("-t", "--tile")),
+    ] = "auto"
+    colour_fix: Annotated[
+        ColourFix,
+        Field(description="Method that restores the colours of the input."),
+        Cli("Model", ("--colour-fix", "--color-fix")),
+    ] = "wavelet"
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        kinds = (self.scale, self.width or self.height, self.max_side)
+        if sum(kind is not None for kind in kinds) > 1:
+            raise ValueError("choose one of scale, width and/or height, max_side")
+        return self
+
+    def output_size(self, size: Sequence[int], factor: int = 4) -> tuple[int, int]:
+        """(height, width) of the result for an input of ``size``; enlarged by ``factor`` if no size was chosen."""
+        from lpnsr.imaging import output_size
+
+        sides = {"width": self.width, "height": self.height, "max_side": self.max_side}
+        scale = float(factor) if self.scale is None and not any(sides.values()) else self.scale
+        return output_size((size[0], size[1]), scale=scale, **sides)
+
+    def settled(self, spec: ModelSpec, parts: Collection[str] | None = None) -> Self:
+        """These options with the model's own choices for what was left to it: steps, noise, fidelity, start.
+
+        parts: of the model, by default those of ``spec``. Raises ConfigError for what the model does not have.
+        """
+        there = spec.parts if parts is None else parts
+        if (self.steps or 0) > spec.chain.steps:
+            allowed = f"allowed are 0 (the pre-upsampler alone) to {spec.chain.steps}"
+            raise ConfigError(f"steps = {self.steps}: {allowed}")
+        predicts, starts = "noise_predictor" in there, "upsampler" in there
+        if self.noise in ("predicted", "mode") and not predicts:
+            raise ConfigError(f"noise = {self.noise}: {spec.name} has no noise predictor; choose gaussian")
+        if self.start == "upsampler" and not starts:
+            raise ConfigError(f"start = upsampler: {spec.name} has no pre-upsampler; choose bicubic")
+        own: dict[str, Any] = {
+            "steps": spec.chain.steps,
+            "noise": "predicted" if predicts else "gaussian",
+            "fidelity": spec.inference.fidelity,
+            "start": "upsampler" if starts else "bicubic",
+        }
+        return self.model_copy(update={name: value for name, value in own.items() if getattr(self, name) is None})
+
+
+class ModelOptions(StrictConfig):
+    """The model and the machine that it runs on: the arguments of ``Upscaler.from_pretrained``."""
+
+    model: Annotated[
+        str,
+        Field(description="Model: lite, official, a folder or a hub id."),
+        Cli("Model", ("-n", "--model", "--model-name")),
+    ] = "lite"
+    revision: Annotated[str | None, Field(description="Revision of a hub id."), MODEL] = None
+    cache_dir: Annotated[
+        Path | None,
+        Field(description="Folder of downloaded models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr."),
+        MODEL,
+    ] = None
+    device: Annotated[str, Field(description="Device: auto, cpu, cuda, cuda:1 or mps."), MACHINE] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Arithmetic of the networks."), MACHINE
+    ] = "auto"
+    runtime: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        Field(
+            description="Runtime of the networks: torch, or onnx or openvino on the CPU. auto is torch, or the runtime "
+            "that the model was exported for."
+        ),
+        MACHINE,
+    ] = "auto"
+    memory: Annotated[
+        int | str | None,
+        Field(description="Most memory that the process may hold, such as 2G. Default: what is free."),
+        MACHINE,
+    ] = None
+
+
+class FileOptions(StrictConfig):
+    """Options of the files that are read and written."""
+
+    quality: Quality = None
+    max_pixels: Annotated[
+        int | None, Field(ge=1, description="Most pixels of an input. Default: 400 million."), MACHINE
+    ] = None

@@ -18,8 +18,7 @@ from lpnsr.system import memory
 from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import (
     IN_MEMORY,
-    MEMORY_SHARE,
-    SMALLEST_TILE,
+    MEMORY_FRACTION,
     Work,
     best_work,
     bytes_per_pixel,
@@ -30,14 +29,14 @@ from lpnsr.upscaling.memory import (
     tile_bytes,
     usual_tile,
 )
-from lpnsr.upscaling.options import Options
+from lpnsr.upscaling.options import SMALLEST_TILE, Options
 from lpnsr.upscaling.restorer import Restorer
 
 MOST_AT_ONCE = 8
 _LITTLE = 1 << 30  # bytes that are tried anyway
 
 
-def plan_tiles(height: int, width: int, tile: int, rules: InferenceSettings) -> TilePlan:
+def plan_model_tiles(height: int, width: int, tile: int, rules: InferenceSettings) -> TilePlan:
     """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
     overlap = min(rules.tile_overlap, tile // 2)
     multiple = rules.tile_multiple
@@ -91,7 +90,7 @@ class Planner:
         adain = options.colour_fix == "adain"
 
         def tiled(tile: int) -> TilePlan:
-            return plan_tiles(lr.height, lr.width, tile, self.rules)
+            return plan_model_tiles(lr.height, lr.width, tile, self.rules)
 
         def needed(tile: int, on_disk: bool) -> int:
             strips = strips_bytes(tiled(tile), self.restorer.scale, size, lr_bytes, on_disk=on_disk, adain=adain)
@@ -126,7 +125,7 @@ class Planner:
         """How many tiles to restore at once: more than one on GPUs alone, where small tiles leave much idle."""
         if not self._apart:
             return 1
-        there = memory.available_memory(self.device) * MEMORY_SHARE
+        there = memory.available_memory(self.device) * MEMORY_FRACTION
         return int(min(MOST_AT_ONCE, max(1, there // self._tile_bytes(plan))))
 
     @property
@@ -144,12 +143,12 @@ class Planner:
         tiles = ladder(usual_tile(self.pixel_bytes))
         if not self._apart:
             return tiles
-        there = memory.available_memory(self.device) * MEMORY_SHARE
-        plans = {tile: plan_tiles(lr.height, lr.width, tile, self.rules) for tile in tiles}
+        there = memory.available_memory(self.device) * MEMORY_FRACTION
+        plans = {tile: plan_model_tiles(lr.height, lr.width, tile, self.rules) for tile in tiles}
         return tuple(tile for tile in tiles if self._tile_bytes(plans[tile]) <= there) or tiles[-1:]
 
     def _room(self) -> int:
         """Bytes of the machine's memory that there are for the work."""
         if self.memory is None:
-            return int(memory.available_memory("cpu") * MEMORY_SHARE)
+            return int(memory.available_memory("cpu") * MEMORY_FRACTION)
         return self.memory - self.base

@@ -6,7 +6,6 @@ Inference and end-to-end training call the same functions; both reach the one re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +21,23 @@ from lpnsr.diffusion import (
 from lpnsr.errors import ConfigError
 from lpnsr.networks import BicubicConfig, BicubicUpsampler, Guide
 from lpnsr.networks.swin_unet import timestep
+from lpnsr.upscaling.options import NoiseKind as NoiseKind
+from lpnsr.upscaling.options import StartKind as StartKind
 
-NoiseKind = Literal["predicted", "mode", "gaussian"]
-StartKind = Literal["upsampler", "bicubic"]
 Draw = Callable[[int, tuple[int, ...]], Tensor]
 Upsample = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 NoiseRecipe = Callable[[Guide], NoiseSource]
 """Makes the noise source of a chain, for sources that are more than a name: oracle, mixtures."""
+
+
+def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
+    """(noise temperature, weight of the conditional mean, weight of bicubic) of a fidelity in [0, 1].
+
+    0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 blends the result into the chain's first
+    prediction of x_0, the closest to the conditional mean, and up to one half into the bicubic upsampling.
+    """
+    upper = max(0.0, 2 * fidelity - 1)
+    return max(0.0, 1 - 2 * fidelity), upper, upper / 2
 
 
 class Restorer(nn.Module):
@@ -143,16 +152,16 @@ class Restorer(nn.Module):
         steps: int | None = None,
         noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
-        mean_share: float = 0.0,
-        bicubic_share: float = 0.0,
+        mean_weight: float = 0.0,
+        bicubic_weight: float = 0.0,
         start: StartKind = "upsampler",
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
         """SR images (B, 3, s h, s w) in [0, 1] of ``lr`` (B, 3, h, w) in [0, 1].
 
-        steps 0 returns the pre-upsampled image. ``mean_share`` blends x_0 towards the chain's first prediction of it,
-        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_share`` blends the
-        image into the bicubic upsampling, which invents nothing.
+        steps 0 returns the pre-upsampled image. ``mean_weight`` blends x_0 towards the chain's first prediction of it,
+        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_weight`` blends
+        the image into the bicubic upsampling, which invents nothing.
         """
         if steps == 0:
             return self.upsample(lr, start).clamp(0, 1)
@@ -162,8 +171,8 @@ class Restorer(nn.Module):
             steps=steps,
             noise=noise,
             temperature=temperature,
-            mean_share=mean_share,
-            bicubic_share=bicubic_share,
+            mean_weight=mean_weight,
+            bicubic_weight=bicubic_weight,
             callback=callback,
         )
 
@@ -176,8 +185,8 @@ class Restorer(nn.Module):
         steps: int | None = None,
         noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
-        mean_share: float = 0.0,
-        bicubic_share: float = 0.0,
+        mean_weight: float = 0.0,
+        bicubic_weight: float = 0.0,
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
         """Run the chain from ``image`` and ``guide``, as ``start`` gives them; see ``restore``."""
@@ -190,9 +199,9 @@ class Restorer(nn.Module):
                 callback(state)
 
         x0 = self.sample(guide, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
-        if mean_share > 0:
-            x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_share)
+        if mean_weight > 0:
+            x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_weight)
         sr = self.finish(x0, image, guide)
-        if bicubic_share > 0:
-            sr = torch.lerp(sr, self.bicubic(guide.lr).to(sr.dtype), bicubic_share)
+        if bicubic_weight > 0:
+            sr = torch.lerp(sr, self.bicubic(guide.lr).to(sr.dtype), bicubic_weight)
         return sr.clamp(0, 1)

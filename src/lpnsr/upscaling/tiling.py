@@ -21,15 +21,11 @@ from lpnsr.errors import CheckpointError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, Tile, TilePlan
 from lpnsr.networks.placement import memory_format
 from lpnsr.upscaling.lr_rows import LrRows
-from lpnsr.upscaling.memory import SMALLEST_TILE, is_out_of_memory
-from lpnsr.upscaling.options import (
-    Callback,
-    Options,
-    Progress,
-    fidelity_controls,
-)
-from lpnsr.upscaling.planning import plan_tiles
-from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.memory import is_out_of_memory
+from lpnsr.upscaling.options import SMALLEST_TILE, Options
+from lpnsr.upscaling.planning import plan_model_tiles
+from lpnsr.upscaling.progress import Callback, Progress
+from lpnsr.upscaling.restorer import Restorer, fidelity_controls
 
 Watch = Callable[[StepState], None]
 
@@ -109,7 +105,7 @@ class TileRestorer:
             restored = self._if_it_fits(patch, top, left, watch)
             if restored is not None:
                 return restored
-        parts = plan_tiles(height, width, self.limit or 0, self.rules)
+        parts = plan_model_tiles(height, width, self.limit or 0, self.rules)
         blender = imaging.Blender(parts, scale=self.restorer.scale)
         strips: list[Tensor] = []
         for box in parts:
@@ -140,8 +136,7 @@ class TileRestorer:
     def _restored(self, patches: Tensor, corners: list[tuple[int, int]], watch: Watch) -> Tensor:
         """(B, 3, h, w) -> (B, 3, scale h, scale w), float32 on the CPU; computed again in float32 if not finite."""
         options = self.options
-        fidelity = self.rules.fidelity if options.fidelity is None else options.fidelity
-        temperature, mean_share, bicubic_share = fidelity_controls(fidelity)
+        temperature, mean_weight, bicubic_weight = fidelity_controls(options.fidelity or 0.0)
         draw = self._draw(patches.shape, corners)
         for dtype in (self.dtype, torch.float32):
             with self._precision(dtype):
@@ -149,11 +144,11 @@ class TileRestorer:
                     patches.to(self.device).contiguous(memory_format=memory_format(self.device, self.dtype)),
                     draw,
                     steps=options.steps,
-                    noise=options.noise,
+                    noise=options.noise or "predicted",
                     temperature=temperature,
-                    mean_share=mean_share,
-                    bicubic_share=bicubic_share,
-                    start=options.start,
+                    mean_weight=mean_weight,
+                    bicubic_weight=bicubic_weight,
+                    start=options.start or "upsampler",
                     callback=watch,
                 )
             sr = sr.float().cpu()

@@ -10,7 +10,7 @@ positions, so a result does not depend on batches or the order of files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
@@ -38,6 +38,7 @@ from lpnsr.system.devices import pick_device as pick_device
 from lpnsr.system.devices import pick_dtype as pick_dtype
 from lpnsr.system.memory import parse_memory
 from lpnsr.system.scratch import Scratch
+from lpnsr.upscaling import files
 from lpnsr.upscaling.kinds import (
     Pack,
     Planes,
@@ -45,13 +46,14 @@ from lpnsr.upscaling.kinds import (
     unpack,
 )
 from lpnsr.upscaling.lr_rows import LrRows
-from lpnsr.upscaling.memory import Work
-from lpnsr.upscaling.options import Callback as Callback
+from lpnsr.upscaling.memory import Work, usual_tile
+from lpnsr.upscaling.options import NoiseKind
 from lpnsr.upscaling.options import Options as Options
-from lpnsr.upscaling.options import Progress as Progress
-from lpnsr.upscaling.options import fidelity_controls as fidelity_controls
-from lpnsr.upscaling.planning import Planner, plan_tiles
-from lpnsr.upscaling.restorer import NoiseKind, Restorer
+from lpnsr.upscaling.planning import Planner, plan_model_tiles
+from lpnsr.upscaling.progress import Callback as Callback
+from lpnsr.upscaling.progress import Progress as Progress
+from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.restorer import fidelity_controls as fidelity_controls
 from lpnsr.upscaling.tiling import TileRestorer
 
 Folder = str | os.PathLike[str] | None
@@ -120,14 +122,23 @@ class Upscaler:
             parts.get("upsampler"),
             parts.get("noise_predictor"),
         )
-        return cls(spec, restorer, device, dtype, memory=memory)
+        made = cls(spec, restorer, device, dtype, memory=memory)
+        if spec.inference.pixel_bytes and not exported:
+            made._planner.pixel_bytes = spec.inference.pixel_bytes
+        return made
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as a folder that ``from_pretrained`` reads. Raises ConfigError for an exported model."""
-        parts = {name: part for name, part in self.restorer.named_children() if name in checkpoints.PARTS}
-        if any(isinstance(part, runtimes.ExportedPart) for part in parts.values()):
+        if any(isinstance(part, runtimes.ExportedPart) for part in self.parts.values()):
             raise ConfigError("an exported model has no weights to save; save the model that it was made from")
-        checkpoints.save_folder(Path(folder), self.spec, parts, overwrite=overwrite)
+        inference = self.spec.inference.model_copy(update={"pixel_bytes": self._planner.pixel_bytes})
+        spec = self.spec.model_copy(update={"inference": inference})
+        checkpoints.save_folder(Path(folder), spec, self.parts, overwrite=overwrite)
+
+    @property
+    def parts(self) -> dict[checkpoints.PartName, nn.Module]:
+        """The networks by the names of their roles."""
+        return {name: part for name in checkpoints.PARTS if (part := getattr(self.restorer, name)) is not None}
 
     def __call__(
         self,
@@ -135,7 +146,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         steps: int | None = None,
-        noise: NoiseKind = "predicted",
+        noise: NoiseKind | None = None,
         fidelity: float | None = None,
         seed: int = 0,
         tile: int | Literal["auto"] = "auto",
@@ -150,7 +161,8 @@ class Upscaler:
         scale: any positive factor, the model's own by default; or ``width``, ``height`` or ``max_side`` in pixels
             instead. The output has exactly round(scale x input) pixels.
         steps: 1 up to the chain's number (default); fewer enter the chain late. 0 is the pre-upsampler alone.
-        noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic.
+        noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic. None is
+            what the model has; what it does not have is refused.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice.
         seed: same seed, same result.
         tile: LR pixels from 16, or 0 for the whole image. auto is the model's own: the same everywhere and always,
@@ -166,7 +178,7 @@ class Upscaler:
             "seed": seed,
             "tile": tile,
         }
-        chosen = Options.parse(given | options, "upscale")
+        chosen = self._settled(given | options)
         images, pack = unpack(image)
         results = [self._whole(planes, chosen, callback) for planes in images]
         return _pack_all(results, pack, image)
@@ -188,15 +200,11 @@ class Upscaler:
         """``__call__`` from file to file, row by row: images of any size, in the memory that was allowed.
 
         quality: as in ``imaging.write``; max_pixels: as in ``imaging.open_rows``. What does not fit into memory lies in
-        the folder of ``target`` meanwhile. Raises InputError, OutputError; ``target`` is written whole or not at all.
+        the folder of ``target`` meanwhile. The EXIF field ImageHistory tells the settings; see
+        ``upscaling.provenance``. Raises InputError, OutputError; ``target`` is written whole or not at all.
         """
-        folder, frugal = Path(target).parent, self.memory is not None
-        rows = imaging.open_rows(source, max_pixels=max_pixels, scratch=folder)
-        size = Options.parse(options, "upscale").output_size((rows.height, rows.width), self.restorer.scale)
-        imaging.check_size(target, *size)
-        encoding = imaging.encoding_bytes(replace(rows, height=size[0], width=size[1]), target, frugal=frugal)
-        result = self.upscale_rows(rows, callback=callback, scratch=folder, reserved=encoding, **options)
-        imaging.write_rows(result, target, quality=quality, frugal=frugal)
+        chosen = self._settled(options)
+        files.upscale_file(self, source, target, chosen, quality=quality, max_pixels=max_pixels, callback=callback)
 
     def upscale_rows(
         self,
@@ -214,8 +222,8 @@ class Upscaler:
         bytes of the memory that others take meanwhile. whole: the caller keeps the whole result.
         Raises InputError if the memory that was allowed, or is free, is too small.
         """
-        chosen = Options.parse(options, "upscale")
-        size = self._checked_size(rows.height, rows.width, chosen)
+        chosen = self._settled(options)
+        size = chosen.output_size((rows.height, rows.width), self.restorer.scale)
         self._planner.check_files(max(reserved, rows.decoding))
         result = replace(rows, height=size[0], width=size[1], decoding=0)
         held = reserved + (result.row_bytes * size[0] if whole else 0)
@@ -227,7 +235,7 @@ class Upscaler:
     def _whole(self, planes: Planes, options: Options, callback: Callback | None) -> Planes:
         """Planes in memory to planes in memory."""
         lr = LrRows.of_planes(planes)
-        size = self._checked_size(lr.height, lr.width, options)
+        size = options.output_size((lr.height, lr.width), self.restorer.scale)
         channels = 3 if planes.alpha is None else 4
         work = self._planner.work(lr, options, held=2 * 4 * channels * size[0] * size[1], sample_bytes=4)
         out = torch.empty(channels, *size)
@@ -240,12 +248,9 @@ class Upscaler:
             top = rows.stop
         return Planes(out[:3], None if planes.alpha is None else out[3:], planes.gray)
 
-    def _checked_size(self, height: int, width: int, options: Options) -> tuple[int, int]:
-        """The size of the result. Raises ConfigError for steps that the model does not have."""
-        most = self.restorer.schedule.steps
-        if (options.steps or 0) > most:
-            raise ConfigError(f"steps = {options.steps}: allowed are 0 (the pre-upsampler alone) to {most}")
-        return options.output_size((height, width), self.restorer.scale)
+    def _settled(self, options: Mapping[str, Any]) -> Options:
+        """The options with the model's own choices. Raises ConfigError."""
+        return Options.parse(options, "upscale").settled(self.spec, self.parts)
 
     @torch.inference_mode()
     def _strips(
@@ -269,9 +274,14 @@ class Upscaler:
             top = bottom
             guide.forget(top)
 
+    @property
+    def usual_tile(self) -> int:
+        """The side of the model's own tiles, where memory suffices."""
+        return usual_tile(self._planner.pixel_bytes)
+
     def plan(self, height: int, width: int, tile: int) -> TilePlan:
         """The tiles of a height x width LR image; small ones overlap by half instead of the model's usual overlap."""
-        return plan_tiles(height, width, tile, self.spec.inference)
+        return plan_model_tiles(height, width, tile, self.spec.inference)
 
 
 _COLOURED, _VISIBLE = 1e-4, 1 / 65535

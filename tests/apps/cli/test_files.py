@@ -13,10 +13,10 @@ from lpnsr.apps.files import plan
 from lpnsr.apps.files.plan import Naming
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import left_out
-from support.fake_upscaler import files, make, run
+from support.upscale_command import files, make, run
 
 
-def test_folder_keeps_structure_and_natural_order(fake, folder):
+def test_folder_keeps_structure_and_natural_order(watched, folder):
     make("photos/.hidden.png")
     Path("photos/notes.txt").write_text("no image")
     result = run("photos", "-o", "out", "-r", "--suffix", "_x4", "--json")
@@ -28,13 +28,13 @@ def test_folder_keeps_structure_and_natural_order(fake, folder):
     assert (lines[0]["status"], lines[0]["width"], lines[0]["height"]) == ("done", 48, 40)
 
 
-def test_not_recursive_by_default_and_ext(fake, folder):
+def test_not_recursive_by_default_and_ext(watched, folder):
     run("photos/", "-o", "out", "--ext", "webp")
     assert files("out") == ["b10.webp", "b2.webp"]
     assert Image.open("out/b2.webp").format == "WEBP"
 
 
-def test_patterns_are_expanded_here_too(fake, folder):
+def test_patterns_are_expanded_here_too(watched, folder):
     run("photos/*.png", "photos/**/c.*", "-o", "out")
     assert files("out") == ["b2.png", "c.png"]
     make("photos/[odd] name ü.png")
@@ -50,7 +50,7 @@ def test_brackets_in_names_and_in_patterns(tmp_path, monkeypatch, pattern):
         assert sources([start + pattern], "out") == ["photo [1].png"]
 
 
-def test_files_that_are_no_images_are_told(fake, tmp_path):
+def test_files_that_are_no_images_are_told(folder, tmp_path):
     make(f"{tmp_path}/in/a.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "in" / "b.ppm")
     for name in ("clip.mp4", "clip.MOV", "raw.NEF", "notes.txt", ".hidden.txt"):
@@ -68,11 +68,11 @@ def test_heic_without_the_plugin_is_told_with_the_line_that_helps(tmp_path, monk
     )
 
 
-def test_an_empty_output_is_not_the_working_directory(fake, folder):
+def test_an_empty_output_is_not_the_working_directory(watched, folder):
     assert "where to?" in run("photos/b2.png", "-o", "", code=2).stderr
 
 
-def test_output_folder_inside_the_input_is_not_read_again(fake, folder):
+def test_output_folder_inside_the_input_is_not_read_again(watched, folder):
     for _ in range(2):
         run("photos", "-o", "photos/out", "-r", "--overwrite")
     assert files("photos/out") == ["b10.jpg", "b2.png", "deep/c.png"]
@@ -91,7 +91,7 @@ def test_results_beside_their_inputs_are_no_inputs(folder, inputs):
     assert sorted(found) == ["b10.jpg", "b10_x2.jpg", "b2.png", "lone_x4.png", "odd.compare.png"]
 
 
-def test_what_is_passed_over_is_told(fake, folder):
+def test_what_is_passed_over_is_told(watched, folder):
     make("photos/b2_x4.png", "photos/b10.compare.png")
     lines = run("photos", "-o", "photos", "--suffix", "_x4", "--skip-existing").stderr.splitlines()
     assert lines[0] == "passed over as earlier results: photos/b2_x4.png, photos/b10.compare.png"
@@ -105,7 +105,7 @@ def test_what_is_passed_over_is_told(fake, folder):
     assert told.endswith(": many/0.compare.png, many/1.compare.png, many/2.compare.png and 2 more")
 
 
-def test_what_is_given_by_name_is_an_input_even_if_it_looks_like_a_result(fake, folder):
+def test_what_is_given_by_name_is_an_input_even_if_it_looks_like_a_result(watched, folder):
     make("photos/b10_x4.png", "photos/b10.compare.png")
     named = ["photos/b10.jpg", "photos/b10_x4.png", "photos/b10.compare.png"]
     for before, after in [([], []), (["photos"], []), ([], ["photos"]), (["photos/*"], ["photos/*"])]:
@@ -116,7 +116,7 @@ def test_what_is_given_by_name_is_an_input_even_if_it_looks_like_a_result(fake, 
     assert {"b10_x4.jpg", "b10_x4_x4.png", "b10.compare_x4.png"} <= set(files("photos"))
 
 
-def test_a_named_file_where_a_result_would_go(fake, folder):
+def test_a_named_file_where_a_result_would_go(watched, folder):
     make("photos/b2_x4.png")
     command = ["photos/b2.png", "photos/b2_x4.png", "-o", "photos", "--suffix", "_x4"]
     for options in ([], ["--overwrite"]):
@@ -163,7 +163,7 @@ def test_without_a_suffix_a_file_of_the_same_name_is_an_input_and_is_not_overwri
     [
         ([], "nothing to do"),
         (["photos"], "where to"),
-        (["photos", "-o", "out", "--tile", "big"], "--tile 'big'"),
+        (["photos", "-o", "out", "--tile", "big"], "tile = 'big'"),
         (["photos", "-o", "out", "-s", "0"], "above 0"),
         (["photos", "-o", "out", "-s", "nan"], "above 0"),
         (["photos", "-o", "out", "-s", "2", "--width", "9"], "choose one"),
@@ -185,13 +185,13 @@ def test_without_a_suffix_a_file_of_the_same_name_is_an_input_and_is_not_overwri
         (["photos/b2.png", "-o", "out", "--noise", "loud"], "noise"),
     ],
 )
-def test_usage_errors_come_before_the_model(fake, folder, arguments, message):
+def test_usage_errors_come_before_the_model(watched, folder, arguments, message):
     Path("empty").mkdir()
     make("more/c.png", "same/b2.jpg")
     before = files(folder)
     result = run(*arguments, code=2)
     assert message in " ".join(result.stderr.split())
-    assert fake.loaded == []
+    assert watched.loaded == []
     assert files(folder) == before
 
 
@@ -219,7 +219,7 @@ def test_compare_pictures_of_one_stem(folder):
     assert [task.compare.name for task in tasks] == ["b2.jpg.compare.png", "b2.png.compare.png", "b10.compare.png"]
 
 
-def test_names_that_are_no_unicode(fake, folder):
+def test_names_that_are_no_unicode(watched, folder):
     name = os.fsdecode(b"photos/\xff[b]:x:.png")
     os.rename("photos/b2.png", name)  # noqa: PTH104
     result = run(name, "-o", "out", "--json")
@@ -229,13 +229,13 @@ def test_names_that_are_no_unicode(fake, folder):
 
 
 @pytest.mark.parametrize("arguments", [["photos/b2.png", "-o", "n" * 300 + ".png"], ["photos", "-o", "n" * 300 + "/"]])
-def test_names_that_no_file_can_have(fake, folder, arguments):
+def test_names_that_no_file_can_have(watched, folder, arguments):
     assert "the file name is too long" in run(*arguments, code=1).stderr
     assert "File name too long" in run("n" * 300, "-o", "out", code=1).stderr
-    assert fake.asked == []
+    assert watched.asked == []
 
 
-def test_a_folder_without_permission_is_told_before_the_work(fake, folder, monkeypatch):
+def test_a_folder_without_permission_is_told_before_the_work(watched, folder, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
     for output in ("locked", "locked/deep/er"):
@@ -243,22 +243,22 @@ def test_a_folder_without_permission_is_told_before_the_work(fake, folder, monke
         assert f"{output}/b2.png: no permission to write into {folder}/locked; write elsewhere" in result.stderr
     Path("out/b2.png").mkdir(parents=True)
     assert "there is a folder of this name" in run("photos/b2.png", "-o", "out", "--overwrite", code=1).stderr
-    assert fake.asked == []
+    assert watched.asked == []
 
 
-def test_output_that_cannot_be_written(fake, folder):
+def test_output_that_cannot_be_written(watched, folder):
     Path("blocked").write_text("a file")
     result = run("photos/b2.png", "-o", "blocked/x.png", code=1)
     assert "blocked is not a folder" in result.stderr
 
 
-def test_results_too_large_are_refused_before_the_work(fake, folder):
+def test_results_too_large_are_refused_before_the_work(watched, folder):
     result = run("photos/b2.png", "-o", "x.webp", "--width", "20000", code=1)
     assert "16383" in result.stderr
     result = run("photos/b2.png", "-o", "x.png", "--max-pixels", "120", "-s", "5", code=1)
     assert "--max-pixels" in result.stderr
     assert "limit of 119" in run("photos/b2.png", "-o", "x.png", "--max-pixels", "119", code=1).stderr
-    assert fake.asked == []
+    assert watched.asked == []
 
 
 @pytest.mark.parametrize(("platform", "one_file"), [("darwin", True), ("linux", False)])

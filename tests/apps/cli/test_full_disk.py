@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 
 from lpnsr.imaging import EXTENSIONS, read
-from support.fake_upscaler import make, run
 from support.small_disk import SmallDisk, contents, resize_disk
-from support.tiny_model import tiny_upscaler
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_upscaler().save_pretrained(folder)
-    return folder
+from support.upscale_command import make, run
 
 
 @pytest.fixture
@@ -32,11 +24,11 @@ def options(model: Path, *more: object) -> list[object]:
 
 
 @pytest.mark.parametrize("extension", [".avif", ".bmp", ".gif", ".jpg", ".png", ".tif", ".webp"])
-def test_upscale(model: Path, inputs: Path, small_disk: SmallDisk, extension: str) -> None:
+def test_upscale(tiny_model: Path, inputs: Path, small_disk: SmallDisk, extension: str) -> None:
     if extension not in EXTENSIONS:
         pytest.skip(f"this Pillow has no {extension}")
     disk = small_disk(16)
-    words = [inputs, "-o", disk, *options(model, "--ext", extension[1:], "--quality", 100)]
+    words = [inputs, "-o", disk, *options(tiny_model, "--ext", extension[1:], "--quality", 100)]
     told = run(*words, code=1).stderr
     assert f"error: {disk}/big{extension}: the disk is full; make room" in told
     before = contents(disk)
@@ -49,16 +41,16 @@ def test_upscale(model: Path, inputs: Path, small_disk: SmallDisk, extension: st
     assert before.items() <= after.items()
 
 
-def test_upscale_where_no_folder_can_be_made(model: Path, inputs: Path, small_disk: SmallDisk) -> None:
+def test_upscale_where_no_folder_can_be_made(tiny_model: Path, inputs: Path, small_disk: SmallDisk) -> None:
     disk = small_disk(40)
     resize_disk(disk, nr_inodes="1")
-    told = run(inputs / "a.png", "-o", disk / "new" / "a.png", *options(model), code=1).stderr
+    told = run(inputs / "a.png", "-o", disk / "new" / "a.png", *options(tiny_model), code=1).stderr
     assert told == f"error: {disk}/new/a.png: the disk is full; make room or write elsewhere\n"
 
 
-def test_upscale_with_compare_pictures(model: Path, inputs: Path, small_disk: SmallDisk) -> None:
+def test_upscale_with_compare_pictures(tiny_model: Path, inputs: Path, small_disk: SmallDisk) -> None:
     """A result comes after its compare picture, so that it says that both are there."""
     disk = small_disk(8)
-    told = run(inputs / "a.png", "-o", disk, *options(model, "--compare"), code=1).stderr
+    told = run(inputs / "a.png", "-o", disk, *options(tiny_model, "--compare"), code=1).stderr
     assert f"error: {disk}/a.compare.png: the disk is full" in told
     assert contents(disk) == {}

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -14,10 +13,10 @@ import numpy as np
 import pytest
 
 from lpnsr.imaging import Photo, read, resize, write
-from support.fake_upscaler import files, make, run
+from support.upscale_command import arguments_of, files, make, run
 
 
-def test_existing_results(fake, folder):
+def test_existing_results(watched, folder):
     run("photos/b2.png", "-o", "out")
     before = Path("out/b2.png").read_bytes()
     refused = run("photos", "-o", "out", code=1)
@@ -30,15 +29,15 @@ def test_existing_results(fake, folder):
     assert read("out/b2.png").pixels.shape == (10, 12, 3)
 
 
-def test_nothing_left_to_do_loads_no_model(fake, folder):
+def test_nothing_left_to_do_loads_no_model(watched, folder):
     run("photos", "-o", "out")
-    fake.loaded.clear()
+    watched.loaded.clear()
     run("photos", "-o", "out", "--skip-existing")
     run("absent.png", "-o", "out", code=1)
-    assert fake.loaded == []
+    assert watched.loaded == []
 
 
-def test_compare_picture(fake, folder):
+def test_compare_picture(watched, folder):
     run("photos/b2.png", "-o", "out", "--compare", "-s", "2")
     assert files("out") == ["b2.compare.png", "b2.png"]
     picture = read("out/b2.compare.png").pixels
@@ -49,22 +48,22 @@ def test_compare_picture(fake, folder):
 
 
 @pytest.mark.parametrize("options", [["--skip-existing"], ["--overwrite"]])
-def test_results_in_the_folder_of_the_inputs(fake, folder, options):
+def test_results_in_the_folder_of_the_inputs(watched, folder, options):
     for _ in range(2):
         run("photos", "-o", "photos", "--suffix", "_x4", "-r", "--compare", *options)
         names = [f"{name}_x4{end}" for name, ext in (("b2", ".png"), ("b10", ".jpg")) for end in (ext, ".compare.png")]
         names += ["b2.png", "b10.jpg", "deep/c.png", "deep/c_x4.png", "deep/c_x4.compare.png"]
         assert files("photos") == sorted(names)
-    assert len(fake.asked) == (3 if options == ["--skip-existing"] else 6)
+    assert len(watched.asked) == (3 if options == ["--skip-existing"] else 6)
 
 
-def test_a_missing_compare_picture_is_made_of_the_result_that_is_there(fake, folder):
+def test_a_missing_compare_picture_is_made_of_the_result_that_is_there(watched, folder):
     run("photos", "-o", "out", "--compare")
     whole = Path("out/b2.compare.png").read_bytes()
     Path("out/b2.compare.png").unlink()
-    fake.loaded.clear()
+    watched.loaded.clear()
     result = run("photos", "-o", "out", "--compare", "--skip-existing", "--json")
-    assert fake.loaded == []
+    assert watched.loaded == []
     assert Path("out/b2.compare.png").read_bytes() == whole
     first, second, summary = map(json.loads, result.stdout.splitlines())
     assert (first["status"], first["compare"]) == ("skipped", "out/b2.compare.png")
@@ -76,7 +75,7 @@ def test_a_missing_compare_picture_is_made_of_the_result_that_is_there(fake, fol
     assert "out/b10.jpg is there already\n" in told
 
 
-def test_a_compare_picture_that_cannot_be_made_is_a_failure(fake, folder):
+def test_a_compare_picture_that_cannot_be_made_is_a_failure(watched, folder):
     make("out/b2.png")
     Path("out/b10.jpg").write_text("no image")
     result = run("photos", "-o", "out", "--compare", "--skip-existing", code=1)
@@ -84,7 +83,7 @@ def test_a_compare_picture_that_cannot_be_made_is_a_failure(fake, folder):
     assert files("out") == ["b10.jpg", "b2.compare.png", "b2.png"]
 
 
-def test_compare_of_a_transparent_16_bit_gray_picture(fake, folder):
+def test_compare_of_a_transparent_16_bit_gray_picture(watched, folder):
     pixels = np.full((8, 8, 1), 30000, np.uint16)
     write(Photo(pixels, np.zeros((8, 8), np.uint16)), "gray.png")
     run("gray.png", "-o", "out", "--compare")
@@ -94,43 +93,20 @@ def test_compare_of_a_transparent_16_bit_gray_picture(fake, folder):
     assert read("out/gray.png").pixels.dtype == np.uint16
 
 
-CHILD = """
-    import signal, sys, time
-    from types import ModuleType, SimpleNamespace
-    from dataclasses import replace
-    import numpy as np
-    from lpnsr.imaging import PhotoRows
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
-
-    class Upscaler:
-        @classmethod
-        def from_pretrained(cls, *args, **options):
-            return cls()
-        def upscale_rows(self, rows, *, height, width, **options):
-            time.sleep(0.02)
-            photo = rows.whole()
-            return PhotoRows.of(replace(photo, pixels=np.repeat(np.repeat(photo.pixels, 4, 0), 4, 1)), 16)
-
-    module = ModuleType("lpnsr.upscaling.upscaler")
-    module.Upscaler = Upscaler
-    module.Options = SimpleNamespace(parse=lambda values, where: None)
-    sys.modules["lpnsr.upscaling.upscaler"] = module
-    from lpnsr.apps.cli import main
-    main()
-"""
-
-
-def start_child(*arguments: str) -> subprocess.Popen:
-    code = textwrap.dedent(CHILD)
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
+def start_child(*arguments: object) -> subprocess.Popen:
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+        "from lpnsr.apps.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *arguments_of(*arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_and_run_again(folder, how):
     names = [f"many/{number}.png" for number in range(60)]
     make(*names, size=(40, 40))
-    command = ["upscale", "many", "-o", "out", "--skip-existing", "--jobs", "3"]
+    command = ["many", "-o", "out", "--skip-existing", "--jobs", "3"]
     stopped = 0
     for _ in range(2):
         child = start_child(*command)
@@ -160,11 +136,11 @@ def test_killed_and_run_again(folder, how):
     assert files("out") == sorted(Path(name).name for name in names)
 
 
-def test_interruption(fake, folder):
-    def interrupt(photo):
+def test_interruption(watched, folder):
+    def interrupt(rows):
         raise KeyboardInterrupt
 
-    fake.behaviour = staticmethod(interrupt)
+    watched.before = interrupt
     assert run("photos", "-o", "out", code=130).stderr.strip() == "interrupted"
 
 

@@ -58,7 +58,7 @@ def test_a_job_is_done_and_its_file_says_how(models: FakeModels, tmp_path: Path)
             "seed": 7,
             "steps": 4,
             "scale": 2.0,
-            "fidelity": 0.25,
+            "fidelity": models.specs["lite"].inference.fidelity,
         }
         assert queue.counts()["done"] == queue.counts()["submitted"] == 1
     assert settings_in(tmp_path / "in.jpg") is None
@@ -163,23 +163,23 @@ def test_times_are_told_when_something_is_known_of_them(models: FakeModels, monk
         loading.set()
         until(lambda: models.at_work == 1)
         assert left() == [None] * 3
-        record, progress = queue._book._jobs[jobs[0]].record, queue._book._running[0].progress
+        record, progress = queue._queue._jobs[jobs[0]].record, queue._queue._running[0].progress
         assert progress is not None
         assert progress.at_work < progress.seconds - 0.4
         assert progress.begun is not None
         monkeypatch.setattr(progress, "update", lambda *_: None)
         progress.begun -= 100
         progress.done, progress.total = 1, 4
-        queue._book._pace.glimpse(record, progress)
+        queue._queue._pace.glimpse(record, progress)
         assert left() == pytest.approx([300, 700, 1100], abs=20)
-        queue._book._pace.learn(record, 1000)
+        queue._queue._pace.learn(record, 1000)
         assert left() == pytest.approx([300, 1300, 2300], abs=20)
         progress.done = 0
         assert left() == pytest.approx([900, 1900, 2900], abs=20)
         progress.begun -= 1000  # longer than was expected
         assert left() == [None, pytest.approx(1000), pytest.approx(2000)]
-        queue._book._pace._rates.clear()
-        queue._book._pace._last = 0.0
+        queue._queue._pace._rates.clear()
+        queue._queue._pace._last = 0.0
         assert left() == [None, 1, 1]
         models.gate.set()
 
@@ -201,7 +201,7 @@ def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) ->
         for _ in range(8):
             last = queue.submit(picture(), owner="b")
         assert set(refused("b")) <= {5, 6, 7, 8, 9, 10}
-        queue._book._pace.learn(queue._book._jobs[first].record, 40.0)
+        queue._queue._pace.learn(queue._queue._jobs[first].record, 40.0)
         for owner, first_end in (("b", 80), ("c", 40)):
             seconds = refused(owner)
             assert len(set(seconds)) > 50
@@ -209,7 +209,7 @@ def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) ->
             assert 300 <= max(seconds) <= 400
             if owner == "b":
                 queue.submit(picture(), owner="a")
-        queue._book._pace.learn(queue._book._jobs[last].record, 4000.0)
+        queue._queue._pace.learn(queue._queue._jobs[last].record, 4000.0)
         assert max(refused("c")) == 600
         models.gate.set()
 
@@ -276,22 +276,22 @@ def test_results_expire_and_are_forgotten(models: FakeModels, monkeypatch: pytes
         job = queue.submit(picture())
         assert ended(queue, job).expires is not None
         path = queue.result(job)
-        monkeypatch.setattr("lpnsr.apps.jobs.book.time", clock)
+        monkeypatch.setattr("lpnsr.apps.jobs.queue.time", clock)
         later = 999
-        queue._book.sweep()
+        queue._queue.sweep()
         assert queue.status(job).state is State.DONE
         later = 1001
-        queue._book.sweep()
+        queue._queue.sweep()
         assert queue.status(job).state is State.EXPIRED
         assert queue.jobs("") == []
         assert queue.counts()["expired"] == 1
         later = 1010
-        queue._book.sweep()
+        queue._queue.sweep()
         assert not path.exists()
         with pytest.raises(GoneError):
             queue.result(job)
         later = 2001
-        queue._book.sweep()
+        queue._queue.sweep()
         with pytest.raises(UnknownJobError):
             queue.status(job)
 

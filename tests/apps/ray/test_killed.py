@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_upscaler import files, make
 from support.tiny_model import tiny_upscaler
+from support.upscale_command import files, make
 
 pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -13,23 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_upscaler import files, make, run
+from support.upscale_command import files, make, run
 
 pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
+from lpnsr.apps.files.batch import BatchSettings  # noqa: E402
 from lpnsr.apps.files.plan import Naming  # noqa: E402
 from lpnsr.apps.files.report import Report  # noqa: E402
-from lpnsr.apps.files.run import Request  # noqa: E402
 from lpnsr.apps.ray import cluster, prepare  # noqa: E402
-from lpnsr.apps.ray.book import Book  # noqa: E402
-from lpnsr.apps.ray.engine import Scale, _Batch  # noqa: E402
+from lpnsr.apps.ray.batch import RayOptions, _Batch  # noqa: E402
+from lpnsr.apps.ray.bundles import BundleTracker  # noqa: E402
 from lpnsr.apps.ray.listing import Entry, Listing, bundles  # noqa: E402
 from lpnsr.apps.ray.manifest import Manifest  # noqa: E402
 from lpnsr.apps.ray.places import Place  # noqa: E402
-from lpnsr.apps.ray.worker import MOST_DEATHS, Actor, Job  # noqa: E402
+from lpnsr.apps.ray.worker import MOST_DEATHS, Actor, ActorSettings  # noqa: E402
 from lpnsr.errors import ConfigError, LpnsrError  # noqa: E402
+from lpnsr.upscaling.options import ModelOptions  # noqa: E402
 
 
 def manifest(folder: str = "out/manifest.parquet") -> list[dict]:
@@ -90,18 +91,18 @@ def test_what_is_done_is_told_whatever_ends_the_batch(folder, monkeypatch):
     def outcomes(*_):
         yield rows(*"abcdefghijkl")
 
-    monkeypatch.setattr("lpnsr.apps.ray.engine.prepare", lambda address, **_: address)
+    monkeypatch.setattr("lpnsr.apps.ray.batch.prepare", lambda address, **_: address)
     monkeypatch.setattr(cluster, "cluster", lambda *_, **__: nullcontext(True))
     monkeypatch.setattr(cluster, "pool", lambda *_, **__: cluster.Pool(1, 1, 1, 0, "cpu"))
-    monkeypatch.setattr(cluster, "open_book", Book)
+    monkeypatch.setattr(cluster, "open_tracker", BundleTracker)
     monkeypatch.setattr(cluster, "outcomes", outcomes)
-    monkeypatch.setattr(cluster, "unclaimed", lambda book: rows("m"))
+    monkeypatch.setattr(cluster, "unclaimed", lambda tracker: rows("m"))
     Listing(folder / "listing").close()
     with Report(13) as report:
         book = Manifest(Place("m"), "run", {})
-        batch = _Batch(Naming("out"), Place("out"), Request({}), report, book, folder)
+        batch = _Batch(Naming("out"), Place("out"), BatchSettings(), report, book, folder)
         with pytest.raises(LpnsrError, match="the workers were killed at each of the last 10 images"):
-            batch.work(13, Scale())
+            batch.work(13, RayOptions())
     assert report.failed == 13
     book.flush()
     assert len(manifest("m")) == 13
@@ -141,13 +142,13 @@ def test_as_many_workers_as_asked_for_have_processors(monkeypatch, said, workers
     cpus = cluster.cpus_for(workers, threads, 4)
     monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": cpus})
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": cpus}}])
-    pool = cluster.pool({"device": "cpu", "runtime": "auto"}, workers, threads, own=True)
+    pool = cluster.pool(ModelOptions(device="cpu"), workers, threads, own=True)
     assert pool.threads == each
     assert pool.workers == (workers or 1)
     assert pool.workers * pool.cpus <= cpus
 
 
-def test_options_of_the_engine_are_not_for_the_plain_one(fake, folder):
+def test_options_of_the_engine_are_not_for_the_plain_one(watched, folder):
     for option in (["--workers", "2"], ["--threads", "2"], ["--manifest", "m"], ["--address", "auto"]):
         assert f"{option[0]} is for --engine ray" in run("photos", "-o", "out", *option, code=2).stderr
 
@@ -202,7 +203,7 @@ def test_images_of_a_folder_as_of_a_url(folder):
 )
 def test_an_image_given_by_name(tmp_path, text):
     with Report(0) as report:
-        batch = _Batch(Naming("out"), Place("out"), Request({}), report, None, tmp_path)
+        batch = _Batch(Naming("out"), Place("out"), BatchSettings(), report, None, tmp_path)
         entry = batch._named(text)
     assert entry.name == "b.jpg"
     assert batch.places[entry.place].name(entry.name) == text
@@ -221,7 +222,7 @@ def test_an_image_given_by_name(tmp_path, text):
 def test_no_result_replaces_its_input(folder, text, output):
     Path("linked").symlink_to("photos")
     with Report(0) as report:
-        batch = _Batch(Naming(output), Place(output), Request({}), report, None, folder)
+        batch = _Batch(Naming(output), Place(output), BatchSettings(), report, None, folder)
         listing = Listing(batch.listing)
         with pytest.raises(ConfigError, match=r"would overwrite the input .*; choose another folder or a --suffix"):
             batch._find(listing, batch._named(text))
@@ -235,7 +236,7 @@ def test_patterns_mean_what_they_mean_to_the_plain_engine(folder, monkeypatch):
     make("[2024]/a.png", "[2024]/~b.png", "[2024]/up/a.png", "[2024]/un/c.png")
     monkeypatch.chdir("[2024]")
     with Report(0) as report:
-        batch = _Batch(Naming("up"), Place("up"), Request({}), report, None, folder)
+        batch = _Batch(Naming("up"), Place("up"), BatchSettings(), report, None, folder)
         for text, names in {
             "*.png": ["a.png", "~b.png"],
             "u*": ["c.png"],
@@ -264,35 +265,41 @@ def test_a_manifest_takes_names_that_are_no_text(tmp_path):
 
 
 class _Remote:
-    """A book whose methods answer at once."""
+    """A tracker whose methods answer at once."""
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    def __init__(self, tracker: BundleTracker) -> None:
+        self.tracker = tracker
 
     def __getattr__(self, name):
-        method = getattr(self.book, name)
+        method = getattr(self.tracker, name)
         return type("Method", (), {"remote": staticmethod(method)})
 
 
 @pytest.fixture
-def actor(fake, folder, monkeypatch):
+def actor(watched, folder, tiny_model, monkeypatch):
+    """Makes an actor, by the fields of its settings that are not the usual ones, and its tracker."""
     monkeypatch.setattr("ray.get", lambda value: value)
     monkeypatch.setattr("warnings.showwarning", None)
-    request = Request({"model": "lite", "memory": None}, options={"seed": 0})
-    book = Book()
-    job = Job(request, Naming("out"), [Place("photos")], Place("out"), 2, "")
-    return Actor(job, _Remote(book)), book
+
+    def make(model=str(tiny_model), places=None, output=None):
+        settings = BatchSettings(ModelOptions(model=model))
+        tracker = BundleTracker()
+        return Actor(
+            ActorSettings(settings, Naming("out"), places or [Place("photos")], output or Place("out"), 2, ""),
+            _Remote(tracker),
+        ), tracker
+
+    return make
 
 
-def test_from_a_zip_into_a_place_behind_a_url(fake, actor, folder):
-    actor, _ = actor
+def test_from_a_zip_into_a_place_behind_a_url(watched, actor, folder):
     with zipfile.ZipFile("photos.zip", "w") as archive:
         for name in ("b2.png", "deep/c.png"):
             archive.write(f"photos/{name}", name)
         archive.writestr("deep/bad.png", "no image")
     url = f"file://{folder}"
     source, target = Place(f"zip://::{url}/photos.zip"), Place(f"dir://out::{url}")
-    actor._worker._job = actor._job = replace(actor._job, places=[source], output=target)
+    actor, _ = actor(places=[source], output=target)
     names = sorted(source.images(recursive=True, leave_out=target))
     assert names == ["b2.png", "deep/bad.png", "deep/c.png"]
     rows = actor._bundle(0, [Entry(0, name) for name in names])
@@ -315,17 +322,17 @@ def test_from_a_zip_into_a_place_behind_a_url(fake, actor, folder):
 ENTRIES = [Entry(0, "b2.png"), Entry(0, "b10.jpg")]
 
 
-def test_an_image_that_kills_its_workers_is_given_up(fake, actor):
-    actor, _ = actor
+def test_an_image_that_kills_its_workers_is_given_up(watched, actor):
+    actor, _ = actor()
     one = ENTRIES[:1]
 
     class Killed(BaseException):
         pass
 
-    def kill(photo):
+    def kill(rows):
         raise Killed
 
-    fake.behaviour = staticmethod(kill)
+    watched.before = kill
     for _ in range(1 + MOST_DEATHS):
         with pytest.raises(Killed):
             actor._bundle(3, one)
@@ -333,24 +340,25 @@ def test_an_image_that_kills_its_workers_is_given_up(fake, actor):
     assert row["status"] == "failed"
     assert "the worker's process was killed each time that it worked on this image" in row["error"]
     assert row["died"]
-    fake.behaviour = staticmethod(lambda photo: None)
+    watched.before = lambda rows: None
     assert [row["status"] for row in actor._bundle(4, one)] == ["done"]
 
 
-def test_what_a_killed_worker_had_done_is_not_done_again(fake, actor):
-    actor, book = actor
+def test_what_a_killed_worker_had_done_is_not_done_again(watched, actor):
+    actor, tracker = actor()
     rows = actor._bundle(1, ENTRIES)
     assert [row["status"] for row in rows] == ["done", "done"]
     times = [Path("out", name).stat().st_mtime_ns for name in ("b2.png", "b10.jpg")]
     assert actor._bundle(1, ENTRIES) == rows
     assert [Path("out", name).stat().st_mtime_ns for name in ("b2.png", "b10.jpg")] == times
-    del book._bundles[1].rows[1]  # it was written, but the worker died before it said so
+    del tracker._bundles[1].rows[1]  # it was written, but the worker died before it said so
     assert [row["status"] for row in actor._bundle(1, ENTRIES)] == ["done", "done"]
-    assert len(fake.asked) == 3
+    assert len(watched.asked) == 3
     assert [row["status"] for row in actor._bundle(2, ENTRIES)] == ["failed", "failed"]  # exists already
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_batch(fake, actor):
-    actor, _ = actor
-    actor._worker.request.model["model"] = "absent"
-    assert actor._bundle(1, ENTRIES) == [{"fatal": "there is no model 'absent'", "asked": False}]
+def test_a_model_that_cannot_be_loaded_ends_the_batch(watched, actor):
+    actor, _ = actor(model="absent")
+    [row] = actor._bundle(1, ENTRIES)
+    assert "absent" in row["fatal"]
+    assert not row["asked"]

@@ -10,31 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
-from lpnsr.apps.cli.export import Runtime
-from lpnsr.apps.cli.upscale import Dtype, tile_size
+from lpnsr.apps.cli.described import described, parsed
 from lpnsr.errors import ConfigError
+from lpnsr.upscaling.options import ModelOptions, Options
 
 _BYTES = 3 * (4 + 16)  # an input pixel in float32, and its 16 of the result
 
 
+@described(
+    Options, ModelOptions, only=("model", "steps", "tile", "device", "dtype", "runtime", "cache_dir"), panel="Model"
+)
 def bench(
-    model: Annotated[
-        str, typer.Option("-n", "--model", help="A model as in lpnsr upscale, not an exported one.")
-    ] = "lite",
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="WxH", help="Input pixels; repeatable: 192x128 and 512x512.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="Of the chain; by default all.")] = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed calls a size.")] = 5,
-    tile: Annotated[str, typer.Option("-t", "--tile", help="As in lpnsr upscale.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the networks.")] = Dtype.AUTO,
-    runtime: Annotated[
-        Runtime, typer.Option(help="What the networks run in; see lpnsr upscale. The arithmetic is counted in torch.")
-    ] = Runtime.AUTO,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; by default PyTorch's choice.")] = None,
-    cache_dir: Annotated[str | None, typer.Option(help="Where downloaded models are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    **chosen: Any,
 ) -> None:
     """Time a model: median, fastest and slowest call, pixels, arithmetic, memory.
 
@@ -47,7 +40,9 @@ def bench(
     cores = os.cpu_count() or 1
     if threads and threads > cores:
         raise ConfigError(f"--threads {threads}: this machine has {cores} cores")
-    options: dict[str, Any] = {"steps": steps, "tile": tile_size(tile)}
+    options = parsed(Options, chosen).model_dump(exclude_defaults=True)
+    where = parsed(ModelOptions, chosen)
+    model, steps = where.model, options.get("steps")
     import torch
 
     from lpnsr.checkpoints import resolve
@@ -58,7 +53,7 @@ def bench(
     from lpnsr.system.memory import available_memory
     from lpnsr.upscaling.upscaler import Upscaler
 
-    if choose(resolve(model, cache_dir=cache_dir), "auto"):
+    if choose(resolve(model, cache_dir=where.cache_dir), "auto"):
         raise ConfigError(
             f"{model} is exported, and arithmetic is counted in PyTorch: give the model that it was made from, with "
             "--runtime"
@@ -72,15 +67,15 @@ def bench(
             )
     if threads:
         torch.set_num_threads(threads)
-    load = partial(Upscaler.from_pretrained, model, device=device, dtype=dtype.value, cache_dir=cache_dir)
-    up = load(runtime=runtime.value)
-    counted = load(runtime="torch") if runtime in (Runtime.ONNX, Runtime.OPENVINO) else None
+    load = partial(Upscaler.from_pretrained, **where.model_dump(exclude={"runtime"}))
+    up = load(runtime=where.runtime)
+    counted = load(runtime="torch") if where.runtime in ("onnx", "openvino") else None
     roofline = calibrate(up.device, up.dtype)
     rows = [measure(up, *wh, repetitions, counted=counted, **options).summary(roofline) for wh in sizes]
     result = {
         "model": up.spec.name,
         "steps": up.restorer.schedule.steps if steps is None else steps,
-        "runtime": "torch" if counted is None else runtime.value,
+        "runtime": "torch" if counted is None else where.runtime,
         "dtype": str(up.dtype).removeprefix("torch."),
         "machine": machine_of(up.device),
         "roofline": {"gflop_per_second": roofline.flops / 1e9, "gigabytes_per_second": roofline.bandwidth / 1e9},

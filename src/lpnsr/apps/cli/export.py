@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import json as json_format
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-
-class ExportRuntime(StrEnum):
-    """What the graphs are checked with."""
-
-    ONNX = "onnx"
-    OPENVINO = "openvino"
+from lpnsr.apps.cli.described import described
+from lpnsr.upscaling.options import ModelOptions
 
 
-class Runtime(StrEnum):
-    """What the networks run in."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
+@described(ModelOptions, only=("model", "revision", "cache_dir"), panel="Model")
 def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the graphs; a model to upscale with.")],
-    model: Annotated[str, typer.Option("-n", "--model", help="lite, official, a folder or a hub id.")] = "lite",
     runtime: Annotated[
-        ExportRuntime, typer.Option(help="The runtime that the graphs are checked with.")
-    ] = ExportRuntime.ONNX,
+        Literal["onnx", "openvino"], typer.Option(help="The runtime that the graphs are checked with.")
+    ] = "onnx",
     tolerance: Annotated[
         float | None,
         typer.Option(min=0, help="Largest deviation from PyTorch, in root mean squares of the output. Default: 1e-4."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Of a hub id.")] = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option("--cache-dir", help="Folder of downloaded models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr."),
-    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print export.json on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    **chosen: Any,
 ) -> None:
     """Write a model's networks as ONNX graphs of any size: lpnsr export --runtime onnx -o lite-onnx
 
@@ -54,9 +36,9 @@ def export(
     from lpnsr.runtimes.export import TOLERANCE, export_model
 
     manifest = export_model(
-        resolve(model, revision, cache_dir),
+        resolve(chosen["model"], chosen["revision"], chosen["cache_dir"]),
         output,
-        runtime.value,
+        runtime,
         tolerance=TOLERANCE if tolerance is None else tolerance,
         overwrite=overwrite,
         say=(lambda text: None) if quiet else (lambda text: typer.echo(text, err=True)),

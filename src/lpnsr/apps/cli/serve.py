@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.described import described
 from lpnsr.apps.cli.serving import (
     LIMITS,
     MODEL,
     NETWORK,
-    Arithmetic,
-    CacheDir,
+    OF_MODELS,
+    PANELS,
     Host,
     MaxPixels,
     MaxUpload,
-    Memory,
     ModelNames,
     PerClient,
     Port,
@@ -27,11 +27,12 @@ from lpnsr.apps.cli.serving import (
     models_of,
     say,
 )
-from lpnsr.apps.cli.upscale import Dtype
 from lpnsr.apps.network import LOCAL
 from lpnsr.errors import MissingExtraError
+from lpnsr.upscaling.options import ModelOptions
 
 
+@described(ModelOptions, only=OF_MODELS, panels=PANELS)
 def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -46,9 +47,6 @@ def serve(
         list[str] | None,
         typer.Option(help="auto, cpu, cuda, cuda:1, mps; again for another worker.", rich_help_panel=MODEL),
     ] = None,
-    dtype: Arithmetic = Dtype.AUTO,
-    memory: Memory = None,
-    cache_dir: CacheDir = None,
     max_upload: MaxUpload = 50,
     max_pixels: MaxPixels = 16_000_000,
     queue: Queue = 64,
@@ -62,6 +60,7 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds for what is at work at the end.", rich_help_panel=LIMITS)
     ] = 30,
+    **chosen: Any,
 ) -> None:
     """Upscale over HTTP: lpnsr serve, then see http://127.0.0.1:8000/docs
 
@@ -76,10 +75,10 @@ def serve(
     from lpnsr.apps.jobs import Engine
     from lpnsr.system.devices import pick_device, pick_dtype
 
-    models = models_of(model, dtype, cache_dir, memory)
+    models = models_of(model, chosen)
     devices = device or ["auto"]
     for name in devices:
-        pick_dtype(dtype.value, pick_device(name))
+        pick_dtype(chosen["dtype"], pick_device(name))
     limits = limits_of(max_upload, max_pixels, queue, per_client, timeout, ttl)
     engine = Engine(models, devices=devices, limits=limits, state_dir=state_dir, warm=True)
     try:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from lpnsr.apps.cli.upscale import Dtype
 
 if TYPE_CHECKING:
     from lpnsr.apps.jobs import Limits, Models
 
-NETWORK, LIMITS, MODEL = "Network", "Limits", "Model"
+NETWORK, MODEL, MACHINE, LIMITS = PANELS = ("Network", "Model", "Machine", "Limits")
+OF_MODELS = ("dtype", "memory", "cache_dir")
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.", rich_help_panel=NETWORK)]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.", rich_help_panel=NETWORK)]
@@ -20,12 +18,6 @@ ModelNames = Annotated[
     list[str] | None,
     typer.Option("-n", "--model", help="lite by default; again for another to choose.", rich_help_panel=MODEL),
 ]
-Arithmetic = Annotated[Dtype, typer.Option(help="Arithmetic of the networks.", rich_help_panel=MODEL)]
-Memory = Annotated[
-    str | None,
-    typer.Option(help="What the process may hold, such as 4G. Default: what is free.", rich_help_panel=MODEL),
-]
-CacheDir = Annotated[Path | None, typer.Option(help="Folder of downloaded models.", rich_help_panel=MODEL)]
 MaxUpload = Annotated[int, typer.Option(min=1, help="MiB of an image file.", rich_help_panel=LIMITS)]
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Of an image; a result may have 16 times as many.", rich_help_panel=LIMITS)
@@ -38,14 +30,14 @@ Timeout = Annotated[float, typer.Option(min=1, help="Seconds that a job may run.
 Ttl = Annotated[float, typer.Option(min=1, help="Seconds that files are kept.", rich_help_panel=LIMITS)]
 
 
-def models_of(names: list[str] | None, dtype: Dtype, cache_dir: Path | None, memory: str | None) -> Models:
-    """Models to choose from. Raises ConfigError for a memory that is no size."""
+def models_of(names: list[str] | None, chosen: dict[str, Any]) -> Models:
+    """Models to choose from, with the options OF_MODELS. Raises ConfigError for a memory that is no size."""
     from lpnsr.apps.jobs import Models
     from lpnsr.system.memory import parse_memory
 
-    if memory is not None:
-        parse_memory(memory)
-    return Models(names or ["lite"], dtype=dtype.value, cache_dir=cache_dir, memory=memory)
+    if chosen["memory"] is not None:
+        parse_memory(chosen["memory"])
+    return Models(names or ["lite"], **chosen)
 
 
 def limits_of(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.described import described
 from lpnsr.apps.cli.serving import (
     LIMITS,
     MODEL,
     NETWORK,
-    Arithmetic,
-    CacheDir,
+    OF_MODELS,
+    PANELS,
     Host,
     MaxPixels,
     MaxUpload,
-    Memory,
     ModelNames,
     PerClient,
     Port,
@@ -26,11 +26,12 @@ from lpnsr.apps.cli.serving import (
     models_of,
     say,
 )
-from lpnsr.apps.cli.upscale import Dtype
 from lpnsr.apps.network import LOCAL
 from lpnsr.errors import ConfigError, MissingExtraError
+from lpnsr.upscaling.options import ModelOptions
 
 
+@described(ModelOptions, only=OF_MODELS, panels=PANELS)
 def web(
     host: Host = "127.0.0.1",
     port: Port = 7860,
@@ -45,9 +46,6 @@ def web(
         list[str] | None,
         typer.Option(help="auto, cpu, cuda, cuda:1, mps; again for another to choose.", rich_help_panel=MODEL),
     ] = None,
-    dtype: Arithmetic = Dtype.AUTO,
-    memory: Memory = None,
-    cache_dir: CacheDir = None,
     max_upload: MaxUpload = 50,
     max_batch: Annotated[
         int, typer.Option(min=1, help="MiB of the files of a batch, or a zip of them.", rich_help_panel=LIMITS)
@@ -57,6 +55,7 @@ def web(
     per_client: PerClient = None,
     timeout: Timeout = 3600,
     ttl: Ttl = 3600,
+    **chosen: Any,
 ) -> None:
     """Upscale in a browser: lpnsr web, then open http://127.0.0.1:7860
 
@@ -72,10 +71,10 @@ def web(
     from lpnsr.apps.web.desk import Desk
     from lpnsr.apps.web.fleet import Fleet
 
-    models = models_of(model, dtype, cache_dir, memory)
+    models = models_of(model, chosen)
     limits = limits_of(max_upload, max_pixels, queue, per_client, timeout, ttl)
-    fleet = Fleet.of(models, device or ["auto"], dtype=dtype.value, limits=limits)
-    desk = Desk(fleet, cache_dir=cache_dir, max_batch=max_batch * 2**20)
+    fleet = Fleet.of(models, device or ["auto"], dtype=chosen["dtype"], limits=limits)
+    desk = Desk(fleet, max_batch=max_batch * 2**20)
     try:
         if login is None and host not in LOCAL:
             say(f"warning: everybody who reaches {host} can use this page; --auth USER:PASSWORD keeps others out")

@@ -8,20 +8,29 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.progress import Task as BarTask
+from rich.text import Text
 
 from lpnsr.apps.files.plan import Task
+from lpnsr.apps.files.times import LONG, expected_seconds, faster, spoken
 from lpnsr.errors import LpnsrWarning
+from lpnsr.imaging import PhotoRows
+from lpnsr.upscaling.progress import Progress
+
+if TYPE_CHECKING:
+    from lpnsr.apps.files.batch import BatchSettings
 
 _SHOWN = 3
 _LISTED = 1000
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedTask:
     """A task by the names that are shown, where they are no paths."""
 
     source: str
@@ -30,10 +39,10 @@ class Named:
 
 
 @dataclass
-class Outcome:
+class FileOutcome:
     """How a task ended."""
 
-    task: Task | Named
+    task: Task | NamedTask
     status: Literal["done", "skipped", "failed"] = "done"
     error: str | None = None
     seconds: float = 0.0
@@ -55,7 +64,32 @@ class Outcome:
         return record | ({"error": self.error} if self.error else {})
 
 
-class Report:
+class Observer:
+    """Is told what a ``Pipeline`` does, in the model's thread unless it says otherwise. It need not do anything."""
+
+    def reading(self, task: Task, settings: BatchSettings) -> None:
+        """``task.source`` is about to be read, in a thread. May raise Skipped or an LpnsrError."""
+
+    def opened(self, task: Task, rows: PhotoRows) -> None:
+        """``task.source`` is open, in the same thread."""
+
+    def loading(self, model: str) -> None:
+        """The model is about to be loaded."""
+
+    def loaded(self, upscaler: Any, tasks: list[Task], settings: BatchSettings) -> None:
+        """The model is there, and ``tasks`` are left."""
+
+    def started(self, task: Task) -> None:
+        """``task.source`` is about to be upscaled."""
+
+    def tiles(self, progress: Progress) -> None:
+        """The callback of the upscaler."""
+
+    def written(self, task: Task) -> None:
+        """``task.target`` is there; told in a thread."""
+
+
+class Report(Observer):
     """A context in which outcomes and progress are shown. Messages go to standard error, JSON to standard output."""
 
     def __init__(self, total: int, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -71,9 +105,10 @@ class Report:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
         )
-        self._bars = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+        self._bars = Bars(*columns, console=console, disable=quiet or not console.is_terminal)
+        self._seconds: float | None = None  # that an image is expected to take
         self._images: TaskID = self._bars.add_task("images", total=total)
         self._tiles: TaskID = self._bars.add_task("tiles", total=None, visible=False)
         self._warnings = warnings.catch_warnings()
@@ -115,17 +150,30 @@ class Report:
             self._say(f"passed over as earlier results: {', '.join(map(str, results[:_SHOWN]))}{more}")
 
     def loading(self, model: str) -> None:
+        """Show that the model is being loaded."""
         self._bars.update(self._tiles, description=f"loading {model}", visible=True)
 
+    def loaded(self, upscaler: Any, tasks: list[Task], settings: BatchSettings) -> None:
+        """Tell the time that ``tasks`` are expected to take, where it is long."""
+        self._bars.reset(self._images, completed=self._settled)
+        if not self.quiet and (seconds := expected_seconds(upscaler, tasks, settings)) > LONG:
+            self._seconds = seconds / len(tasks)
+            self._say(f"expected to take {spoken(seconds)}{faster(upscaler, seconds, settings)}")
+
     def started(self, task: Task) -> None:
-        self._bars.reset(self._tiles, description=task.source.name, total=None, visible=True)
+        """Begin the bar of an image."""
+        self._bars.reset(self._tiles, description=task.source.name, total=None, visible=True, expected=self._seconds)
 
-    def tiles(self, progress: Any) -> None:
-        """Callback of the upscaler: ``progress.done`` of ``progress.total`` tiles."""
-        self._bars.update(self._tiles, completed=progress.done, total=progress.total)
-        self._bars.update(self._images, completed=self._settled + progress.done / max(1, progress.total))
+    def tiles(self, progress: Progress) -> None:
+        """Move the bars: the callback of the upscaler."""
+        done: float = progress.done
+        if progress.step is not None:
+            steps = progress.step.schedule.steps
+            done += (steps - progress.step.t + 1) / (steps + 1)  # the rest is for decoding
+        self._bars.update(self._tiles, completed=done, total=progress.total)
+        self._bars.update(self._images, completed=self._settled + done / max(1, progress.total))
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: FileOutcome) -> None:
         self._counts[outcome.status] += 1
         if outcome.status == "failed" and len(self._errors) < _LISTED:
             self._errors.append(outcome.error)
@@ -161,7 +209,18 @@ class Report:
         sys.stderr.flush()
 
 
-def _line(outcome: Outcome) -> str:
+class _TimeLeft(TimeRemainingColumn):
+    """The time left by the speed so far, and before there is one, of the time that is expected."""
+
+    def render(self, task: BarTask) -> Text:
+        expected = task.fields.get("expected")
+        if task.time_remaining is not None or expected is None or task.elapsed is None:
+            return super().render(task)
+        left = max(0, round(expected - task.elapsed))
+        return Text(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}", style="progress.remaining")
+
+
+def _line(outcome: FileOutcome) -> str:
     if outcome.status == "skipped":
         made = f"; wrote {outcome.task.compare}" if outcome.compared else ""
         return f"{outcome.task.target} is there already{made}"

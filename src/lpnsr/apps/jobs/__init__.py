@@ -15,7 +15,7 @@ the user.
 
 One job at a time runs on a device. A job stops at its next step when it is cancelled or takes too long. With a state
 folder, jobs and results outlive the process. A job may be of another kind than "upscale": see ``Work`` and the
-argument ``kinds`` of Engine. ``provenance.settings_in(path)`` reads what a result was made with.
+argument ``kinds`` of Engine. ``settings_in(path)`` reads what a result was made with.
 """
 
 from lpnsr.apps.jobs.engine import Engine
@@ -30,10 +30,10 @@ from lpnsr.apps.jobs.errors import (
     UnknownJobError,
 )
 from lpnsr.apps.jobs.models import Models
-from lpnsr.apps.jobs.provenance import settings_in
 from lpnsr.apps.jobs.record import State, Status
 from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.apps.jobs.work import Kind, Work
+from lpnsr.upscaling.provenance import settings_in
 
 __all__ = [
     "BusyError",

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from lpnsr.apps.jobs.book import Book
 from lpnsr.apps.jobs.errors import GoneError, NotReadyError
 from lpnsr.apps.jobs.inspect import inspect
 from lpnsr.apps.jobs.models import Models
-from lpnsr.apps.jobs.record import Record, State, Status
+from lpnsr.apps.jobs.queue import JobQueue
+from lpnsr.apps.jobs.record import JobRecord, State, Status
 from lpnsr.apps.jobs.settings import JobOptions, Limits, clean_name
 from lpnsr.apps.jobs.store import Store
 from lpnsr.apps.jobs.work import Kind, upscale
@@ -50,15 +50,15 @@ class Engine:
         self.limits = limits or Limits()
         self._kinds = {"upscale": upscale, **(kinds or {})}
         self._store = Store(None if state_dir is None else Path(state_dir))
-        self._book = Book(self._store, self.limits, len(devices))
-        self._workers = [Worker(self._book, self.models, self._kinds, device, warm=warm) for device in devices]
+        self._queue = JobQueue(self._store, self.limits, len(devices))
+        self._workers = [Worker(self._queue, self.models, self._kinds, device, warm=warm) for device in devices]
         self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-sweeper", daemon=True)
         self._closed = threading.Event()
         self.finished = False
 
     def start(self) -> None:
         """Begin to work, with what an earlier process left in the state folder first."""
-        self._book.recall()
+        self._queue.recall()
         for worker in self._workers:
             worker.start()
         self._sweeper.start()
@@ -88,8 +88,7 @@ class Engine:
         format cannot hold the result, or the disk is full), BusyError, ClosedError.
         """
         chosen = options if isinstance(options, JobOptions) else JobOptions.parse(options or {}, "options")
-        chosen = chosen.model_copy(update={"model": chosen.model or self.models.names[0]})
-        self.models.check(str(chosen.model), chosen.steps)
+        chosen = self.models.check(chosen)
         if kind not in self._kinds:
             raise ConfigError(f"kind = {kind!r}; allowed: {', '.join(self._kinds)}")
         self.check_room(owner)
@@ -97,8 +96,8 @@ class Engine:
         try:
             path = self._store.put(id_, source, self.limits.max_upload)
             size, result = inspect(path, shown, chosen, self.limits)
-            self._book.add(
-                Record(
+            self._queue.add(
+                JobRecord(
                     id=id_,
                     number=0,
                     kind=kind,
@@ -119,19 +118,19 @@ class Engine:
 
     def check_room(self, owner: str = "") -> None:
         """Raise BusyError or ClosedError if a job of ``owner`` would not be taken now. Cheap."""
-        self._book.check_room(owner)
+        self._queue.check_room(owner)
 
     def status(self, id_: str) -> Status:
         """Raises UnknownJobError."""
-        return self._book.status(id_)
+        return self._queue.status(id_)
 
     def watch(self, id_: str, *, every: float = 0.2) -> Iterator[Status]:
         """The status now and whenever it has changed, at most every so many seconds; the last one has ended."""
-        return self._book.watch(id_, every)
+        return self._queue.watch(id_, every)
 
     def jobs(self, owner: str) -> list[Status]:
         """The jobs of an owner that have not expired, oldest first."""
-        return self._book.of(owner)
+        return self._queue.of(owner)
 
     def result(self, id_: str) -> Path:
         """The file of a job that is done, which stays until it expires.
@@ -143,18 +142,18 @@ class Engine:
             raise NotReadyError(f"the job is {status.state.value}; its result is not there yet")
         if status.state is not State.DONE:
             raise GoneError(f"the job has no result: {status.error or status.state.value}")
-        return self._book.result(id_)
+        return self._queue.result(id_)
 
     def cancel(self, id_: str) -> Status:
         """End a job that waits or runs, or delete the result of one that is done. Raises UnknownJobError.
 
         The state changes at once; a device at work stops at its next step.
         """
-        return self._book.cancel(id_)
+        return self._queue.cancel(id_)
 
     @property
     def accepting(self) -> bool:
-        return self._book.accepting
+        return self._queue.accepting
 
     @property
     def ready(self) -> bool:
@@ -165,7 +164,7 @@ class Engine:
         """Since the start: submitted, done, failed, cancelled, rejected, expired jobs; busy_milliseconds of devices;
         pixels of the inputs done. And at this moment: queued, running, stored_bytes.
         """
-        return self._book.counts()
+        return self._queue.counts()
 
     @property
     def keeps(self) -> bool:
@@ -174,11 +173,11 @@ class Engine:
 
     def unfinished(self) -> list[str]:
         """The ids of the jobs that wait or run."""
-        return self._book.unfinished()
+        return self._queue.unfinished()
 
     def stop_accepting(self) -> None:
         """Refuse new jobs from now on; what has begun goes on."""
-        self._book.close(keep_queue=self._store.kept)
+        self._queue.close(keep_queue=self._store.kept)
 
     @property
     def at_work(self) -> bool:
@@ -198,7 +197,7 @@ class Engine:
         until = time.monotonic() + grace
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
-        self._book.give_up()
+        self._queue.give_up()
         until = time.monotonic() + (patience or 0.0)
         for worker in self._workers:
             worker.join(None if patience is None else max(0.0, until - time.monotonic()))
@@ -218,6 +217,6 @@ class Engine:
     def _sweep(self) -> None:
         while not self._closed.wait(_SWEEP):
             try:
-                self._book.sweep()
+                self._queue.sweep()
             except Exception:
                 _log.exception("looking for expired results failed")

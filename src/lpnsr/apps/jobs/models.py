@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lpnsr import checkpoints
+from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.errors import ConfigError
 
 
@@ -29,16 +30,17 @@ class Models:
             raise ConfigError("no model to serve: name one at least")
         self.names = tuple(names)
         self._options: dict[str, Any] = {"dtype": dtype, "cache_dir": cache_dir, "memory": memory}
-        self._steps = {
-            name: checkpoints.read_spec(checkpoints.resolve(name, cache_dir=cache_dir)).chain.steps for name in names
-        }
+        self.specs = {name: checkpoints.read_spec(checkpoints.resolve(name, cache_dir=cache_dir)) for name in names}
 
-    def check(self, name: str, steps: int | None) -> None:
-        """Raise ConfigError for a model that is not served, or for more steps than it has."""
+    def check(self, options: JobOptions) -> JobOptions:
+        """Return ``options`` with the model, by default the first, and the model's own choices.
+
+        Raises ConfigError for a model that is not served, and for what the model does not have.
+        """
+        name = options.model or self.names[0]
         if name not in self.names:
             raise ConfigError(f"model = {name!r}; allowed: {', '.join(self.names)}")
-        if (steps or 0) > self._steps[name]:
-            raise ConfigError(f"steps = {steps}; allowed: 0 (the pre-upsampler alone) to {self._steps[name]}")
+        return options.model_copy(update={"model": name}).settled(self.specs[name])
 
     def load(self, name: str, device: str) -> Any:
         """An Upscaler. Raises CheckpointError, ConfigError."""

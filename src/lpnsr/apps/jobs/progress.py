@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from lpnsr.apps.jobs.record import Record
+from lpnsr.apps.jobs.record import JobRecord
 
 _NEWEST = 0.5  # weight of the newest job in the mean
 
 
 @dataclass
-class Progress:
+class JobProgress:
     """Of a job that runs. By the monotonic clock: ``started``, and ``begun`` when its model was there."""
 
     started: float = field(default_factory=time.monotonic)
@@ -23,7 +23,7 @@ class Progress:
     steps: int = 0
 
     def update(self, state: Any, steps: int | None) -> None:
-        """Take in a ``pipeline.Progress``; ``steps`` are those that were asked for, None for the model's own."""
+        """Take in a ``Progress``; ``steps`` are those that were asked for, None for the model's own."""
         self.done, self.total, self.step = min(state.done, state.total), state.total, 0
         if state.step is not None:
             self.steps = steps or state.step.schedule.steps
@@ -55,22 +55,22 @@ class Pace:
         self._rates: dict[tuple[str | None, int | None], float] = {}
         self._last: float | None = None
 
-    def learn(self, record: Record, seconds: float) -> None:
+    def learn(self, record: JobRecord, seconds: float) -> None:
         key = (record.options.model, record.options.steps)
         rate = seconds / (record.input_height * record.input_width)
         self._last = self._rates[key] = rate + (1 - _NEWEST) * (self._rates.get(key, rate) - rate)
 
-    def glimpse(self, record: Record, progress: Progress) -> None:
+    def glimpse(self, record: JobRecord, progress: JobProgress) -> None:
         """Note how far a job is; it counts until one is done."""
         if not self._rates and progress.fraction > 0:
             self._last = progress.at_work / progress.fraction / (record.input_height * record.input_width)
 
-    def expected(self, record: Record) -> float | None:
+    def expected(self, record: JobRecord) -> float | None:
         """Seconds that a job will run; None if nothing is known."""
         rate = self._rates.get((record.options.model, record.options.steps), self._last)
         return None if rate is None else rate * record.input_height * record.input_width
 
-    def left(self, record: Record, progress: Progress) -> float | None:
+    def left(self, record: JobRecord, progress: JobProgress) -> float | None:
         """Seconds that a running job still needs; None if nothing is known, or it takes longer than was expected."""
         if progress.begun is None:
             return None

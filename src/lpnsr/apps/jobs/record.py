@@ -23,7 +23,7 @@ class State(StrEnum):
         return self not in (State.QUEUED, State.RUNNING)
 
 
-class Record(StrictConfig):
+class JobRecord(StrictConfig):
     """A job as it is kept. Times are seconds since the epoch; sizes are pixels, height and width of the upright image.
 
     number: its place among all jobs, by which the queue is ordered. result: the name of the file in the job's folder.

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from lpnsr.imaging import FORMATS
 from lpnsr.system.config import StrictConfig
-from lpnsr.upscaling.upscaler import Options
+from lpnsr.upscaling.options import Options, Quality
 
 FormatName = Literal["png", "jpeg", "webp", "tiff", "avif"]
-_OF_THE_FILE = {"model", "format", "quality", "tile"}
 
 
 class JobOptions(Options):
-    """The options of ``Upscaler.__call__`` and those of the result's file.
+    """The options of an image, its model and the result's file.
 
-    model: one of those that are served, None for the first. format: of the result. quality: of JPEG, WebP and AVIF,
-    None for the format's usual one. Tiles are the model's own, so that nobody can ask for more memory than there is.
+    Tiles are the model's own, so that nobody can ask for more memory than there is.
     """
 
-    model: str | None = None
+    model: Annotated[str | None, Field(description="Model. Default: the first that is served.")] = None
     tile: Literal["auto"] = "auto"
-    format: FormatName = "png"
-    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    format: Annotated[FormatName, Field(description="Format of the result.")] = "png"
+    quality: Quality = None
 
     @field_validator("format")
     @classmethod
@@ -39,9 +37,9 @@ class JobOptions(Options):
         """Of the result's file, with its dot."""
         return FORMATS[self.format.upper()].extensions[0]
 
-    def for_upscaler(self) -> dict[str, Any]:
-        """The arguments of ``Upscaler.upscale_rows``."""
-        return self.model_dump(exclude=_OF_THE_FILE)
+    def of_image(self) -> Options:
+        """The options of the image alone."""
+        return Options(**self.model_dump(include=set(Options.model_fields)))
 
 
 class Limits(StrictConfig):

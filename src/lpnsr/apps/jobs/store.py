@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from lpnsr.apps.jobs.errors import StorageError, TooLargeError
 from lpnsr.apps.jobs.inspect import renamed
-from lpnsr.apps.jobs.record import Record
+from lpnsr.apps.jobs.record import JobRecord
 from lpnsr.apps.jobs.settings import mebibytes
 from lpnsr.errors import ConfigError, OutputError
 from lpnsr.system.atomic import remove_leftovers, write_bytes
@@ -71,7 +71,7 @@ class Store:
             raise StorageError(f"the upload cannot be stored: {error.strerror or error}") from None
         return self.input(id_)
 
-    def save(self, record: Record) -> None:
+    def save(self, record: JobRecord) -> None:
         """Keep a record, if this folder is kept at all. Raises StorageError."""
         if self.kept:
             try:
@@ -79,7 +79,7 @@ class Store:
             except OutputError as error:
                 raise StorageError(renamed(error, self.folder(record.id), record.name)) from None
 
-    def tidy(self, record: Record) -> None:
+    def tidy(self, record: JobRecord) -> None:
         """Delete what a job that nobody is at work on needs no more."""
         needed = {_RECORD, record.result} if record.state.ended else {_RECORD, _INPUT}
         for path in [*self.folder(record.id).glob("*")]:
@@ -92,12 +92,12 @@ class Store:
     def remove(self, id_: str) -> None:
         shutil.rmtree(self.folder(id_), ignore_errors=True)
 
-    def load(self) -> list[Record]:
+    def load(self) -> list[JobRecord]:
         """The records of an earlier process, in their order; what is incomplete or damaged is deleted."""
         found = []
         for folder in sorted(self._jobs.iterdir()):
             try:
-                record = Record.model_validate_json((folder / _RECORD).read_bytes())
+                record = JobRecord.model_validate_json((folder / _RECORD).read_bytes())
                 if record.id != folder.name:
                     raise ValueError("its id is that of another job")
             except (OSError, ValueError, ValidationError) as error:

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lpnsr.apps.jobs.book import Book, Job
 from lpnsr.apps.jobs.hearing import heard, listen
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.apps.jobs.models import Models
+from lpnsr.apps.jobs.queue import Job, JobQueue
 from lpnsr.apps.jobs.work import Kind, Work
 from lpnsr.errors import LpnsrError
 
@@ -26,11 +26,11 @@ class _Stopped(BaseException):
 
 
 class Worker:
-    """Takes jobs from ``book`` until there are no more. A model is loaded when a job first needs it, and stays."""
+    """Takes jobs from ``queue`` until there are no more. A model is loaded when a job first needs it, and stays."""
 
-    def __init__(self, book: Book, models: Models, kinds: Mapping[str, Kind], device: str, *, warm: bool) -> None:
+    def __init__(self, queue: JobQueue, models: Models, kinds: Mapping[str, Kind], device: str, *, warm: bool) -> None:
         self.ready = not warm
-        self._book, self._models, self._kinds, self._device = book, models, kinds, device
+        self._queue, self._models, self._kinds, self._device = queue, models, kinds, device
         self._loaded: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._run, name=f"lpnsr-worker-{device}", daemon=True)
 
@@ -53,22 +53,22 @@ class Worker:
                 self._upscaler(self._models.names[0])
             except Exception as error:
                 _log.error("the model cannot be loaded on %s: %s", self._device, error)
-        while job := self._book.take():
+        while job := self._queue.take():
             self._do(job)
 
     def _do(self, job: Job) -> None:
         with heard() as notes:
             result, error = self._attempt(job)
-        folder = self._book.store.folder(job.id)
+        folder = self._queue.store.folder(job.id)
         notes = [renamed(note, folder, job.record.name) for note in notes]
         if result is None:
             gc.collect()  # what the job held; and only now, for its exception held the frames
             torch = sys.modules.get("torch")
             if torch is not None and torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-            self._book.fail(job, error, notes)
+            self._queue.fail(job, error, notes)
         else:
-            self._book.done(job, result, notes)
+            self._queue.done(job, result, notes)
 
     def _attempt(self, job: Job) -> tuple[Path | None, str]:
         """The result's file, or None and why there is none."""
@@ -79,7 +79,7 @@ class Worker:
         except _Stopped:
             return None, "stopped"
         except LpnsrError as error:
-            return None, renamed(error, self._book.store.folder(job.id), job.record.name)
+            return None, renamed(error, self._queue.store.folder(job.id), job.record.name)
         except MemoryError:
             return None, "there is not enough memory for this image; try a smaller one"
         except Exception:
@@ -87,8 +87,8 @@ class Worker:
             return None, "an unexpected error, which the server's log tells more about"
 
     def _result(self, job: Job) -> Path:
-        options, store = job.record.options, self._book.store
-        self._models.check(str(options.model), options.steps)  # a job of an earlier process may ask for what is no more
+        options, store = job.record.options, self._queue.store
+        self._models.check(options)  # a job of an earlier process may ask for what is no more
         if job.record.kind not in self._kinds:
             raise LpnsrError(f"this server does no jobs of the kind {job.record.kind!r}")
         work = Work(
@@ -96,15 +96,15 @@ class Worker:
             source=store.input(job.id),
             folder=store.folder(job.id),
             options=options,
-            limits=self._book.limits,
+            limits=self._queue.limits,
             callback=partial(self._watch, job),
         )
         upscaler = self._upscaler(str(options.model))
-        self._book.begin(job)
+        self._queue.begin(job)
         return self._kinds[job.record.kind](upscaler, work)
 
     def _watch(self, job: Job, progress: Any) -> None:
-        if not self._book.advance(job, progress):
+        if not self._queue.advance(job, progress):
             raise _Stopped
 
     def _upscaler(self, name: str) -> Any:

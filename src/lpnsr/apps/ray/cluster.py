@@ -28,11 +28,12 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.util import scheduling_strategies
 
 from lpnsr.apps.ray import LOCAL
-from lpnsr.apps.ray.book import Book
+from lpnsr.apps.ray.bundles import BundleTracker
 from lpnsr.apps.ray.listing import bundles
-from lpnsr.apps.ray.worker import Actor, Job
+from lpnsr.apps.ray.worker import Actor, ActorSettings
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.system.memory import available_memory
+from lpnsr.upscaling.options import ModelOptions
 
 ray: Any = typed_ray  # what it says of its types does not hold for actors
 
@@ -46,7 +47,7 @@ _AHEAD = 64
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers, and what each takes. gpus: a share of one, or 0."""
+    """Workers, and what each takes. gpus: a fraction of one, or 0."""
 
     workers: int
     threads: int
@@ -91,17 +92,17 @@ def cluster(address: str, cpus: int, *, debug: bool = False) -> Iterator[bool]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pool(request: dict[str, Any], workers: int | None, threads: int | None, *, own: bool) -> Pool:
-    """How many workers, with what each. request: device and runtime, as in ``Request.model``. Raises ConfigError."""
+def pool(model: ModelOptions, workers: int | None, threads: int | None, *, own: bool) -> Pool:
+    """Choose the number of workers and what each takes, for the model's device and runtime. Raises ConfigError."""
     there = ray.cluster_resources()
     gpus, cpus = int(there.get("GPU", 0)), max(1, int(there.get("CPU", 1)))
-    device = request["device"]
+    device = model.device
     if device == "cuda" and not gpus:
         raise ConfigError("--device cuda: Ray finds no GPU here; give --device cpu, or none")
-    if device in ("auto", "cuda") and gpus and request["runtime"] in ("auto", "torch"):
+    if device in ("auto", "cuda") and gpus and model.runtime in ("auto", "torch"):
         count = workers or gpus
-        share = 1.0 if count <= gpus else 1 / -(-count // gpus)
-        return Pool(count, threads or max(1, min(_THREADS, cpus // count)), 1, share, "cuda")
+        fraction = 1.0 if count <= gpus else 1 / -(-count // gpus)
+        return Pool(count, threads or max(1, min(_THREADS, cpus // count)), 1, fraction, "cuda")
     if device == "auto":
         device = _device_without_gpus()
     threads = _threads_each(workers, threads, cpus)
@@ -123,10 +124,10 @@ def _threads_each(workers: int | None, threads: int | None, cpus: int) -> int:
     return threads or int(said[1] if said else 0) or max(1, min(_THREADS, cpus // (workers or 1)))
 
 
-def open_book() -> Any:
-    """The handle of a ``Book``, on this node."""
+def open_tracker() -> Any:
+    """Start a ``BundleTracker`` on this node, and return its handle."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": _here()}
-    return ray.remote(**options)(Book).remote()
+    return ray.remote(**options)(BundleTracker).remote()
 
 
 def _here() -> Any:
@@ -135,14 +136,16 @@ def _here() -> Any:
     return affinity(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def unclaimed(book: Any) -> list[dict[str, Any]]:
+def unclaimed(tracker: Any) -> list[dict[str, Any]]:
     """What is done and did not come out of ``outcomes`` before that was stopped."""
     with suppress(Exception):  # at the end of everything nothing depends on it
-        return list(ray.get(book.unclaimed.remote(), timeout=_PATIENCE))
+        return list(ray.get(tracker.unclaimed.remote(), timeout=_PATIENCE))
     return []
 
 
-def outcomes(listing: Path, bundle: int, job: Job, pool: Pool, book: Any) -> Iterator[list[dict[str, Any]]]:
+def outcomes(
+    listing: Path, bundle: int, settings: ActorSettings, pool: Pool, tracker: Any
+) -> Iterator[list[dict[str, Any]]]:
     """The rows of each bundle of ``bundle`` names, as they are done, in any order."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -151,7 +154,7 @@ def outcomes(listing: Path, bundle: int, job: Job, pool: Pool, book: Any) -> Ite
     names = Names(listing, bundle, settled, ahead=pool.ahead)
     data = ray.data.read_datasource(names, override_num_blocks=1, num_cpus=0, scheduling_strategy=_here()).map_batches(
         Actor,
-        fn_constructor_args=(job, book),
+        fn_constructor_args=(settings, tracker),
         batch_size=None,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pool.workers),
@@ -162,7 +165,7 @@ def outcomes(listing: Path, bundle: int, job: Job, pool: Pool, book: Any) -> Ite
     try:
         for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for number, rows in zip(batch["number"].to_pylist(), batch["rows"].to_pylist(), strict=True):
-                book.forget.remote(number)
+                tracker.forget.remote(number)
                 yield pickle.loads(rows)
                 count += 1
             _note(settled, count)

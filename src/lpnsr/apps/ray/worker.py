@@ -1,4 +1,4 @@
-"""What runs in an actor: bundles of names -> outcomes, with the worker of ``lpnsr upscale``."""
+"""What runs in an actor: bundles of names -> outcomes, with the pipeline of ``lpnsr upscale``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lpnsr.apps.files.batch import BatchSettings, Pipeline, Skipped, exists_already
 from lpnsr.apps.files.plan import Naming, Task, result_name
-from lpnsr.apps.files.report import Outcome
-from lpnsr.apps.files.run import (
-    Request,
-    Skipped,
-    Worker,
-    exists_already,
-)
+from lpnsr.apps.files.report import FileOutcome, Observer
 from lpnsr.apps.ray.listing import Entry
 from lpnsr.apps.ray.places import Place
 from lpnsr.errors import ConfigError, LicenceError, LpnsrWarning
-from lpnsr.imaging import PhotoRows, RowWriter
+from lpnsr.imaging import PhotoRows
 from lpnsr.system.atomic import remove_leftovers
 
 MOST_DEATHS = 2
@@ -35,10 +30,10 @@ _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
-class Job:
+class ActorSettings:
     """What all actors do. places: of the inputs. scratch: a folder for copies of remote files, where it exists."""
 
-    request: Request
+    settings: BatchSettings
     naming: Naming
     places: list[Place]
     output: Place
@@ -52,16 +47,16 @@ def target_of(entry: Entry, naming: Naming) -> str:
 
 
 class Actor:
-    """Callable for ``map_batches``; ``book`` is the handle of a ``Book``."""
+    """Callable for ``map_batches``; ``tracker`` is the handle of a ``BundleTracker``."""
 
-    def __init__(self, job: Job, book: Any) -> None:
-        os.environ["OMP_NUM_THREADS"] = str(job.threads)  # before torch, or another runtime, starts its threads
+    def __init__(self, settings: ActorSettings, tracker: Any) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # before torch, or another runtime, starts its threads
         import torch
 
-        torch.set_num_threads(job.threads)
-        self._job = job
-        self._book = book
-        self._worker = _PlacesWorker(job)
+        torch.set_num_threads(settings.threads)
+        self._debug = settings.settings.debug
+        self._tracker = tracker
+        self._worker = _PlacesWorker(settings)
         self._warnings: list[str] = []
         warnings.simplefilter("always", LpnsrWarning)
         warnings.showwarning = self._warn  # type: ignore[assignment]
@@ -78,7 +73,7 @@ class Actor:
     def _bundle(self, number: int, entries: list[Entry]) -> list[dict[str, Any]]:
         import ray
 
-        bundle = ray.get(self._book.begin.remote(number))
+        bundle = ray.get(self._tracker.begin.remote(number))
         rows = bundle.rows
         left = [index for index in range(len(entries)) if index not in rows]
         again = bundle.attempts > 1
@@ -89,33 +84,20 @@ class Actor:
                 if bundle.begun.get(first, 0) >= MOST_DEATHS:
                     rows[first] = self._worker.given_up(entries[first]) | {"attempt": bundle.attempts}
                     continue
-                ray.get(self._book.alone.remote(number, first))
+                ray.get(self._tracker.alone.remote(number, first))
             try:
                 for index, row in zip(group, self._worker.rows([entries[index] for index in group]), strict=True):
                     rows[index] = row | {"attempt": bundle.attempts, "warnings": self._warnings[:]}
                     self._warnings.clear()
-                    ray.get(self._book.finished.remote(number, index, rows[index]))
+                    ray.get(self._tracker.finished.remote(number, index, rows[index]))
             except Exception as error:  # it concerns every image
-                text = traceback.format_exc() if self._job.request.debug else str(error)
+                text = traceback.format_exc() if self._debug else str(error)
                 return [{"fatal": text, "asked": isinstance(error, ConfigError | LicenceError)}]
         return [rows[index] for index in range(len(entries))]
 
     def _warn(self, message: Warning | str, category: type[Warning], *_place: Any) -> None:
         if issubclass(category, LpnsrWarning):
             self._warnings.append(str(message))
-
-
-class _Silent:
-    """A listener that says nothing: the driver does, when outcomes arrive."""
-
-    def loading(self, model: str) -> None:
-        pass
-
-    def started(self, task: Task) -> None:
-        pass
-
-    def tiles(self, progress: Any) -> None:
-        pass
 
 
 @dataclass
@@ -128,36 +110,39 @@ class _Item:
     facts: dict[str, Any]
 
 
-class _PlacesWorker(Worker):
-    """A worker whose images come from, and go to, places; what is remote lies in a temporary folder meanwhile."""
+class _PlacesWorker(Observer):
+    """Does tasks whose images come from, and go to, places; what is remote lies in a temporary folder meanwhile.
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job.request, _Silent())
-        self._job = job
-        self._asked = job.request
+    It is the observer of its pipeline, and says nothing: the driver does, when outcomes arrive.
+    """
+
+    def __init__(self, settings: ActorSettings) -> None:
+        self._settings = settings
+        self._pipeline = Pipeline(settings.settings, self)
         self._items: dict[Task, _Item] = {}
         self._cleaned: set[Path] = set()
-        folder = job.scratch if Path(job.scratch).is_dir() else None
+        folder = settings.scratch if Path(settings.scratch).is_dir() else None
         self._scratch = tempfile.TemporaryDirectory(prefix="worker-", dir=folder)
         self._copies = 0
 
     def begin(self, again: bool) -> None:
         """A bundle begins. again: a worker died of it, and results that are there are this run's own."""
-        self.request = replace(self._asked, overwrite=True, skip_existing=False) if again else self._asked
+        usual = self._settings.settings
+        self._pipeline.settings = replace(usual, overwrite=True, skip_existing=False) if again else usual
         if again:
             self._cleaned.clear()  # of what the dead one left
 
     def rows(self, entries: list[Entry]) -> Iterator[dict[str, Any]]:
         """The manifest's rows of ``entries``, in their order."""
         tasks = [self._task(entry) for entry in entries]
-        for task, outcome in zip(tasks, self.outcomes(tasks), strict=True):
+        for task, outcome in zip(tasks, self._pipeline.outcomes(tasks), strict=True):
             yield self._row(task, outcome)
 
     def given_up(self, entry: Entry) -> dict[str, Any]:
         """The row of an image that no worker survives."""
         task = self._task(entry)
         name = self._items[task].place.name(entry.name)
-        outcome = Outcome(
+        outcome = FileOutcome(
             task,
             "failed",
             f"{name}: the worker's process was killed each time that it worked on this "
@@ -166,11 +151,11 @@ class _PlacesWorker(Worker):
         return self._row(task, outcome) | {"died": True}
 
     def _task(self, entry: Entry) -> Task:
-        place, target = self._job.places[entry.place], target_of(entry, self._job.naming)
+        place, target = self._settings.places[entry.place], target_of(entry, self._settings.naming)
         self._copies += 1
         beside = Path(self._scratch.name) / f"{self._copies}"
         source = beside.with_suffix(Path(entry.name).suffix) if place.local is None else place.local / entry.name
-        output = self._job.output.local
+        output = self._settings.output.local
         task = Task(
             source, beside.with_name(f"{beside.name}_sr{Path(target).suffix}") if output is None else output / target
         )
@@ -186,32 +171,34 @@ class _PlacesWorker(Worker):
             self._cleaned.add(folder)
             remove_leftovers(folder)
 
-    def _read(self, task: Task) -> PhotoRows:
-        item, output = self._items[task], self._job.output
-        if output.local is None and not self.request.overwrite and output.exists(item.target):
-            if self.request.skip_existing:
+    def reading(self, task: Task, settings: BatchSettings) -> None:
+        """Fetch a remote image, unless its result is there."""
+        item, output = self._items[task], self._settings.output
+        if output.local is None and not settings.overwrite and output.exists(item.target):
+            if settings.skip_existing:
                 raise Skipped
             raise exists_already(output.name(item.target))
         if item.place.local is None:
             item.place.fetch(item.entry.name, task.source)
         with suppress(OSError, ValueError):
             item.facts["input_bytes"] = task.source.stat().st_size
-        rows = super()._read(task)
-        item.facts |= {"input_width": rows.width, "input_height": rows.height}
-        return rows
 
-    def _finish(self, task: Task, writer: RowWriter) -> None:
-        super()._finish(task, writer)
+    def opened(self, task: Task, rows: PhotoRows) -> None:
+        """Note the size of the image."""
+        self._items[task].facts |= {"input_width": rows.width, "input_height": rows.height}
+
+    def written(self, task: Task) -> None:
+        """Put the result where it belongs."""
         item = self._items[task]
         item.facts["output_bytes"] = task.target.stat().st_size
-        if self._job.output.local is None:
-            self._job.output.put(task.target, item.target)
+        if self._settings.output.local is None:
+            self._settings.output.put(task.target, item.target)
 
-    def _row(self, task: Task, outcome: Outcome) -> dict[str, Any]:
+    def _row(self, task: Task, outcome: FileOutcome) -> dict[str, Any]:
         item = self._items.pop(task)
-        source, target = item.place.name(item.entry.name), self._job.output.name(item.target)
+        source, target = item.place.name(item.entry.name), self._settings.output.name(item.target)
         error = outcome.error
-        for path, name, place in ((task.source, source, item.place), (task.target, target, self._job.output)):
+        for path, name, place in ((task.source, source, item.place), (task.target, target, self._settings.output)):
             if place.local is None:
                 error = error and error.replace(str(path), name)
                 path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import Any
 from lpnsr.apps.jobs import Limits, StorageError
 from lpnsr.apps.jobs.store import Store
 from lpnsr.apps.web.fleet import Fleet, Ticket
-from lpnsr.checkpoints import read_spec, resolve
+from lpnsr.checkpoints import ModelSpec
 
 _log = logging.getLogger(__name__)
 _SWEEP = 10.0  # seconds between two looks for files that are too old
@@ -57,26 +57,16 @@ class Visitor:
             self.tickets[part].cancel()
 
 
-@dataclass(frozen=True)
-class Model:
-    """What the page has to know of a model."""
-
-    steps: int
-    fidelity: float
-    predicts: bool
-
-
 class Desk:
     """uploads: Gradio's folder; shown: what the page shows and hands out. Both are deleted at the end."""
 
-    def __init__(self, fleet: Fleet, *, cache_dir: str | Path | None = None, max_batch: int = 500 * 2**20) -> None:
+    def __init__(self, fleet: Fleet, *, max_batch: int = 500 * 2**20) -> None:
         self.fleet = fleet
         self.max_batch = max_batch
         self._store = Store()  # a temporary folder that a later process deletes if this one is killed
         self.uploads, self.shown = self._store.root / "uploads", self._store.root / "shown"
         self.uploads.mkdir(mode=0o700)
         self.shown.mkdir(mode=0o700)
-        self.models = {name: _model(name, cache_dir) for name in fleet.first.models.names}
         self._visitors: dict[str, Visitor] = {}
         self._examples: set[Path] = set()  # what the page itself has put there
         self._lock = threading.Lock()
@@ -86,6 +76,11 @@ class Desk:
     @property
     def limits(self) -> Limits:
         return self.fleet.first.limits
+
+    @property
+    def models(self) -> dict[str, ModelSpec]:
+        """The models by the names that they are served under."""
+        return self.fleet.first.models.specs
 
     def start(self) -> None:
         self._examples = {*self.uploads.iterdir()}
@@ -214,8 +209,3 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise StorageError(f"the file cannot be read: {error.strerror or error}") from None
-
-
-def _model(name: str, cache_dir: str | Path | None) -> Model:
-    spec = read_spec(resolve(name, cache_dir=cache_dir))
-    return Model(spec.chain.steps, spec.inference.fidelity, "noise_predictor" in spec.parts)

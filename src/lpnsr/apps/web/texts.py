@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from lpnsr.apps.files.times import spoken as spoken
 from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.web.fleet import Fleet
 
 UNEXPECTED = "This failed unexpectedly; the server's log tells more about it"
-
-
-def spoken(seconds: float) -> str:
-    """A time left, no more exact than it is known."""
-    if seconds < 1:
-        return "a moment"
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def problem(text: str) -> str:
@@ -33,10 +22,10 @@ def note(text: str) -> str:
     return f'<div class="lp-note" role="status">{escape(_sentence(text))}</div>'
 
 
-def bar(share: float, text: str) -> str:
+def bar(fraction: float, text: str) -> str:
     """A progress bar with a line below it."""
     return (
-        f'<div class="lp-progress" role="status"><progress max="1" value="{share:.3f}"></progress>'
+        f'<div class="lp-progress" role="status"><progress max="1" value="{fraction:.3f}"></progress>'
         f"<span>{escape(text)}</span></div>"
     )
 

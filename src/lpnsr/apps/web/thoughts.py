@@ -20,7 +20,8 @@ from lpnsr.diffusion import NoiseField, PredictedNoise, StepState
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import read, to_unit
 from lpnsr.networks import Guide
-from lpnsr.upscaling.upscaler import Progress, fidelity_controls
+from lpnsr.upscaling.progress import Progress
+from lpnsr.upscaling.restorer import fidelity_controls
 
 MOST = 128
 """The largest side of what is looked at, LR pixels."""
@@ -54,9 +55,8 @@ def think(upscaler: Any, work: Work) -> Path:
 
 
 def _chain(upscaler: Any, lr: Tensor, work: Work, album: _Album) -> None:
-    restorer, options = upscaler.restorer, work.options
-    fidelity = upscaler.spec.inference.fidelity if options.fidelity is None else options.fidelity
-    temperature, *_ = fidelity_controls(fidelity)
+    restorer, options = upscaler.restorer, work.options.settled(upscaler.spec, upscaler.parts)
+    temperature, *_ = fidelity_controls(options.fidelity or 0.0)
     start, guide = restorer.start(lr, options.start)
     album.picture("bicubic", restorer.bicubic(lr))
     album.picture("start", start)

@@ -22,7 +22,6 @@ from lpnsr.apps.web.tabs.components import (
     LONG,
     QUICK,
     RAW,
-    Form,
     form,
     formats,
     quality_of,
@@ -78,7 +77,7 @@ class BatchTab:
         }
         try:
             batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
-            options, batch.device = Form.options(values)
+            options, batch.device = self.form.options(values)
             batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
             async for _ in batch.work(uploads(payload)):
                 news = {self.status: batch.progress(), self.list: batch.rows()}
@@ -209,14 +208,14 @@ class _Batch:
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)
-        share = (settled + (self.current.progress if self.current and not self.current.state.ended else 0)) / max(
+        fraction = (settled + (self.current.progress if self.current and not self.current.state.ended else 0)) / max(
             1, len(self.states)
         )
         text = f"{settled} of {len(self.states)} done"
-        if self.worked and share < 1:
+        if self.worked and fraction < 1:
             each = (time.monotonic() - self.started) / self.worked
             text += f", {texts.spoken(each * (len(self.states) - settled))} left"
-        return texts.bar(share, text)
+        return texts.bar(fraction, text)
 
     def summary(self) -> str:
         count = {state: sum(other == state for other, _ in self.states) for state, _ in self.states}

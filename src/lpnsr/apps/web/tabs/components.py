@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
+from pydantic.fields import FieldInfo
 
 from lpnsr.apps.jobs.settings import FormatName, JobOptions, clean_name
-from lpnsr.apps.web.desk import Desk, Model, Upload
+from lpnsr.apps.web.desk import Desk, Upload
+from lpnsr.checkpoints import ModelSpec
 from lpnsr.errors import ConfigError
 from lpnsr.imaging import FORMATS
 
@@ -20,11 +22,7 @@ _SIZES = (
     ("height in pixels", "height"),
     ("longest side in pixels", "max_side"),
 )
-_NOISES = (
-    ("predicted (LPNSR)", "predicted"),
-    ("its mean: deterministic", "mode"),
-    ("random (ResShift)", "gaussian"),
-)
+_APART = {"scale", "width", "height", "max_side", "model", "tile", "format", "quality"}  # by components of their own
 _WITH_QUALITY = ("jpeg", "webp", "avif")
 _SEEDS = 2**31
 _LARGEST_SEED = 2**53 - 1
@@ -56,47 +54,43 @@ def uploads(payload: Any) -> list[Upload]:
 
 @dataclass(frozen=True)
 class Form:
-    """The settings of a job. ``inputs`` are to be given to a handler, which gives their values to ``options``."""
+    """The settings of a job. ``inputs`` are to be given to a handler, which gives their values to ``options``.
+
+    fields: the components of the other options, by their names.
+    """
 
     size_kind: gr.Dropdown
     size: gr.Number
     model: gr.Dropdown
     device: gr.Dropdown
-    steps: gr.Slider
-    fidelity: gr.Slider
-    noise: gr.Radio
-    seed: gr.Number
+    fields: dict[str, Any]
 
     @property
     def inputs(self) -> list[Any]:
         return [*self.reusable, self.device]
 
-    @staticmethod
-    def options(values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
+    def options(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
         """(options of a job, device). Raises ConfigError."""
-        kind, size, model, steps, fidelity, noise, seed, device = values
+        kind, size, model, *others, device = values
+        options = {name: value for name, value in zip(self.fields, others, strict=True) if value is not None}
         if not isinstance(size, int | float) or size <= 0:
             about = "is empty" if size in (None, "") else f"is {size}"
             raise ConfigError(f"the value for the size of the result {about}; write a number above 0")
-        if (seed or 0) > _LARGEST_SEED:
+        if options.get("seed", 0) > _LARGEST_SEED:
             raise ConfigError(f"the seed is above {_LARGEST_SEED:,}, more than a browser can hold exactly")
-        sides = {key: None for _, key in _SIZES} | {kind: size}
-        options = {"model": model, "steps": steps, "fidelity": fidelity, "noise": noise, "seed": seed or 0} | sides
-        chosen = JobOptions.parse(options, "settings").model_dump(exclude_unset=True, exclude_none=True)
-        return chosen, str(device)
+        chosen = JobOptions.parse({"model": model, kind: size, **options}, "settings")
+        return chosen.model_dump(exclude_unset=True, exclude_none=True), str(device)
 
     @property
     def reusable(self) -> list[Any]:
         """What ``reused`` gives values for."""
-        return [self.size_kind, self.size, self.model, self.steps, self.fidelity, self.noise, self.seed]
+        return [self.size_kind, self.size, self.model, *self.fields.values()]
 
-    @staticmethod
-    def reused(made: dict[str, Any], models: dict[str, Model]) -> list[Any]:
+    def reused(self, made: dict[str, Any], models: dict[str, ModelSpec]) -> list[Any]:
         """Values for ``reusable`` from the settings that a result was made with; what they do not tell stays."""
         kind = next((key for _, key in _SIZES if key in made), None)
-        model = made.get("model") if made.get("model") in models else None
-        values = [kind, made.get(kind) if kind else None, model]
-        values += [made.get(key) for key in ("steps", "fidelity", "noise", "seed")]
+        model = next((name for name, spec in models.items() if spec.name == made.get("model")), None)
+        values = [kind, made.get(kind) if kind else None, model, *map(made.get, self.fields)]
         return [gr.skip() if value is None else value for value in values]
 
 
@@ -113,20 +107,56 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
         with gr.Row():
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, min_width=140)
             device = gr.Dropdown(devices, value=devices[0], label="Device", interactive=True, min_width=140)
-        steps = gr.Slider(
-            0, first.steps, first.steps, step=1, label="Steps", info="Fewer are faster; 0 is the pre-upsampler alone."
-        )
-        fidelity = gr.Slider(
-            0, 1, first.fidelity, step=0.01, label="Fidelity", info="0: most detail. 1: closest to the photograph."
-        )
-        noise = gr.Radio([*_NOISES], value="predicted", label="Noise of the steps")
-        with gr.Row(equal_height=True):
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, scale=3, min_width=120)
-            dice = gr.Button("New seed", size="sm", scale=1, min_width=90)
+        fields = {}
+        for name, field in JobOptions.model_fields.items():
+            if name not in _APART:
+                with gr.Row(equal_height=True):
+                    fields[name] = _component(name, field, first)
+                    if name == "seed":
+                        dice = gr.Button("New seed", size="sm", scale=1, min_width=90)
     size_kind.change(_usual_size, size_kind, size, **QUICK)
-    model.change(lambda name: _of_model(desk.models[name]), model, [steps, fidelity], **QUICK)
-    dice.click(lambda: secrets.randbelow(_SEEDS), None, seed, **QUICK)
-    return Form(size_kind, size, model, device, steps, fidelity, noise, seed)
+    of_model = [name for name, field in JobOptions.model_fields.items() if name in fields and field.default is None]
+    model.change(
+        lambda name: [_of_model(each, desk.models[name]) for each in of_model],
+        model,
+        [fields[name] for name in of_model],
+        **QUICK,
+    )
+    dice.click(lambda: secrets.randbelow(_SEEDS), None, fields["seed"], **QUICK)
+    return Form(size_kind, size, model, device, fields)
+
+
+def _component(name: str, field: FieldInfo, spec: ModelSpec) -> Any:
+    """The control of an option."""
+    schema = _schema(name)
+    value = _default(name, spec)
+    about: dict[str, Any] = {
+        "label": name.replace("_", " ").capitalize(),
+        "info": field.description,
+        "interactive": True,
+        "scale": 3,
+    }
+    low, high = schema.get("minimum"), schema.get("maximum", spec.chain.steps if name == "steps" else None)
+    kind = schema.get("type")
+    if "enum" in schema:
+        return gr.Radio(schema["enum"], value=value, **about)
+    if kind == "boolean":
+        return gr.Checkbox(value, **about)
+    if low is not None and high is not None:
+        return gr.Slider(low, high, value, step=1 if kind == "integer" else 0.01, **about)
+    if kind in ("integer", "number"):
+        return gr.Number(value, precision=0 if kind == "integer" else None, minimum=low, maximum=high, **about)
+    return gr.Textbox(value, **about)
+
+
+def _schema(name: str) -> dict[str, Any]:
+    """The JSON schema of an option's values, without null."""
+    schema: dict[str, Any] = JobOptions.model_json_schema()["properties"][name]
+    return schema | next((each for each in schema.get("anyOf", ()) if each != {"type": "null"}), {})
+
+
+def _default(name: str, spec: ModelSpec) -> Any:
+    return getattr(JobOptions().settled(spec), name)
 
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -156,5 +186,7 @@ def _usual_size(kind: str) -> Any:
     return gr.Number(1920, precision=0)
 
 
-def _of_model(model: Model) -> list[Any]:
-    return [gr.Slider(maximum=model.steps, value=model.steps), model.fidelity]
+def _of_model(name: str, spec: ModelSpec) -> Any:
+    """The control of an option whose default is the model's, for another model."""
+    value = _default(name, spec)
+    return gr.Slider(maximum=value, value=value) if name == "steps" else value

@@ -22,7 +22,6 @@ from lpnsr.apps.web.tabs.components import (
     LONG,
     QUICK,
     RAW,
-    Form,
     form,
     formats,
     photo_input,
@@ -146,7 +145,7 @@ class PhotoTab:
     def _reused(self, request: gr.Request) -> list[Any]:
         photo = self.desk.visitor(request).photo
         made = settings_in(photo.path) if photo else None
-        return Form.reused(made or {}, self.desk.models)
+        return self.form.reused(made or {}, self.desk.models)
 
     async def _run(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
@@ -159,7 +158,7 @@ class PhotoTab:
             photo = next(iter(uploads(payload)), visitor.photo)
             if photo is None:
                 raise InputError("there is no photograph yet; drop one above, or click an example")
-            options, device = Form.options(values)
+            options, device = self.form.options(values)
             ticket = await asyncio.to_thread(
                 self.desk.submit, visitor, _PART, photo, options, device, request.client.host
             )

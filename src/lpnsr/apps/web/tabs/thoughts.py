@@ -22,7 +22,6 @@ from lpnsr.apps.web.tabs.components import (
     LONG,
     QUICK,
     RAW,
-    Form,
     form,
     photo_input,
     uploads,
@@ -85,7 +84,7 @@ class ThoughtsTab:
             photo = uploads(payload)[0]
             if side not in SIDES:
                 raise InputError(f"the part has {side} pixels a side; allowed are {', '.join(map(str, SIDES))}")
-            options, device = Form.options(values)
+            options, device = self.form.options(values)
             part = self.desk.new_file(visitor, "part.png")
             limit = self.desk.limits.max_pixels
             await asyncio.to_thread(

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lpnsr.apps.jobs.errors import BusyError, ClosedError, GoneError, UnknownJobError
-from lpnsr.apps.jobs.progress import Pace, Progress
-from lpnsr.apps.jobs.record import Record, State, Status
+from lpnsr.apps.jobs.progress import JobProgress, Pace
+from lpnsr.apps.jobs.record import JobRecord, State, Status
 from lpnsr.apps.jobs.settings import Limits
 from lpnsr.apps.jobs.store import Store
 from lpnsr.errors import LpnsrError
 
 _log = logging.getLogger(__name__)
-_SHARED = set(Status.model_fields) & set(Record.model_fields) - {"seconds"}
+_SHARED = set(Status.model_fields) & set(JobRecord.model_fields) - {"seconds"}
 _LINGER = 5.0  # seconds for which an expired file stays: somebody may just be fetching it
 _FEW = (5.0, 10.0)  # seconds until one may try again, where nothing is known
 _MOST_ENDED = 10_000  # ended jobs that are remembered
@@ -31,8 +31,8 @@ _MOST_ENDED = 10_000  # ended jobs that are remembered
 class Job:
     """A record and what is only known while it runs. A job that is stopped has another state than running."""
 
-    record: Record
-    progress: Progress | None = None
+    record: JobRecord
+    progress: JobProgress | None = None
     version: int = 0
     expired: float | None = None
     removed: bool = False
@@ -47,7 +47,7 @@ class Job:
         return self.record.state
 
 
-class Book:
+class JobQueue:
     """See the module. All methods may be called from any thread."""
 
     def __init__(self, store: Store, limits: Limits, workers: int = 1) -> None:
@@ -88,7 +88,7 @@ class Book:
         seconds = min(600, max(1, math.ceil(random.uniform(min(ends), max(ends)))))
         return BusyError(f"{what}; try again in {seconds} s", seconds)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: JobRecord) -> None:
         """Put a job at the end of the queue. Raises BusyError, ClosedError, StorageError."""
         with self._changed:
             self.check_room(record.owner)
@@ -98,7 +98,7 @@ class Book:
             self._enqueue(record)
             self._counts["submitted"] += 1
 
-    def _enqueue(self, record: Record) -> None:
+    def _enqueue(self, record: JobRecord) -> None:
         job = Job(record)
         self._jobs[record.id] = job
         self._queue.append(job)
@@ -177,7 +177,7 @@ class Book:
                 return None
             job = self._queue.pop(0)
             self._running.append(job)
-            job.progress = Progress()
+            job.progress = JobProgress()
             self._update(job, state=State.RUNNING, attempts=job.record.attempts + 1)
             return job
 
@@ -188,7 +188,7 @@ class Book:
                 job.progress.begun = time.monotonic()
 
     def advance(self, job: Job, state: Any) -> bool:
-        """Note a ``pipeline.Progress``. Returns whether the job is to go on."""
+        """Note a ``Progress``. Returns whether the job is to go on."""
         with self._changed:
             if job.state is not State.RUNNING or job.progress is None:
                 return False
@@ -321,7 +321,7 @@ class Book:
         job.removed = True
 
     def _status(self, job: Job) -> Status:
-        record, progress = job.record, job.progress or Progress()
+        record, progress = job.record, job.progress or JobProgress()
         running, queued = job.state is State.RUNNING, job in self._queue
         return Status(
             position=self._queue.index(job) + 1 if queued else None,

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from lpnsr import __version__
+from lpnsr.apps.files.batch import BatchSettings, exists_already
 from lpnsr.apps.files.plan import (
     Naming,
     check_suffix,
     nothing_found,
     result_name,
 )
-from lpnsr.apps.files.report import Named, Outcome, Report
-from lpnsr.apps.files.run import Request, exists_already
+from lpnsr.apps.files.report import FileOutcome, NamedTask, Report
 from lpnsr.apps.ray import prepare
 from lpnsr.apps.ray.listing import Entry, Listing, bundles
 from lpnsr.apps.ray.manifest import Manifest
 from lpnsr.apps.ray.places import Place, is_url, on_disk
-from lpnsr.apps.ray.worker import Job, target_of
+from lpnsr.apps.ray.worker import ActorSettings, target_of
 from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import EXTENSIONS, max_pixels_allowed
 from lpnsr.system.atomic import remove_leftovers
@@ -46,8 +46,8 @@ _SCRATCH = "LPNSR_SCRATCH"
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What only this engine knows. None: as found."""
+class RayOptions:
+    """Options of ``--engine ray`` alone. None: as found."""
 
     workers: int | None = None
     threads: int | None = None
@@ -55,31 +55,31 @@ class Scale:
     address: str | None = None
 
 
-def run(
+def upscale_big(
     inputs: list[str],
     naming: Naming,
-    request: Request,
-    scale: Scale,
+    settings: BatchSettings,
+    ray: RayOptions,
     *,
     recursive: bool = False,
     as_json: bool = False,
     quiet: bool = False,
 ) -> int:
     """Do it all; return how many images failed. Raises what concerns them all."""
-    max_pixels_allowed(request.max_pixels)
+    max_pixels_allowed(settings.file.max_pixels)
     output = Place(naming.output)
     _check_names(inputs, naming, output)
-    digest, request = _checked_model(request)
+    digest, settings = _checked_model(settings)
     identity = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
-    options = request.size | {key: value for key, value in request.options.items() if key != "seed"}
-    options |= {"dtype": request.model["dtype"], "runtime": request.model["runtime"], "quality": request.quality}
+    options = settings.options.model_dump(exclude={"seed"}, exclude_none=True)
+    options |= {"dtype": settings.model.dtype, "runtime": settings.model.runtime, "quality": settings.file.quality}
     manifest = Manifest(
-        Place(scale.manifest) if scale.manifest else output.below("manifest.parquet"),
+        Place(ray.manifest) if ray.manifest else output.below("manifest.parquet"),
         identity,
         {
-            "seed": request.options["seed"],
+            "seed": settings.options.seed,
             "options": json.dumps(options),
-            "model": str(request.model["model"]),
+            "model": settings.model.model,
             "model_digest": digest,
             "version": __version__,
         },
@@ -88,11 +88,11 @@ def run(
         _scratch() as scratch,
         Report(0, as_json=as_json, quiet=quiet) as report,
     ):
-        batch = _Batch(naming, output, request, report, manifest, Path(scratch))
+        batch = _Batch(naming, output, settings, report, manifest, Path(scratch))
         try:
             count = batch.find(inputs, recursive)
             if count:
-                batch.work(count, scale)
+                batch.work(count, ray)
         finally:
             manifest.flush()
         return report.failed
@@ -100,11 +100,11 @@ def run(
 
 class _Batch:
     def __init__(
-        self, naming: Naming, output: Place, request: Request, report: Report, manifest: Manifest, scratch: Path
+        self, naming: Naming, output: Place, settings: BatchSettings, report: Report, manifest: Manifest, scratch: Path
     ) -> None:
         self.naming = naming
         self.output = output
-        self.request = request
+        self.settings = settings
         self.report = report
         self.manifest = manifest
         self.scratch = scratch
@@ -142,39 +142,42 @@ class _Batch:
         listing.close()
         return listing.todo
 
-    def work(self, count: int, scale: Scale) -> None:
+    def work(self, count: int, options: RayOptions) -> None:
         """Do what is in the listing."""
-        debug = self.request.debug
-        address = prepare(scale.address, debug=debug)
+        debug = self.settings.debug
+        address = prepare(options.address, debug=debug)
         from lpnsr.apps.ray.cluster import (
             cluster,
             cpus_for,
-            open_book,
+            open_tracker,
             outcomes,
             pool,
             unclaimed,
         )
 
-        cpus = cpus_for(scale.workers, scale.threads, _cores())
+        cpus = cpus_for(options.workers, options.threads, _cores())
         bundle, settled, ahead, whole = 1, 0, 0, False
         try:
             with cluster(address, cpus, debug=debug) as own:
-                chosen = pool(self.request.model, scale.workers, scale.threads, own=own)
+                chosen = pool(self.settings.model, options.workers, options.threads, own=own)
                 ahead = chosen.ahead
                 bundle = max(1, min(_BUNDLE, count // (4 * chosen.workers)), -(-count // _BUNDLES))
-                request = replace(self.request, model=self.request.model | {"device": chosen.device})
-                job = Job(request, self.naming, self.places, self.output, chosen.threads, str(self.scratch))
+                model = self.settings.model.model_copy(update={"device": chosen.device})
+                settings = replace(self.settings, model=model)
+                of_actors = ActorSettings(
+                    settings, self.naming, self.places, self.output, chosen.threads, str(self.scratch)
+                )
                 self.manifest.common |= {"threads": chosen.threads, "device": chosen.device}
-                book = open_book()
+                tracker = open_tracker()
                 left: Iterator[dict[str, Any]] = iter(())
                 try:
-                    for rows in outcomes(self.listing, bundle, job, chosen, book):
+                    for rows in outcomes(self.listing, bundle, of_actors, chosen, tracker):
                         left = iter(rows)
                         for row in left:
                             self._settle(row)
                         settled += 1
                 except BaseException:
-                    for row in (*left, *unclaimed(book)):
+                    for row in (*left, *unclaimed(tracker)):
                         with suppress(LpnsrError):  # the first is told
                             self._settle(row)
                     raise
@@ -258,7 +261,7 @@ class _Batch:
 
     def _there(self, entries: list[Entry]) -> Iterable[bool]:
         """Of which entries the results are there, and stay."""
-        if self.request.overwrite:
+        if self.settings.overwrite:
             return [False] * len(entries)
         targets = [target_of(entry, self.naming) for entry in entries]
         if self.output.local is not None:
@@ -270,7 +273,7 @@ class _Batch:
         target = self.output.name(target_of(entry, self.naming))
         row: dict[str, Any] = {"input": self.places[entry.place].name(entry.name), "output": target, "seconds": 0.0}
         row |= {"status": "skipped", "finished": int(time.time() * 1000)}
-        if not self.request.skip_existing:
+        if not self.settings.skip_existing:
             row |= {"status": "failed", "error": str(exists_already(target))}
         self._settle(row)
 
@@ -281,9 +284,9 @@ class _Batch:
         self.manifest.add(row)
         for text in row.get("warnings", ()):
             warnings.warn(text, LpnsrWarning, stacklevel=1)
-        task = Named(row["input"], row["output"])
+        task = NamedTask(row["input"], row["output"])
         seconds, height, width = row["seconds"], row.get("height"), row.get("width")
-        self.report.finished(Outcome(task, row["status"], row.get("error"), seconds, height, width))
+        self.report.finished(FileOutcome(task, row["status"], row.get("error"), seconds, height, width))
         self._deaths = self._deaths + 1 if row.get("died") else 0
         if self._deaths >= _MOST_DEATHS:
             raise LpnsrError(
@@ -309,30 +312,30 @@ def _check_names(inputs: list[str], naming: Naming, output: Place) -> None:
         raise ConfigError(f"-o {output.text} is a file; --engine ray writes into a folder")
 
 
-def _checked_model(request: Request) -> tuple[str, Request]:
-    """The digest of the model, and the request by names that hold anywhere. Raises before anything is begun."""
-    from lpnsr.checkpoints import resolve
+def _checked_model(settings: BatchSettings) -> tuple[str, BatchSettings]:
+    """The digest of the model, and the settings by names that hold anywhere. Raises before anything is begun."""
+    from lpnsr.checkpoints import read_spec, resolve
     from lpnsr.runtimes import choose
     from lpnsr.runtimes.loading import cpu_float32
     from lpnsr.runtimes.manifest import NAME, is_exported, model_digest
     from lpnsr.system.hashes import file_sha256
-    from lpnsr.upscaling.upscaler import Options
 
-    Options.parse(request.options, "options")
-    given = request.model
-    if given["device"] not in ("auto", "cpu", "cuda", "mps"):
+    given = settings.model
+    if given.device not in ("auto", "cpu", "cuda", "mps"):
         raise ConfigError(
-            f"--device {given['device']}: with --engine ray choose auto, cpu, cuda or mps; Ray gives out GPUs"
+            f"--device {given.device}: with --engine ray choose auto, cpu, cuda or mps; Ray gives out GPUs"
         )
-    if given["memory"] is not None:
-        parse_memory(given["memory"])
-    folder = resolve(given["model"], revision=given["revision"], cache_dir=given["cache_dir"])
-    if choose(folder, given["runtime"]):
-        cpu_float32(given["device"], given["dtype"])
+    if given.memory is not None:
+        parse_memory(given.memory)
+    folder = resolve(given.model, revision=given.revision, cache_dir=given.cache_dir)
+    if not is_exported(folder):
+        settings.options.settled(read_spec(folder))
+    if choose(folder, given.runtime):
+        cpu_float32(given.device, given.dtype)
     digest = file_sha256(folder / NAME) if is_exported(folder) else model_digest(folder)
-    model = str(Path(given["model"]).absolute()) if Path(given["model"]).is_dir() else given["model"]
-    cache = given["cache_dir"] and Path(given["cache_dir"]).absolute()
-    return digest, replace(request, model=given | {"model": model, "cache_dir": cache})
+    model = str(Path(given.model).absolute()) if Path(given.model).is_dir() else given.model
+    cache = given.cache_dir and given.cache_dir.absolute()
+    return digest, replace(settings, model=given.model_copy(update={"model": model, "cache_dir": cache}))
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:

@@ -15,7 +15,7 @@ class Bundle:
     begun: dict[int, int] = field(default_factory=dict)
 
 
-class Book:
+class BundleTracker:
     """Runs as an actor on the node of the command, so that it outlives every other node.
 
     If its process alone is lost, an empty one takes its place: nothing that is made is lost, but results of the bundles
