@@ -22,4 +22,4 @@ def test_pool(recipe: Path, photos: Path, small_disk: SmallDisk) -> None:
     assert not [*disk.glob("pool/*.npy")]
     resize_disk(disk, size="4m")
     runs.train("upsampler", run)
-    assert sorted(path.name for path in disk.glob("pool/*")) == ["hr.npy", "lr.npy", "manifest.json", "validation.npz"]
+    assert sorted(path.name for path in disk.glob("pool/*")) == ["hr.npy", "kind.npy", "lr.npy", "manifest.json"]
