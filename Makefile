@@ -41,7 +41,7 @@ docs: $(VENV)/docs.stamp
 	@echo "The documentation is in $(CURDIR)/site/index.html; $(BIN)/mkdocs serve shows it with search"
 
 test: lint docs
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest

@@ -21,7 +21,7 @@ arguments = parser.parse_args()
 
 photos = sorted(path for path in arguments.folder.iterdir() if path.suffix.lower() in EXTENSIONS)
 arguments.out.mkdir(parents=True, exist_ok=True)
-up = Upscaler.from_pretrained("lite")
+up = Upscaler.from_pretrained("base")
 failed = 0
 with (arguments.out / "log.csv").open("a", newline="", encoding="utf-8") as file:
     log = csv.writer(file)

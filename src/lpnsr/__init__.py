@@ -1,7 +1,7 @@
 """lpnsr: 4x super-resolution of real photographs in four diffusion steps.
 
     from lpnsr import Upscaler
-    Upscaler.from_pretrained("lite")("photo.jpg").save("photo_x4.png")
+    Upscaler.from_pretrained("base")("photo.jpg").save("photo_x4.png")
 
 Importing this package is cheap; torch is imported when ``Upscaler`` is first used.
 """

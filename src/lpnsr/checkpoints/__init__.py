@@ -1,7 +1,7 @@
 """Models as folders: read, written, found by name, downloaded, converted from released checkpoints.
 
     load_folder(path) -> LoadedModel              save_folder(path, spec, parts)
-    resolve("lite" | "official" | folder | "owner/name") -> folder
+    resolve("base" | "lite" | "official" | folder | "owner/name") -> folder
     check_parts(parts, where)                     whether the parts make a model
     download_official() -> folder                 convert_released({"denoiser": file, ...}, folder)
 

@@ -24,6 +24,7 @@ from lpnsr.reproduce.markdown import (
 from lpnsr.reproduce.model import Model
 from lpnsr.reproduce.report import Report, as_json
 from lpnsr.system.atomic import write_bytes
+from lpnsr.upscaling.options import DEFAULT_MODEL
 
 QUICK_IMAGES = 4
 CACHE = "cache.jsonl"
@@ -41,7 +42,7 @@ class Request:
     hr: Path
     out: Path
     command: str
-    model: str = "lite"
+    model: str = DEFAULT_MODEL
     device: str = "auto"
     metrics: Sequence[str] = DEFAULT_METRICS
     weights: Mapping[str, Path] = field(default_factory=dict)

@@ -23,6 +23,7 @@ NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
 ColourFix = Literal["wavelet", "adain", "none"]
 SMALLEST_TILE = 16
+DEFAULT_MODEL = "base"
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ class ModelOptions(StrictConfig):
 
     model: Annotated[
         str,
-        Field(description="Model: lite, official, a folder or a hub id."),
+        Field(description="Model: base, lite, official, a folder or a hub id."),
         Cli("Model", ("-n", "--model", "--model-name")),
-    ] = "lite"
+    ] = DEFAULT_MODEL
     revision: Annotated[str | None, Field(description="Revision of a hub id."), MODEL] = None
     cache_dir: Annotated[
         Path | None,

@@ -47,7 +47,7 @@ from lpnsr.upscaling.kinds import (
 )
 from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import Work, usual_tile
-from lpnsr.upscaling.options import NoiseKind
+from lpnsr.upscaling.options import DEFAULT_MODEL, NoiseKind
 from lpnsr.upscaling.options import Options as Options
 from lpnsr.upscaling.planning import Planner, plan_model_tiles
 from lpnsr.upscaling.progress import Callback as Callback
@@ -90,7 +90,7 @@ class Upscaler:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path = "lite",
+        model: str | Path = DEFAULT_MODEL,
         *,
         device: str = "auto",
         dtype: str = "auto",
@@ -99,7 +99,7 @@ class Upscaler:
         cache_dir: str | Path | None = None,
         memory: int | str | None = None,
     ) -> Self:
-        """Load ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a model folder or a hub id.
+        """Load ``base``, ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a folder or a hub id.
 
         device: auto (cuda, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
         else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32; exports

@@ -34,7 +34,7 @@ def evaluate(
             "-n",
             "--model",
             metavar="[NAME=]MODEL",
-            help="lite, official, a folder, a hub id, or bicubic: upscales --lr into OUT/NAME; repeatable.",
+            help="base, lite, official, a folder, a hub id, or bicubic: upscales --lr into OUT/NAME; repeatable.",
             rich_help_panel=WHAT,
         ),
     ] = None,

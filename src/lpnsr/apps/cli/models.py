@@ -31,7 +31,7 @@ Cache = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Name = Annotated[str, typer.Argument(help="lite, official, official-v2, a model folder, or a Hugging Face id.")]
+Name = Annotated[str, typer.Argument(help="base, lite, official, official-v2, a model folder, or a Hugging Face id.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hugging Face repository.")]
 Predictor = Annotated[
     PredictorChoice,

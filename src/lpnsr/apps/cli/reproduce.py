@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lpnsr.errors import ConfigError
+from lpnsr.upscaling.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -39,7 +40,9 @@ def reproduce(
     lr: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="LR images; repeatable, a table a set.")],
     hr: Annotated[Path, typer.Option(metavar="DIR", help="Their HR images: same stems, 4 times the size.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Going on is automatic.")] = Path("results"),
-    model: Annotated[str, typer.Option("-n", "--model", help="lite, official, a folder, owner/name.")] = "lite",
+    model: Annotated[
+        str, typer.Option("-n", "--model", help="base, lite, official, a folder, a hub id.")
+    ] = DEFAULT_MODEL,
     metrics: Annotated[str, typer.Option(help="Names with commas; see lpnsr evaluate.")] = _DEFAULT_METRICS,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=FILE", help="Weights of a metric; repeatable.")
@@ -69,7 +72,7 @@ def reproduce(
 
     options = {"lr": lr, "hr": hr, "out": out, "model": model, "metrics": metrics, "weights": weights}
     options |= {"method": method, "start": start, "bicubic-model": bicubic_model, "device": device, "quick": quick}
-    defaults = {"model": "lite", "metrics": _DEFAULT_METRICS, "device": "auto", "quick": False}
+    defaults = {"model": DEFAULT_MODEL, "metrics": _DEFAULT_METRICS, "device": "auto", "quick": False}
     request = Request(
         lr=_sets(lr),
         hr=hr,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from lpnsr.apps.jobs import Limits, Models
+    from lpnsr.upscaling.options import DEFAULT_MODEL
+from lpnsr.apps.jobs import Limits, Models
 
 NETWORK, MODEL, MACHINE, LIMITS = PANELS = ("Network", "Model", "Machine", "Limits")
 OF_MODELS = ("dtype", "memory", "cache_dir")
@@ -16,7 +17,7 @@ Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all."
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.", rich_help_panel=NETWORK)]
 ModelNames = Annotated[
     list[str] | None,
-    typer.Option("-n", "--model", help="lite by default; again for another to choose.", rich_help_panel=MODEL),
+    typer.Option("-n", "--model", help="base by default; again for another to choose.", rich_help_panel=MODEL),
 ]
 MaxUpload = Annotated[int, typer.Option(min=1, help="MiB of an image file.", rich_help_panel=LIMITS)]
 MaxPixels = Annotated[
@@ -37,7 +38,7 @@ def models_of(names: list[str] | None, chosen: dict[str, Any]) -> Models:
 
     if chosen["memory"] is not None:
         parse_memory(chosen["memory"])
-    return Models(names or ["lite"], **chosen)
+    return Models(names or [DEFAULT_MODEL], **chosen)
 
 
 def limits_of(

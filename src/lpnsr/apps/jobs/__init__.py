@@ -2,7 +2,7 @@
 
     from lpnsr.apps.jobs import Engine, Limits, Models
 
-    with Engine(Models(["lite"]), limits=Limits(queue=20)) as engine:      # one worker thread a device
+    with Engine(Models(["base"]), limits=Limits(queue=20)) as engine:      # one worker thread a device
         job = engine.submit(data, {"scale": 2, "seed": 7}, owner="anna", name="photo.jpg")   # bytes, Path or open file
         for status in engine.watch(job):                                   # or engine.status(job) now and then
             print(status.state, status.position, status.progress, status.seconds_left)

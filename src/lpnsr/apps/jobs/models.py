@@ -9,6 +9,7 @@ from typing import Any
 from lpnsr import checkpoints
 from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.errors import ConfigError
+from lpnsr.upscaling.options import DEFAULT_MODEL
 
 
 class Models:
@@ -20,7 +21,7 @@ class Models:
 
     def __init__(
         self,
-        names: Sequence[str] = ("lite",),
+        names: Sequence[str] = (DEFAULT_MODEL,),
         *,
         dtype: str = "auto",
         cache_dir: str | Path | None = None,
