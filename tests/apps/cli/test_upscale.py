@@ -94,7 +94,7 @@ def test_bad_files_do_not_stop_the_others(watched, folder, jobs):
         next(text for text in ("no such file", "cut short", "not an image") if text in line["error"])
         for line in lines[:3]
     ] == ["no such file", "cut short", "not an image"]
-    assert result.stderr.count("failed: ") == 3
+    assert result.stderr.count("error: ") == 3
     assert files("out") == ["b10.jpg", "b2.png"]
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale, web
 from lpnsr.apps.cli.signals import signals_end
+from lpnsr.apps.cli.streams import open_standard_streams
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -62,7 +63,8 @@ def _plain_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         if issubclass(category, LpnsrWarning):
-            typer.echo(f"warning: {message}", err=True)
+            with suppress(OSError):  # nobody listens
+                typer.echo(f"warning: {message}", err=True)
         else:
             usual(message, category, *place)
 
@@ -72,7 +74,8 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _stop(message: str, code: int) -> typer.Exit:
-    typer.echo(message, err=True)
+    with suppress(OSError):  # nobody listens
+        typer.echo(message, err=True)
     return typer.Exit(code)
 
 
@@ -115,6 +118,7 @@ def lpnsr(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 ended."""
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
     # Read when torch is loaded: threads of OpenMP that have nothing to do are not to keep busy what others need.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,7 +18,8 @@ FILES, SIZE, MODEL, MACHINE, BATCH = PANELS = ("Files", "Size", "Model", "Machin
 def upscale(
     ctx: typer.Context,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Images, folders or patterns such as 'photos/*.jpg'.")
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Images, folders, patterns such as 'photos/*.jpg', or -."),
     ] = None,
     more_inputs: Annotated[
         list[str] | None, typer.Option("-i", "--input", help="An input, as INPUT; repeatable.", rich_help_panel=FILES)
@@ -25,7 +27,10 @@ def upscale(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", help="Folder for the results; for one image also a file.", rich_help_panel=FILES
+            "-o",
+            "--output",
+            help="Folder for the results; for one image also a file or -.",
+            rich_help_panel=FILES,
         ),
     ] = None,
     suffix: Annotated[
@@ -96,6 +101,7 @@ def upscale(
     """
     from lpnsr.apps.files.batch import BatchSettings, upscale_files
     from lpnsr.apps.files.plan import Naming, plan
+    from lpnsr.apps.files.streams import STANDARD, staged
     from lpnsr.apps.ray import check_installed
 
     if overwrite and skip_existing:
@@ -133,7 +139,11 @@ def upscale(
             names, naming, settings, RayOptions(**of_ray), recursive=recursive, as_json=json, quiet=quiet
         )
     else:
-        planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
-        failures = upscale_files(planned, settings, as_json=json, quiet=quiet)
+        if json and output == STANDARD:
+            raise ConfigError("-o - and --json both write to standard output")
+        with staged(names, output, ext) as (names, place):
+            naming = replace(naming, output=place, ext=ext if place == output else "auto")
+            planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
+            failures = upscale_files(planned, settings, as_json=json, quiet=quiet)
     if failures:
         raise typer.Exit(1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,7 +20,7 @@ from rich.text import Text
 
 from lpnsr.apps.files.plan import Task
 from lpnsr.apps.files.times import LONG, expected_seconds, faster, spoken
-from lpnsr.errors import LpnsrWarning
+from lpnsr.errors import LpnsrWarning, OutputError
 from lpnsr.imaging import PhotoRows
 from lpnsr.upscaling.progress import Progress
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from lpnsr.apps.files.batch import BatchSettings
 
 _SHOWN = 3
-_LISTED = 1000
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,9 @@ class Report(Observer):
         self.as_json = as_json
         self.quiet = quiet
         self._counts = dict.fromkeys(("done", "skipped", "failed"), 0)
-        self._errors: list[str | None] = []  # the first
         self._results = 0
         self._started = time.monotonic()
-        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        console = _Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -144,7 +144,7 @@ class Report(Observer):
         self._results = len(results)
         if self.as_json:
             for path in results:
-                print(json.dumps({"input": str(path), "status": "passed_over", "reason": "an earlier result"}))
+                _print({"input": str(path), "status": "passed_over", "reason": "an earlier result"})
         if results and not self.quiet:
             more = f" and {len(results) - _SHOWN} more" if len(results) > _SHOWN else ""
             self._say(f"passed over as earlier results: {', '.join(map(str, results[:_SHOWN]))}{more}")
@@ -175,11 +175,9 @@ class Report(Observer):
 
     def finished(self, outcome: FileOutcome) -> None:
         self._counts[outcome.status] += 1
-        if outcome.status == "failed" and len(self._errors) < _LISTED:
-            self._errors.append(outcome.error)
         self._bars.update(self._images, completed=self._settled)
         if self.as_json:
-            print(json.dumps(outcome.as_json()), flush=True)  # in ASCII: any name, any locale
+            _print(outcome.as_json())
         if outcome.status == "failed":
             self._say(f"error: {outcome.error}")
         elif not self.quiet and not self.as_json:
@@ -190,23 +188,40 @@ class Report(Observer):
         seconds = time.monotonic() - self._started
         if self.as_json:
             passed = {"passed_over": self._results}
-            print(json.dumps({"status": "summary", **counts, **passed, "seconds": round(seconds, 3)}), flush=True)
+            _print({"status": "summary", **counts, **passed, "seconds": round(seconds, 3)})
         if self._total > 1 and (counts["failed"] or not (self.quiet or self.as_json)):
             self._say(
                 ", ".join(f"{number} {name}" for name, number in counts.items() if number) + f" in {seconds:.1f} s"
             )
-            for error in self._errors:
-                self._say(f"  failed: {error}")
-            if counts["failed"] > len(self._errors):
-                self._say(f"  and {counts['failed'] - len(self._errors)} more")
 
     def _warn(self, message: Warning | str, category: type[Warning], *_rest: Any) -> None:
         if issubclass(category, LpnsrWarning) and not self.quiet:
             self._say(f"warning: {message}")
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text)
-        sys.stderr.flush()
+        with suppress(OSError):  # nobody listens, and the images go on
+            self._bars.console.print(text)
+            sys.stderr.flush()
+
+
+class _Console(Console):
+    """A console whose reader may go away."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more; rich would end the process."""
+        self.quiet = True
+
+
+def _print(record: dict[str, Any]) -> None:
+    """Print a line of JSON, in ASCII: any name, any locale. Raises OutputError."""
+    try:
+        print(json.dumps(record), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError, ValueError):  # what could not be written is not tried again when the process ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from None
 
 
 class _TimeLeft(TimeRemainingColumn):
