@@ -78,6 +78,18 @@ def test_output_folder_inside_the_input_is_not_read_again(watched, folder):
     assert files("photos/out") == ["b10.jpg", "b2.png", "deep/c.png"]
 
 
+@pytest.mark.parametrize("options", [[], ["--suffix", "_x4"], ["--ext", "webp"]])
+def test_results_of_an_earlier_run_in_an_inner_folder_are_no_inputs(folder, options):
+    run("photos", "-r", "-o", "photos/one", *options)
+    make("photos/other/c.png")  # of the name of an input, and no result
+    result = run("photos", "-r", "-o", "photos/two", "--json")
+    assert files("photos/two") == ["b10.jpg", "b2.png", "deep/c.png", "other/c.png"]
+    assert result.stdout.count("an earlier result") == 3
+    [given] = [file for file in files("photos/one") if "b10" in file]
+    run(f"photos/one/{given}", "-o", "three/", "--scale", "1")
+    assert len(files("three")) == 1
+
+
 def sources(inputs: list[str], output: str, suffix: str = "_x4", **naming) -> list[str]:
     return [task.source.name for task in plan.plan(inputs, Naming(output, suffix, **naming)).tasks]
 

@@ -12,22 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.fake_upscaler import make, run
 from typer.testing import CliRunner
 
 from lpnsr.apps.cli import app
-
-PROGRAM = """
-import sys
-from support.fake_upscaler import fake_module
-sys.modules["lpnsr.upscaling.upscaler"] = fake_module()
-from lpnsr.apps.cli import main
-main()
-"""
+from support.upscale_command import arguments_of, make, run
 
 
 def upscale(*arguments: object, data: bytes | None = None):
-    result = CliRunner().invoke(app, ["upscale", *map(str, arguments)], input=data, prog_name="lpnsr")
+    result = CliRunner().invoke(app, arguments_of(*arguments), input=data, prog_name="lpnsr")
     assert "Traceback" not in result.output
     return result
 
@@ -40,7 +32,7 @@ def encoded(extension: str = "png") -> bytes:
 
 
 @pytest.mark.parametrize("extension", ["png", "ppm", "jpg"])
-def test_from_standard_input_to_standard_output(fake, folder, extension):
+def test_from_standard_input_to_standard_output(folder, extension):
     result = upscale("-", "-o", "-", data=encoded(extension))
     assert result.exit_code == 0, result.stderr
     image = Image.open(io.BytesIO(result.stdout_bytes))
@@ -56,19 +48,19 @@ def test_from_standard_input_to_standard_output(fake, folder, extension):
         ("photos/b2.png", ["--quality", "50", "--ext", "jpg"], "JPEG"),
     ],
 )
-def test_the_format_of_standard_output(fake, folder, source, options, form):
+def test_the_format_of_standard_output(folder, source, options, form):
     result = upscale(source, "-o", "-", *options)
     assert Image.open(io.BytesIO(result.stdout_bytes)).format == form
 
 
-def test_standard_input_into_a_file_or_folder(fake, folder):
+def test_standard_input_into_a_file_or_folder(folder):
     assert upscale("-", "-o", "x.tif", data=encoded()).exit_code == 0
     assert Image.open("x.tif").size == (48, 40)
     assert upscale("-", "-o", "out/", data=encoded()).exit_code == 0
     assert Image.open("out/standard-input.png").size == (48, 40)
 
 
-def test_devices_are_written_to_and_not_replaced(fake, folder):
+def test_devices_are_written_to_and_not_replaced(folder):
     assert upscale("photos/b2.png", "-o", "/dev/null").exit_code == 0
     assert not Path("/dev/null").is_file()
     os.mkfifo("pipe.png")
@@ -77,7 +69,7 @@ def test_devices_are_written_to_and_not_replaced(fake, folder):
     assert Image.open(io.BytesIO(reader.communicate()[0])).size == (48, 40)
 
 
-def test_what_streams_cannot_take(fake, folder):
+def test_what_streams_cannot_take(folder):
     for arguments in (["photos", "-o", "-"], ["photos/b2.png", "photos/b10.jpg", "-o", "-"]):
         result = upscale(*arguments)
         assert result.exit_code == 2
@@ -87,7 +79,7 @@ def test_what_streams_cannot_take(fake, folder):
     assert "not an image" in upscale("-", "-o", "x.png", data=b"text " * 50).stderr
 
 
-def test_an_error_in_a_batch_is_told_once(fake, folder):
+def test_an_error_in_a_batch_is_told_once(folder):
     Path("photos/bad.png").write_bytes(b"no image")
     result = run("photos", "-o", "out", code=1)
     assert result.stderr.count("not an image") == 1
@@ -96,7 +88,7 @@ def test_an_error_in_a_batch_is_told_once(fake, folder):
 
 def process(*arguments: str, **streams) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, "upscale", *arguments],
+        [sys.executable, "-m", "lpnsr", *arguments_of(*arguments)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         timeout=300,
         check=False,

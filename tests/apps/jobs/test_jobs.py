@@ -28,7 +28,7 @@ from lpnsr.apps.jobs import (
     Work,
     settings_in,
 )
-from lpnsr.apps.jobs.settings import clean_name
+from lpnsr.apps.jobs.settings import JobOptions, clean_name
 from lpnsr.errors import CheckpointError, ConfigError, ImageReadError, InputError, OutputError
 from lpnsr.imaging import read
 from support.jobs import TILES, FakeModels, colour_of, ended, engine, picture, running, until, warn
@@ -62,6 +62,11 @@ def test_a_job_is_done_and_its_file_says_how(models: FakeModels, tmp_path: Path)
         }
         assert queue.counts()["done"] == queue.counts()["submitted"] == 1
     assert settings_in(tmp_path / "in.jpg") is None
+
+
+@pytest.mark.parametrize(("given", "form"), [("jpg", "jpeg"), ("tif", "tiff"), ("JPG", "jpeg"), ("png", "png")])
+def test_formats_have_the_names_of_their_extensions_too(given: str, form: str) -> None:
+    assert JobOptions.parse({"format": given}, "options").format == form
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp", "tiff", "avif"])

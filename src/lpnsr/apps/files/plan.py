@@ -82,7 +82,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     if not found:
         raise nothing_found(inputs, recursive, left_out(others))
     found = _once(found)
-    results = _results(found, naming)
+    results = [*_results(found, naming), *_results_elsewhere(found)]
     found = [item for item in found if item.named or item not in results]
     if skip_existing:
         there = {_identity(path) for task in _tasks(found, inputs, naming) for path in task.written} - {None}
@@ -182,6 +182,24 @@ def _results(found: list[_Found], naming: Naming) -> list[_Found]:
         beside = names.setdefault(os.path.realpath(item.source.parent), set())
         beside |= {item.source.name, item.source.stem}
     return [item for item in found if _is_result(item, names, naming)]
+
+
+def _results_elsewhere(found: list[_Found]) -> list[_Found]:
+    """Those in inner folders that say how they were made, and have the place and name of an input in a folder above."""
+    from lpnsr.upscaling.provenance import settings_in
+
+    def root(item: _Found) -> Path:
+        return item.source.parents[len(item.relative.parts) - 1]
+
+    places = {(root(item), item.relative.parent.parts, item.source.stem) for item in found}
+
+    def has_namesake(item: _Found) -> bool:
+        inner, stem, above = item.relative.parent.parts, item.source.stem, root(item)
+        outer = {inner[:start] + inner[end:] for end in range(1, len(inner) + 1) for start in range(end)}
+        return any((above, parts, stem[:end]) in places for parts in outer for end in range(1, len(stem) + 1))
+
+    inside = [item for item in found if item.relative.parent.parts and not item.named and has_namesake(item)]
+    return [item for item in inside if settings_in(item.source) is not None]
 
 
 def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool:

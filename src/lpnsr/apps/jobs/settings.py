@@ -25,6 +25,11 @@ class JobOptions(Options):
     format: Annotated[FormatName, Field(description="Format of the result.")] = "png"
     quality: Quality = None
 
+    @field_validator("format", mode="before")
+    @classmethod
+    def _by_extension(cls, value: object) -> object:
+        return {"jpg": "jpeg", "tif": "tiff"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
     @field_validator("format")
     @classmethod
     def _is_here(cls, value: FormatName) -> FormatName:
