@@ -75,6 +75,8 @@ def test_what_streams_cannot_take(folder):
         assert result.exit_code == 2
         assert "one image" in result.stderr
     assert "both write to standard output" in upscale("photos/b2.png", "-o", "-", "--json").stderr
+    assert "no place for the picture of --compare" in upscale("photos/b2.png", "-o", "-", "--compare").stderr
+    assert "reads and writes files" in upscale("-", "-o", "out", "--engine", "ray").stderr
     assert "cannot be written: No space" in upscale("photos/b2.png", "-o", "/dev/full").stderr
     assert "not an image" in upscale("-", "-o", "x.png", data=b"text " * 50).stderr
 

@@ -101,7 +101,7 @@ def upscale(
     """
     from lpnsr.apps.files.batch import BatchSettings, upscale_files
     from lpnsr.apps.files.plan import Naming, plan
-    from lpnsr.apps.files.streams import STANDARD, staged
+    from lpnsr.apps.files.streams import STANDARD, is_stream, staged
     from lpnsr.apps.ray import check_installed
 
     if overwrite and skip_existing:
@@ -113,6 +113,12 @@ def upscale(
         raise ConfigError("nothing to do: give images, folders or patterns")
     if not output:
         raise ConfigError("where to? Give a folder (or, for one image, a file) with -o")
+    if json and output == STANDARD:
+        raise ConfigError("-o - and --json both write to standard output")
+    if compare and is_stream(output):
+        raise ConfigError(f"-o {output} has no place for the picture of --compare; give a folder or file")
+    if engine == "ray" and (STANDARD in names or is_stream(output)):
+        raise ConfigError("--engine ray reads and writes files; leave it out for standard input and output")
     of_ray: dict[str, Any] = {"workers": workers, "threads": threads, "manifest": manifest, "address": address}
     if engine == "ray":
         check_installed()
@@ -139,8 +145,6 @@ def upscale(
             names, naming, settings, RayOptions(**of_ray), recursive=recursive, as_json=json, quiet=quiet
         )
     else:
-        if json and output == STANDARD:
-            raise ConfigError("-o - and --json both write to standard output")
         with staged(names, output, ext) as (names, place):
             naming = replace(naming, output=place, ext=ext if place == output else "auto")
             planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
