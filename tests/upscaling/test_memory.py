@@ -222,8 +222,9 @@ def test_parts_of_the_bicubic_enlargement_are_those_of_the_whole_bit_for_bit(hei
                 assert torch.equal(part, whole[:, top:bottom, left:right])
 
 
-def test_the_bundled_model_says_what_its_tiles_take() -> None:
-    up = Upscaler.from_pretrained("lite", device="cpu")
+@pytest.mark.parametrize("name", ["lite", "base"])
+def test_a_bundled_model_says_what_its_tiles_take(name: str) -> None:
+    up = Upscaler.from_pretrained(name, device="cpu")
     assert up.spec.inference.pixel_bytes == bytes_per_pixel(up.restorer)
 
 
