@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lpnsr.upscaling.options import DEFAULT_MODEL
+
 if TYPE_CHECKING:
-    from lpnsr.upscaling.options import DEFAULT_MODEL
-from lpnsr.apps.jobs import Limits, Models
+    from lpnsr.apps.jobs import Limits, Models
 
 NETWORK, MODEL, MACHINE, LIMITS = PANELS = ("Network", "Model", "Machine", "Limits")
 OF_MODELS = ("dtype", "memory", "cache_dir")
