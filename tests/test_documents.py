@@ -52,7 +52,7 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip("pyarrow")
         write_manifest(Path(MANIFEST))
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(block, "a block of Python", "exec"), names)
+    exec(compile(block, "a block of Python", "exec", dont_inherit=True), names)
     for made in {path.name for path in tmp_path.iterdir() if path.is_file()} - INPUTS:
         assert min(read(made).pixels.shape[:2]) >= 16
     if "x0" in names:
