@@ -115,11 +115,12 @@ class Loop:
             self.step += 1
             self.summed += 1
             records.advance(self.step)
-            if self.step % budget.log_every == 0:
+            last = self.step == self.recipe.steps
+            if self.step % budget.log_every == 0 or last:
                 timing = {"seconds": busy, "images_per_second": timed * self.recipe.batch / max(busy, 1e-9)}
                 self._log(records, timing | {"waiting_for_data": waited / max(busy, 1e-9)})
                 waited, busy, timed = 0.0, 0.0, 0
-            if self.step % budget.validate_every == 0 or self.step == self.recipe.steps:
+            if self.step % budget.validate_every == 0 or last:
                 self._validate(records, pool, pictures)
             if self.step % budget.save_every == 0:
                 self.save(records)
