@@ -160,7 +160,7 @@ def test_the_list_of_known_models(tmp_path: Path) -> None:
     (cache / "downloads" / "noise_predictor.pth").touch()
     cached_snapshot(cache)
     found = {model.name: model for model in known_models(cache)}
-    assert list(found) == ["lite", "official", "official-v2", "owner/name @ 0123456789ab"]
+    assert list(found) == ["base", "lite", "official", "official-v2", "owner/name @ 0123456789ab"]
     assert not found["official"].available
     assert "1 of 4 files downloaded" in found["official"].where
     assert found["official-v2"].available

@@ -39,8 +39,8 @@ class Behaviour:
 
     @property
     def fetched(self) -> list[str]:
-        """Paths of the GETs."""
-        return [path for method, path, *_ in self.requests if method == "GET"]
+        """Paths of the GETs, without the one by which the Hub's client looks for its own settings."""
+        return [path for method, path, *_ in self.requests if method == "GET" and path != "/api/agent-harnesses"]
 
     @property
     def asked_ranges(self) -> list[str | None]:

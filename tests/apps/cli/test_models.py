@@ -54,10 +54,11 @@ def model(tmp_path: Path) -> Path:
 def test_list_names_what_there_is() -> None:
     result = run("list")
     assert result.exit_code == 0
-    for text in ("lite", "official", "official-v2", "lpnsr models download official", "0 of 4 files"):
+    for text in ("base", "lite", "official", "official-v2", "lpnsr models download official", "0 of 4 files"):
         assert text in " ".join(result.stdout.split())
-    listed = json.loads(run("list", "--json").stdout)
-    assert {"name": "official", "available": False}.items() <= listed[1].items()
+    listed = {model["name"]: model for model in json.loads(run("list", "--json").stdout)}
+    assert listed["base"]["available"]
+    assert not listed["official"]["available"]
 
 
 def test_info_shows_parts_chain_scores_and_licence(model: Path) -> None:

@@ -34,6 +34,8 @@ def _server(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[byte
         "-c",
         "from lpnsr.apps.cli import main; main()",
         "serve",
+        "--model",
+        "lite",
         "--port",
         "0",
         "--device",
