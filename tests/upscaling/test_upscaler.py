@@ -171,7 +171,7 @@ def test_callback_sees_every_step_and_tile(up: Upscaler) -> None:
     up(picture(70, 40), tile=48, callback=seen.append)
     tiles = [p for p in seen if p.step is None]
     assert [p.done for p in tiles] == list(range(1, tiles[0].total + 1))
-    assert [p.step.t for p in seen if p.step][:4] == [3, 2, 1, 0]
+    assert [p.step.t for p in seen if p.step][:4] == [4, 3, 2, 1]
 
 
 def test_a_tile_that_is_not_finite_is_computed_again_in_float32() -> None:
