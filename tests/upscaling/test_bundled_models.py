@@ -45,6 +45,9 @@ def test_a_model_fits_its_budget(name: str, chain: float, megabytes: int) -> Non
     """FLOP of the four-step chain for an LR pixel, without the pre-upsampler; and the size of the files."""
     assert 1e6 < flops_per_pixel(name, 4) - flops_per_pixel(name, 0) < chain
     assert flops_per_pixel(name, 1) < flops_per_pixel(name, 4)
+    if name == "lite":
+        assert 3e6 < flops_per_pixel(name, 4) < 12e6
+        assert 2e6 < flops_per_pixel(name, 1) < 4e6
     assert sum(f.stat().st_size for f in checkpoints.resolve(name).rglob("*.safetensors")) < megabytes * 1e6
 
 

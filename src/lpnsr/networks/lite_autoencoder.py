@@ -37,7 +37,7 @@ class LiteAutoencoderConfig(StrictConfig):
     decoder_blocks: int = 2
     head_channels: tuple[int, int] = (48, 12)
     head: Literal["shuffle", "resize"] = "shuffle"
-    """How the decoder enlarges: by pixel shuffles, or by bilinear interpolation, which has no lattice of its own."""
+    """Enlargement in the decoder: by pixel shuffles, or by bilinear interpolation, which has no lattice of its own."""
     difference: bool = False
     """Whether a result is the start plus the difference of two decoded latents, U(lr) + D(x_0) - D(y_0)."""
 

@@ -75,7 +75,7 @@ class Autoencoder(Protocol):
 
 
 class ChainNetwork(Protocol):
-    """What denoisers and noise predictors say of themselves."""
+    """Sizes that denoisers and noise predictors state."""
 
     @property
     def latent_channels(self) -> int:

@@ -107,7 +107,7 @@ class ExportedPart(nn.Module):
         self.config = net.config
 
     def __getattr__(self, name: str) -> Any:
-        """What the network says of itself, and what it makes of its calls: ``denoise``, ``predict``, ``upsample``."""
+        """Give what the network states, and its methods that use the calls: ``denoise``, ``predict``, ``upsample``."""
         try:
             return super().__getattr__(name)
         except AttributeError:

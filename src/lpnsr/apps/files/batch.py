@@ -23,7 +23,7 @@ from lpnsr.upscaling.options import FileOptions, ModelOptions, Options
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What to do with each task. jobs: files that are read and written ahead."""
+    """Settings of a batch. jobs: files that are read and written ahead."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     options: Options = field(default_factory=Options)

@@ -42,8 +42,8 @@ class Task:
 
 
 class Plan(NamedTuple):
-    """What to do. passed_over: files that were found, and are earlier results of other inputs. left_out: a sentence
-    about files in the folders that are no images, or None.
+    """Tasks of a batch. passed_over: files that were found, and are earlier results of other inputs. left_out: a
+    sentence about files in the folders that are no images, or None.
     """
 
     tasks: list[Task]
@@ -138,7 +138,7 @@ def _expand(text: str, output: Path, recursive: bool, others: list[Path]) -> lis
 
 
 def _globbed(pattern: str) -> list[str]:
-    """What matches ``pattern``. Folders in it that are there count as their names, whatever is in brackets in these."""
+    """Find what matches ``pattern``. A folder that exists counts as its name, brackets and all."""
     parts = Path(pattern).parts
     fixed = 0
     while fixed < len(parts) and os.path.lexists(Path(*parts[: fixed + 1])):

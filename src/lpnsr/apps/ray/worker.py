@@ -1,4 +1,4 @@
-"""What runs in an actor: bundles of names -> outcomes, with the pipeline of ``lpnsr upscale``."""
+"""The work of an actor: bundles of names -> outcomes, with the pipeline of ``lpnsr upscale``."""
 
 from __future__ import annotations
 

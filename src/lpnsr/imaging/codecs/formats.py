@@ -70,7 +70,7 @@ _NAMED = {
 
 
 def why_unread(extension: str) -> str | None:
-    """What files with this ``extension`` are that are found among images and cannot be read, and what would help."""
+    """Name the kind of unreadable files with this ``extension``, and what would help."""
     extension = extension.lower()
     if extension in READABLE:
         return None

@@ -20,7 +20,7 @@ _MOST_TEXT = 1 << 24  # bytes inflated, of all texts
 
 @dataclass
 class PngChunks:
-    """What a PNG holds beside its pixels.
+    """Contents of a PNG beside its pixels.
 
     file: the PNG with what shows the pixels, and nothing else. left_out: chunks that were passed over, and why.
     The rest is as in ``Extras`` and Pillow's info.
@@ -35,7 +35,7 @@ class PngChunks:
 
 
 def read_chunks(file: BinaryIO) -> PngChunks:
-    """What a PNG holds beside its pixels. Chunks that are damaged or too large are passed over."""
+    """Read what a PNG holds beside its pixels. Chunks that are damaged or too large are passed over."""
     found = PngChunks(file)
     size = file.seek(0, 2)
     pieces: list[Piece] = [(0, 8)]

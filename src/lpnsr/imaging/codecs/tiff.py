@@ -171,7 +171,7 @@ class TiffFile:
         return exif
 
     def info(self) -> dict[str, Any]:
-        """What Pillow would have among the ``info`` of the image."""
+        """Entries that Pillow would have in the ``info`` of the image."""
         tags = self._page.tags
         found = {"icc_profile": tags.valueof(_PROFILE), "xmp": tags.valueof(_XMP)}
         iptc = bytes(tags.valueof(_IPTC, b"")).rstrip(b"\0")  # many programs fill it up to whole numbers
