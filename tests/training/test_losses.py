@@ -12,6 +12,7 @@ from lpnsr.errors import CheckpointError, TrainingError
 from lpnsr.networks.discriminator import FeatureDiscriminator, PatchDiscriminator, SpectralNorm, UNetDiscriminator
 from lpnsr.networks.perceptual import LPIPS
 from lpnsr.training.data.draws import Draws, Share
+from lpnsr.training.losses import LOSSES, Comparison, Outcome
 from lpnsr.training.losses.adversarial import hinge_discriminator, hinge_generator
 from lpnsr.training.losses.image import excess, lattice, window_statistics
 from lpnsr.training.losses.view import View
@@ -115,6 +116,19 @@ def test_statistics_see_texture_wherever_it_lies() -> None:
     assert window_statistics([real], [real]) == 0
     assert window_statistics([0.2 * real], [real]) > 3 * window_statistics([elsewhere], [real])
     assert window_statistics([real + 1], [real]) > 3 * window_statistics([elsewhere], [real])
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].looks_at == "image"])
+def test_every_loss_on_the_image_teaches_it(name: str) -> None:
+    torch.manual_seed(0)
+    lpips, target = LPIPS(), torch.rand(2, 3, 64, 64)
+    noise = torch.randn(2, 3, 64, 64).requires_grad_()
+    outcome = Outcome(target, lambda: target + 0.2 * noise)
+    kind = LOSSES[name]
+    loss = kind(kind.Recipe.parse({"name": name}, "losses"), lpips, 3)
+    loss(Comparison(outcome, lpips, View(torch.Generator().manual_seed(0)))).backward()
+    assert noise.grad is not None
+    assert noise.grad.abs().sum() > 0
 
 
 def test_draws_are_shared_out() -> None:

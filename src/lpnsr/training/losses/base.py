@@ -80,9 +80,10 @@ class Comparison:
     @cached_property
     def taps(self) -> tuple[list[Tensor], list[Tensor]]:
         """The feature maps of the LPIPS network of both views."""
+        fake, real = self.views  # made outside of no_grad, for the gradient of the result
         with torch.no_grad():
-            real = self.lpips.taps(self.views[1])
-        return self.lpips.taps(self.views[0]), real
+            real_taps = self.lpips.taps(real)
+        return self.lpips.taps(fake), real_taps
 
     @property
     def latent(self) -> Tensor:

@@ -60,7 +60,7 @@ def window_statistics(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     for x, y in zip(fake, real, strict=True):
         size = max(1, min(x.shape[-2:]) // _WINDOWS)
         (mean_x, std_x), (mean_y, std_y) = _moments(x.float(), size), _moments(y.float(), size)
-        unit = std_y.mean((0, 2, 3), keepdim=True) + 1e-3
+        unit = y.float().std((0, 2, 3), keepdim=True) + 1e-3
         terms.append(((mean_x - mean_y).abs() / unit).mean() + ((std_x - std_y).abs() / unit).mean())
     return torch.stack(terms).mean() / 2
 
