@@ -91,8 +91,9 @@ class PairPool:
 
     def _cut(self, places: list[list[int]], side: int, pictures: Collection[PictureKind]) -> Batch:
         def images(source: Tensor, scale: int) -> Tensor:
-            cut = torch.stack([_cut(source, scale, side, *place) for place in places]).permute(0, 3, 1, 2)
-            return cut.float() / 255 if cut.dtype == torch.uint8 else cut.float()
+            # Each in float32 first: autocast on the CPU cannot stack half precision.
+            cut = torch.stack([_cut(source, scale, side, *place).float() for place in places]).permute(0, 3, 1, 2)
+            return cut / 255 if source.dtype == torch.uint8 else cut
 
         added: dict[str, Tensor] = {name: images(self.pictures[name], 4) for name in pictures}
         if "start" in pictures and "features" in self.pictures:
