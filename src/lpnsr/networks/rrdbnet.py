@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from lpnsr.networks.layers.basic import EdgeConv2d
 from lpnsr.system.config import StrictConfig
 
 _RESIDUAL_SCALE = 0.2
@@ -30,18 +31,25 @@ class RRDBNetConfig(StrictConfig):
     """Channels that each convolution of a dense block adds."""
     feature_scale: PositiveFloat = Field(default=1.0)
     """Factor that brings the feature map handed to a chain to about unit deviation."""
+    padding: Literal["zeros", "replicate"] = "zeros"
+    """Padding of the convolutions. The zeros of the published network colour the corners of even areas."""
+
+
+def _conv(config: RRDBNetConfig, inputs: int, outputs: int) -> EdgeConv2d:
+    return EdgeConv2d(inputs, outputs, 3, padding=1, padding_mode=config.padding)
 
 
 class DenseBlock(nn.Module):
     """x + 0.2 g(x): five convolutions, each of which sees all maps before it."""
 
-    def __init__(self, channels: int, growth: int) -> None:
+    def __init__(self, config: RRDBNetConfig) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, growth, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels + growth, growth, 3, padding=1)
-        self.conv3 = nn.Conv2d(channels + 2 * growth, growth, 3, padding=1)
-        self.conv4 = nn.Conv2d(channels + 3 * growth, growth, 3, padding=1)
-        self.conv5 = nn.Conv2d(channels + 4 * growth, channels, 3, padding=1)
+        channels, growth = config.channels, config.growth
+        self.conv1 = _conv(config, channels, growth)
+        self.conv2 = _conv(config, channels + growth, growth)
+        self.conv3 = _conv(config, channels + 2 * growth, growth)
+        self.conv4 = _conv(config, channels + 3 * growth, growth)
+        self.conv5 = _conv(config, channels + 4 * growth, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = x
@@ -53,11 +61,11 @@ class DenseBlock(nn.Module):
 class ResidualDenseBlocks(nn.Module):
     """x + 0.2 g(x): three dense blocks in a row."""
 
-    def __init__(self, channels: int, growth: int) -> None:
+    def __init__(self, config: RRDBNetConfig) -> None:
         super().__init__()
-        self.rdb1 = DenseBlock(channels, growth)
-        self.rdb2 = DenseBlock(channels, growth)
-        self.rdb3 = DenseBlock(channels, growth)
+        self.rdb1 = DenseBlock(config)
+        self.rdb2 = DenseBlock(config)
+        self.rdb3 = DenseBlock(config)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=_RESIDUAL_SCALE)
@@ -74,13 +82,13 @@ class RRDBNet(nn.Module):
         self.config = config
         self.feature_channels = config.channels
         width = config.channels
-        self.conv_first = nn.Conv2d(3, width, 3, padding=1)
-        self.body = nn.ModuleList(ResidualDenseBlocks(width, config.growth) for _ in range(config.blocks))
-        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
+        self.conv_first = _conv(config, 3, width)
+        self.body = nn.ModuleList(ResidualDenseBlocks(config) for _ in range(config.blocks))
+        self.conv_body = _conv(config, width, width)
+        self.conv_up1 = _conv(config, width, width)
+        self.conv_up2 = _conv(config, width, width)
+        self.conv_hr = _conv(config, width, width)
+        self.conv_last = _conv(config, width, 3)
 
     @property
     def halo(self) -> int:
