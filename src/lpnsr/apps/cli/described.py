@@ -20,7 +20,7 @@ Config = TypeVar("Config", bound=StrictConfig)
 def described(
     *models: type[StrictConfig], only: Collection[str] = (), panels: Sequence[str] = (), panel: str = ""
 ) -> Callable[[Command], Command]:
-    """Decorate a command whose ``**chosen`` stands for the fields of ``models``.
+    """Decorate a command whose ``**chosen`` stands for the fields of ``models``; of equal names the first counts.
 
     only: the fields that are options; all by default. panels: headings of the help, in their order. panel: the heading
     of all of them, instead of each field's own.
@@ -29,13 +29,12 @@ def described(
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        made = [
-            _parameter(name, field, panel)
-            for model in models
-            for name, field in model.model_fields.items()
-            if not only or name in only
-        ]
-        both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *made)]
+        made: dict[str, inspect.Parameter] = {}
+        for model in models:
+            for name, field in model.model_fields.items():
+                if (not only or name in only) and name not in made:
+                    made[name] = _parameter(name, field, panel)
+        both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *made.values())]
         both.sort(key=lambda each: _place(each, panels))
         command.__signature__ = signature.replace(parameters=both)  # type: ignore[attr-defined]
         return command

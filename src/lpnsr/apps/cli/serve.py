@@ -1,64 +1,66 @@
-"""``lpnsr serve``: upscaling over HTTP."""
+"""``lpnsr serve`` and ``lpnsr web``: upscaling over HTTP and in a browser."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import Field
 
-from lpnsr.apps.cli.described import described
-from lpnsr.apps.cli.serving import (
-    LIMITS,
-    MODEL,
-    NETWORK,
-    OF_MODELS,
-    PANELS,
-    Host,
-    MaxPixels,
-    MaxUpload,
-    ModelNames,
-    PerClient,
-    Port,
-    Queue,
-    Timeout,
-    Ttl,
-    limits_of,
-    models_of,
-    say,
-)
+from lpnsr.apps.cli.described import described, parsed
+from lpnsr.apps.limits import Limits
 from lpnsr.apps.network import LOCAL
-from lpnsr.errors import MissingExtraError
-from lpnsr.upscaling.options import ModelOptions
+from lpnsr.errors import ConfigError, MissingExtraError
+from lpnsr.system.config import StrictConfig
+from lpnsr.upscaling.options import DEFAULT_MODEL, Cli, ModelOptions
+
+if TYPE_CHECKING:
+    from lpnsr.apps.jobs import Models
+
+NETWORK, MODEL, MACHINE, LIMITS = PANELS = ("Network", "Model", "Machine", "Limits")
 
 
-@described(ModelOptions, only=OF_MODELS, panels=PANELS)
+class ServerOptions(StrictConfig):
+    """Options of both servers beside those of models and limits."""
+
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 for all."), Cli(NETWORK)] = "127.0.0.1"
+    model: Annotated[
+        list[str] | None,
+        Field(description="Model to serve; repeatable, the first is the default. Default: base."),
+        Cli(MODEL, ("-n", "--model")),
+    ] = None
+    device: Annotated[
+        list[str] | None,
+        Field(description="Device: auto, cpu, cuda, cuda:1 or mps; repeatable, a worker each."),
+        Cli(MODEL),
+    ] = None
+
+
+_OF_MODELS = ("dtype", "memory", "cache_dir")
+_OPTIONS = (*ServerOptions.model_fields, *_OF_MODELS, "max_pixels", "queue", "owner_queue", "timeout", "ttl")
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.", rich_help_panel=NETWORK)]
+MaxUpload = Annotated[int, typer.Option(min=1, help="Most MiB of an image file.", rich_help_panel=LIMITS)]
+
+
+@described(ServerOptions, ModelOptions, Limits, only=_OPTIONS, panels=PANELS)
 def serve(
-    host: Host = "127.0.0.1",
     port: Port = 8000,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="LPNSR_TOKEN", help="What clients have to send as Authorization: Bearer.", rich_help_panel=NETWORK
+            envvar="LPNSR_TOKEN", help="Token that clients send as Authorization: Bearer.", rich_help_panel=NETWORK
         ),
     ] = None,
-    model: ModelNames = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps; again for another worker.", rich_help_panel=MODEL),
-    ] = None,
     max_upload: MaxUpload = 50,
-    max_pixels: MaxPixels = 16_000_000,
-    queue: Queue = 64,
-    per_client: PerClient = None,
-    timeout: Timeout = 3600,
-    ttl: Ttl = 3600,
     state_dir: Annotated[
         Path | None,
         typer.Option(help="Folder in which jobs and results outlive the process.", rich_help_panel=LIMITS),
     ] = None,
     grace: Annotated[
-        float, typer.Option(min=0, help="Seconds for what is at work at the end.", rich_help_panel=LIMITS)
+        float, typer.Option(min=0, help="Seconds that running jobs have when the server ends.", rich_help_panel=LIMITS)
     ] = 30,
     **chosen: Any,
 ) -> None:
@@ -66,24 +68,92 @@ def serve(
 
     POST an image to /v1/jobs, follow /v1/jobs/ID, fetch /v1/jobs/ID/result.
     """
-    try:
+    with _extra("serve"):
         from lpnsr.apps.http.server import serve as serve_
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("lpnsr"):
-            raise
-        raise MissingExtraError("serve", str(error.name)) from None
     from lpnsr.apps.jobs import Engine
     from lpnsr.system.devices import pick_device, pick_dtype
 
-    models = models_of(model, chosen)
-    devices = device or ["auto"]
+    models, devices, limits = _settings(chosen, max_upload)
     for name in devices:
         pick_dtype(chosen["dtype"], pick_device(name))
-    limits = limits_of(max_upload, max_pixels, queue, per_client, timeout, ttl)
     engine = Engine(models, devices=devices, limits=limits, state_dir=state_dir, warm=True)
     try:
-        if token is None and host not in LOCAL:
-            say(f"warning: everybody who reaches {host} can use this server; --token keeps others out")
-        serve_(engine, host=host, port=port, token=token, grace=grace, say=say)
+        _warn_if_open(chosen["host"], token, "server; --token")
+        serve_(engine, host=chosen["host"], port=port, token=token, grace=grace, say=_say)
     finally:
         engine.close(grace=0)
+
+
+@described(ServerOptions, ModelOptions, Limits, only=_OPTIONS, panels=PANELS)
+def web(
+    port: Port = 7860,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LPNSR_AUTH", help="USER:PASSWORD that visitors need.", metavar="TEXT", rich_help_panel=NETWORK
+        ),
+    ] = None,
+    max_upload: MaxUpload = 50,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Most MiB of the files of a batch, or a zip of them.", rich_help_panel=LIMITS)
+    ] = 500,
+    **chosen: Any,
+) -> None:
+    """Upscale in a browser: lpnsr web, then open http://127.0.0.1:7860
+
+    One photograph with a before/after slider, batches, and a look at the steps of the chain.
+    """
+    login = _login(auth)
+    with _extra("web"):
+        from lpnsr.apps.web.server import serve as serve_
+    from lpnsr.apps.web.desk import Desk
+    from lpnsr.apps.web.fleet import Fleet
+
+    models, devices, limits = _settings(chosen, max_upload)
+    desk = Desk(Fleet.of(models, devices, dtype=chosen["dtype"], limits=limits), max_batch=max_batch * 2**20)
+    try:
+        _warn_if_open(chosen["host"], login, "page; --auth USER:PASSWORD")
+        serve_(desk, host=chosen["host"], port=port, login=login, say=_say)
+    finally:
+        desk.close()
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turn the lack of a package within into a MissingExtraError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("lpnsr"):
+            raise
+        raise MissingExtraError(name, str(error.name)) from None
+
+
+def _settings(chosen: dict[str, Any], max_upload: int) -> tuple[Models, list[str], Limits]:
+    """Models, devices and limits of a server; ``max_upload`` in MiB. Raises ConfigError, CheckpointError."""
+    from lpnsr.apps.jobs import Models
+    from lpnsr.system.memory import parse_memory
+
+    if chosen["memory"] is not None:
+        parse_memory(chosen["memory"])
+    limits = parsed(Limits, chosen | {"max_upload": max_upload * 2**20})
+    models = Models(chosen["model"] or [DEFAULT_MODEL], **{name: chosen[name] for name in _OF_MODELS})
+    return models, chosen["device"] or ["auto"], limits
+
+
+def _warn_if_open(host: str, guard: object, what: str) -> None:
+    if guard is None and host not in LOCAL:
+        _say(f"warning: everybody who reaches {host} can use this {what} keeps others out")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _login(auth: str | None) -> tuple[str, str] | None:
+    if auth is None:
+        return None
+    user, colon, password = auth.partition(":")
+    if not (user and colon and password):
+        raise ConfigError("--auth: a user and a password with a colon between them are needed, USER:PASSWORD")
+    return user, password

@@ -1,4 +1,4 @@
-"""What may be asked of a job, and what a queue allows."""
+"""Options of a job; names and sizes of files as clients see them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from lpnsr.apps.limits import Limits as Limits
 from lpnsr.imaging import FORMATS
-from lpnsr.system.config import StrictConfig
 from lpnsr.upscaling.options import Options, Quality
 
 FormatName = Literal["png", "jpeg", "webp", "tiff", "avif"]
@@ -45,31 +45,6 @@ class JobOptions(Options):
     def of_image(self) -> Options:
         """The options of the image alone."""
         return Options(**self.model_dump(include=set(Options.model_fields)))
-
-
-class Limits(StrictConfig):
-    """What a queue allows.
-
-    max_upload: bytes of an input. max_pixels: of an input. max_result_pixels: None for 16 times as many.
-    queue: jobs that wait, of all owners; owner_queue: jobs of one owner that wait or run, None for no such limit.
-    timeout: seconds that a job may run. ttl: seconds for which a result is kept. max_stored: bytes of all results;
-    beyond it the oldest are given up early. attempts: how often a job is begun that ends with the death of the process.
-    """
-
-    max_upload: Annotated[int, Field(ge=1)] = 50 * 2**20
-    max_pixels: Annotated[int, Field(ge=1)] = 16_000_000
-    max_result_pixels: Annotated[int, Field(ge=1)] | None = None
-    queue: Annotated[int, Field(ge=1)] = 64
-    owner_queue: Annotated[int, Field(ge=1)] | None = None
-    timeout: Annotated[float, Field(gt=0)] = 3600.0
-    ttl: Annotated[float, Field(gt=0)] = 3600.0
-    max_stored: Annotated[int, Field(ge=1)] = 10 * 2**30
-    attempts: Annotated[int, Field(ge=1)] = 2
-
-    @property
-    def result_pixels(self) -> int:
-        """The most pixels that a result may have."""
-        return self.max_result_pixels or 16 * self.max_pixels
 
 
 def mebibytes(count: int) -> str:
