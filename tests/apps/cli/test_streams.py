@@ -88,19 +88,25 @@ def test_an_error_in_a_batch_is_told_once(folder):
     assert "2 done, 1 failed" in result.stderr
 
 
-def process(*arguments: str, **streams) -> subprocess.CompletedProcess:
+def process(*arguments: str, stdout=None, stderr=None, preexec_fn=None, **environment: str):
+    """Run ``lpnsr`` with these arguments in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "lpnsr", *arguments_of(*arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-m", "lpnsr", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
         timeout=300,
         check=False,
-        **streams,
+        stdout=stdout,
+        stderr=stderr,
+        preexec_fn=preexec_fn,
     )
 
 
-def test_json_onto_a_full_disk_is_an_error_and_no_bug(folder):
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["models", "list"], ["--version"], ["bench", "--help"], None])
+def test_a_full_disk_behind_standard_output_is_an_error_and_no_bug(folder, arguments, buffered):
+    given = arguments or arguments_of("photos", "-o", "out", "--json")
     with Path("/dev/full").open("w") as full:
-        result = process("photos", "-o", "out", "--json", stdout=full, stderr=subprocess.PIPE)
+        result = process(*given, stdout=full, stderr=subprocess.PIPE, PYTHONUNBUFFERED=buffered)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [b"error: standard output cannot be written: No space left on device"]
 
@@ -109,12 +115,13 @@ def test_json_onto_a_full_disk_is_an_error_and_no_bug(folder):
 def test_a_batch_goes_on_when_nobody_reads_what_it_says(folder, how):
     make("photos/d.png", "photos/e.png")
     Path("photos/bad.png").write_bytes(b"no image")
+    given = arguments_of("photos", "-o", "out", "--json")
     if how == "closed":
-        result = process("photos", "-o", "out", "--json", stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
+        result = process(*given, stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
     else:
         reading, writing = os.pipe()
         os.close(reading)
-        result = process("photos", "-o", "out", "--json", stdout=subprocess.PIPE, stderr=writing)
+        result = process(*given, stdout=subprocess.PIPE, stderr=writing)
         os.close(writing)
     assert result.returncode == 1
     assert [json.loads(line)["status"] for line in result.stdout.splitlines()].count("done") == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import re
 import sys
@@ -15,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale, web
+from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale
 from lpnsr.apps.cli.signals import signals_end
-from lpnsr.apps.cli.streams import open_standard_streams
-from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning
+from lpnsr.apps.cli.streams import Output, open_standard_streams
+from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning, OutputError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -36,7 +35,8 @@ class _Guarded(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with _plain_warnings(), signals_end():
-                return super().invoke(ctx)
+                super().invoke(ctx)
+                sys.stdout.flush()
         except KeyboardInterrupt:
             raise _stop("interrupted", INTERRUPTED) from None
         except LpnsrError as error:
@@ -101,7 +101,7 @@ app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.command()(export.export)
 app.command()(serve.serve)
-app.command()(web.web)
+app.command()(serve.web)
 app.command()(bench.bench)
 app.add_typer(models.app, name="models")
 
@@ -119,11 +119,14 @@ def lpnsr(
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 143 ended."""
     open_standard_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")  # not every console has arrows, and not every file name is text
+    Output.install()
     # Read when torch is loaded: threads of OpenMP that have nothing to do are not to keep busy what others need.
     # For some tens of microseconds they stay awake: a small network's next layer comes sooner than a sleeping thread.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    app()
+    try:
+        app()
+    except OutputError as error:  # of --version and --help, which are no commands
+        _stop(f"error: {error}", FAILED)
+        sys.exit(FAILED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import warnings
@@ -20,7 +19,7 @@ from rich.text import Text
 
 from lpnsr.apps.files.plan import Task
 from lpnsr.apps.files.times import LONG, expected_seconds, faster, spoken
-from lpnsr.errors import LpnsrWarning, OutputError
+from lpnsr.errors import LpnsrWarning
 from lpnsr.imaging import PhotoRows
 from lpnsr.upscaling.progress import Progress
 
@@ -213,15 +212,8 @@ class _Console(Console):
 
 
 def _print(record: dict[str, Any]) -> None:
-    """Print a line of JSON, in ASCII: any name, any locale. Raises OutputError."""
-    try:
-        print(json.dumps(record), flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        with suppress(OSError, ValueError):  # what could not be written is not tried again when the process ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from None
+    """Print a line of JSON, in ASCII: any name, any locale."""
+    print(json.dumps(record), flush=True)
 
 
 class _TimeLeft(TimeRemainingColumn):
