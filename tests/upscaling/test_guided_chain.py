@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +82,8 @@ def test_a_flat_image_has_no_frame_where_edges_are_replicated() -> None:
     for padding in ("replicate", "zeros"):
         torch.manual_seed(0)
         net = build({"type": "rrdbnet", "blocks": 1, "channels": 8, "growth": 4, "padding": padding}).eval()
-        spreads.append(float(net(lr).std((2, 3)).max()))
+        with torch.inference_mode():
+            spreads.append(float(net(lr).std((2, 3)).max()))
     assert spreads[0] < 1e-5 < 1e-3 < spreads[1]
 
 
@@ -103,6 +105,21 @@ def test_features_scale_with_their_factor() -> None:
     one.load_state_dict(net.state_dict())
     lr = torch.rand(1, 3, 5, 5)
     torch.testing.assert_close(net.upsample(lr)[1], 2 * one.upsample(lr)[1])
+
+
+def test_features_tell_what_the_start_leaves_unexplained() -> None:
+    torch.manual_seed(0)
+    net = build(GUIDED["upsampler"] | {"residual_features": True}).eval()
+    lr = torch.rand(1, 3, 12, 9)
+    with torch.inference_mode():
+        image, features = net.upsample(lr)
+        reduced = F.interpolate(image.clamp(0, 1), scale_factor=0.25, mode="bicubic", antialias=True)
+        assert features.shape[1] == net.feature_channels == build(GUIDED["upsampler"]).feature_channels + 3
+        found, expected = features[:, -3:], 20 * (lr - reduced)
+        torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=1e-4, rtol=0)
+        with torch.autocast("cpu", torch.bfloat16):
+            halved = net.upsample(lr)[1][:, -3:].float()
+        assert (halved - found).abs().max() < 0.1  # an image in bfloat16, and not its reduction too
 
 
 def test_every_control_changes_a_guided_result() -> None:

@@ -19,6 +19,7 @@ from lpnsr.system.config import StrictConfig
 
 _RESIDUAL_SCALE = 0.2
 _SLOPE = 0.2
+_RESIDUAL_GAIN = 20.0  # brings the residual of a photograph to about unit deviation
 
 
 class RRDBNetConfig(StrictConfig):
@@ -33,6 +34,8 @@ class RRDBNetConfig(StrictConfig):
     """Factor that brings the feature map handed to a chain to about unit deviation."""
     padding: Literal["zeros", "replicate"] = "zeros"
     """Padding of the convolutions. The zeros of the published network colour the corners of even areas."""
+    residual_features: bool = False
+    """Whether lr - reduced U(lr), what the image leaves unexplained, joins the features as three more channels."""
 
 
 def _conv(config: RRDBNetConfig, inputs: int, outputs: int) -> EdgeConv2d:
@@ -80,7 +83,7 @@ class RRDBNet(nn.Module):
     def __init__(self, config: RRDBNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.feature_channels = config.channels
+        self.feature_channels = config.channels + 3 * config.residual_features
         width = config.channels
         self.conv_first = _conv(config, 3, width)
         self.body = nn.ModuleList(ResidualDenseBlocks(config) for _ in range(config.blocks))
@@ -99,14 +102,18 @@ class RRDBNet(nn.Module):
         return self.upsample(lr)[0]
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """U(lr) (B, 3, 4h, 4w), and the feature map (B, channels, h, w) of about unit deviation."""
+        """U(lr) (B, 3, 4h, 4w), and the feature map (B, f, h, w) of about unit deviation."""
         first = x = self.conv_first(lr)
         for block in self.body:
             x = block(x)
         features = first + self.conv_body(x)
         x = _leaky(self.conv_up1(_doubled(features)))
         x = _leaky(self.conv_up2(_doubled(x)))
-        return self.conv_last(_leaky(self.conv_hr(x))), features * self.config.feature_scale
+        image, features = self.conv_last(_leaky(self.conv_hr(x))), features * self.config.feature_scale
+        if self.config.residual_features:
+            residual = _RESIDUAL_GAIN * (lr - _reduced(image.clamp(0, 1)))
+            features = torch.cat([features, residual.to(features.dtype)], 1)
+        return image, features
 
 
 def _leaky(x: Tensor) -> Tensor:
@@ -115,3 +122,15 @@ def _leaky(x: Tensor) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _reduced(image: Tensor) -> Tensor:
+    """(B, 3, 4h, 4w) -> (B, 3, h, w): antialiased bicubic reduction, as a convolution, which every runtime has."""
+    places = (torch.arange(16, device=image.device, dtype=torch.float32) - 7.5).abs() / 4
+    near = (1.5 * places - 2.5) * places**2 + 1  # Keys' kernel, a = -1/2
+    far = ((-0.5 * places + 2.5) * places - 4) * places + 2
+    taps = torch.where(places < 1, near, far)
+    taps = (taps / taps.sum()).expand(3, 1, 1, 16)
+    with torch.autocast(image.device.type, enabled=False):
+        x = F.pad(image.float(), (6, 6, 6, 6), mode="replicate")
+        return F.conv2d(F.conv2d(x, taps, stride=(1, 4), groups=3), taps.mT, stride=(4, 1), groups=3)
