@@ -42,8 +42,7 @@ class FakeModels(Models):
     def load(self, name: str, device: str) -> Any:
         self.loaded.append((name, device))
         spec = self.specs[name]
-        restorer = SimpleNamespace(scale=4)
-        return SimpleNamespace(spec=spec, parts=spec.parts, memory=None, restorer=restorer, upscale_rows=self._upscale)
+        return SimpleNamespace(spec=spec, parts=spec.parts, memory=None, scale=4, upscale_rows=self._upscale)
 
     def _upscale(self, rows: PhotoRows, *, callback: Any, scratch: Any, reserved: int, **options: Any) -> PhotoRows:
         photo = rows.whole()

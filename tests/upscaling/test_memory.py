@@ -19,15 +19,7 @@ from lpnsr.system import memory
 from lpnsr.upscaling.files import Buffers
 from lpnsr.upscaling.kinds import Planes
 from lpnsr.upscaling.lr_rows import LrRows
-from lpnsr.upscaling.memory import (
-    SMALLEST_TILE,
-    Work,
-    best_work,
-    bytes_per_pixel,
-    is_out_of_memory,
-    ladder,
-    usual_tile,
-)
+from lpnsr.upscaling.memory import SMALLEST_TILE, Work, best_work, bytes_per_pixel, is_out_of_memory, ladder, usual_tile
 from lpnsr.upscaling.options import Options
 from lpnsr.upscaling.planning import Planner
 from lpnsr.upscaling.restorer import Restorer

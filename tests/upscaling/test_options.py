@@ -52,7 +52,7 @@ def test_an_option_more_is_in_every_app() -> None:
 
             import gradio
             from lpnsr.apps.cli import app
-            from lpnsr.apps.files.batch import BatchSettings
+            from lpnsr.upscaling.batch import BatchSettings
             from lpnsr.apps.http.upload import form_schema
             from lpnsr.apps.jobs import JobOptions
             from lpnsr.apps.web.tabs.components import form

@@ -10,9 +10,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from lpnsr.errors import InputError
 from lpnsr.imaging import PhotoRows, RowWriter, check_size, encoding_bytes, open_rows
@@ -23,12 +24,27 @@ from lpnsr.upscaling.options import Options
 from lpnsr.upscaling.provenance import settings_of, stamped
 
 if TYPE_CHECKING:
+    from lpnsr.checkpoints import ModelSpec
     from lpnsr.upscaling.progress import Callback
-    from lpnsr.upscaling.upscaler import Upscaler
 
 Name = str | os.PathLike[str]
 GROWTH = 16
 """Most pixels of a result, as a factor of the most pixels of an input."""
+
+
+class RowUpscaler(Protocol):
+    """The members of ``Upscaler`` that are needed here."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def parts(self) -> Collection[str]: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def memory(self) -> int | None: ...
+    @property
+    def upscale_rows(self) -> Callable[..., PhotoRows]: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ def result_size(
 
 def upscale_into(
     target: Name,
-    upscaler: Upscaler,
+    upscaler: RowUpscaler,
     rows: PhotoRows,
     options: Options,
     *,
@@ -90,7 +106,7 @@ def upscale_into(
     waiting: bytes of other images that wait meanwhile. Raises ConfigError, InputError, OutputError.
     """
     buffers = buffers or Buffers()
-    height, width = options.output_size((rows.height, rows.width), upscaler.restorer.scale)
+    height, width = options.output_size((rows.height, rows.width), upscaler.scale)
     encoding = encoding_bytes(replace(rows, height=height, width=width), target, frugal=buffers.frugal)
     folder = Path(target).parent
     result = upscaler.upscale_rows(
@@ -100,7 +116,7 @@ def upscale_into(
         reserved=waiting + buffers.ahead + encoding,
         **options.model_dump(),
     )
-    result = replace(result, exif=stamped(result.exif, settings_of(upscaler, options)))
+    result = replace(result, exif=stamped(result.exif, settings_of(upscaler.spec, upscaler.parts, options)))
     writer: RowWriter | None = None
     try:
         for strip in result.strips:
@@ -118,7 +134,7 @@ def upscale_into(
 
 
 def upscale_file(
-    upscaler: Upscaler,
+    upscaler: RowUpscaler,
     source: Name,
     target: Name,
     options: Options,
@@ -131,7 +147,7 @@ def upscale_file(
     """Upscale the image ``source`` into the file ``target``. most: pixels of the result. Raises as the steps do."""
     buffers = Buffers.of(upscaler.memory)
     rows = open_input(source, target, max_pixels=max_pixels, buffers=buffers)
-    result_size(rows, options, source, target, most, upscaler.restorer.scale)
+    result_size(rows, options, source, target, most, upscaler.scale)
     writer = upscale_into(target, upscaler, rows, options, quality=quality, buffers=buffers, callback=callback)
     try:
         writer.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,16 @@ from lpnsr import __version__
 from lpnsr.upscaling.options import Options
 
 if TYPE_CHECKING:
-    from lpnsr.upscaling.upscaler import Upscaler
+    from lpnsr.checkpoints import ModelSpec
 
 _HISTORY, _SOFTWARE = int(ExifTags.Base.ImageHistory), int(ExifTags.Base.Software)
 _PREFIX = "lpnsr "
 
 
-def settings_of(upscaler: Upscaler, options: Options) -> dict[str, Any]:
-    """The settings that a result depends on beside its input, with the model's own choices filled in."""
-    chosen = options.settled(upscaler.spec, upscaler.parts).model_dump(exclude={"tile"}, exclude_none=True)
-    return {"model": upscaler.spec.name, **chosen}
+def settings_of(spec: ModelSpec, parts: Collection[str], options: Options) -> dict[str, Any]:
+    """Return the settings that a result depends on beside its input, with the model's own choices filled in."""
+    chosen = options.settled(spec, parts).model_dump(exclude={"tile"}, exclude_none=True)
+    return {"model": spec.name, **chosen}
 
 
 def stamped(exif: bytes | None, settings: dict[str, Any]) -> bytes:

@@ -10,14 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lpnsr.diffusion import (
-    GaussianNoise,
-    NoiseSource,
-    PredictedNoise,
-    Schedule,
-    StepState,
-    reverse_chain,
-)
+from lpnsr.diffusion import GaussianNoise, NoiseSource, PredictedNoise, Schedule, StepState, reverse_chain
 from lpnsr.errors import ConfigError
 from lpnsr.networks import BicubicConfig, BicubicUpsampler, Guide
 from lpnsr.networks.swin_unet import timestep

@@ -24,13 +24,7 @@ from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import (
-    InMemory,
-    Photo,
-    PhotoRows,
-    TilePlan,
-    Window,
-)
+from lpnsr.imaging import InMemory, Photo, PhotoRows, TilePlan, Window
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.networks.placement import settle
 from lpnsr.system.devices import keep_freed_memory
@@ -39,12 +33,7 @@ from lpnsr.system.devices import pick_dtype as pick_dtype
 from lpnsr.system.memory import parse_memory
 from lpnsr.system.scratch import Scratch
 from lpnsr.upscaling import files
-from lpnsr.upscaling.kinds import (
-    Pack,
-    Planes,
-    pack_pixels,
-    unpack,
-)
+from lpnsr.upscaling.kinds import Pack, Planes, pack_pixels, unpack
 from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import Work, usual_tile
 from lpnsr.upscaling.options import DEFAULT_MODEL, NoiseKind
@@ -273,6 +262,11 @@ class Upscaler:
             yield _held_to(guide.crop(top, bottom), strip, lr.gray)
             top = bottom
             guide.forget(top)
+
+    @property
+    def scale(self) -> int:
+        """The model's own factor."""
+        return self.restorer.scale
 
     @property
     def usual_tile(self) -> int:

@@ -90,8 +90,16 @@ def test_results_of_an_earlier_run_in_an_inner_folder_are_no_inputs(folder, opti
     assert len(files("three")) == 1
 
 
-def sources(inputs: list[str], output: str, suffix: str = "_x4", **naming) -> list[str]:
-    return [task.source.name for task in plan.plan(inputs, Naming(output, suffix, **naming)).tasks]
+def sources(inputs: list[str], output: str, suffix: str = "_x4", recursive: bool = False, **naming) -> list[str]:
+    return [task.source.name for task in plan.plan(inputs, Naming(output, suffix, **naming), recursive=recursive).tasks]
+
+
+@pytest.mark.parametrize("ext", ["gif", "bmp"])
+def test_results_that_hold_no_note_are_known_by_the_suffix(folder, ext):
+    make(f"photos/one/b2_x4.{ext}", f"photos/one/deep/c_x4.{ext}", f"photos/one/b10.{ext}", f"photos/one/lone_x4.{ext}")
+    inputs = ["b2.png", "b10.jpg", "c.png", f"b10.{ext}", f"lone_x4.{ext}"]
+    assert sources(["photos"], "photos/two", recursive=True) == inputs
+    assert f"b2_x4.{ext}" in sources(["photos"], "photos/two", "", recursive=True)
 
 
 @pytest.mark.parametrize("inputs", [["photos"], ["photos/*.*"], ["photos/b*.png", "photos/*"]])

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lpnsr.apps.files import batch, times
+from lpnsr.apps.files import times
+from lpnsr.upscaling import batch
 from support.upscale_command import run
 
 

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lpnsr.apps.jobs import (
-    ClosedError,
-    State,
-)
+from lpnsr.apps.jobs import ClosedError, State
 from lpnsr.errors import ConfigError
 from support.jobs import FakeModels, colour_of, ended, engine, picture, running, until
 
@@ -68,7 +65,7 @@ def test_without_a_state_folder_the_queue_is_worked_off(models: FakeModels) -> N
     queue.start()
     jobs = [queue.submit(picture()) for _ in range(3)]
     threading.Timer(0.2, models.gate.set).start()
-    root = queue._store.root
+    root = queue.store.root
     queue.close(grace=20)
     assert [queue.status(job).state for job in jobs] == [State.DONE] * 3
     assert not root.exists()
@@ -95,7 +92,7 @@ def test_what_does_not_notice_that_it_is_to_stop_is_not_waited_for(models: FakeM
         assert queue.at_work
         assert queue.status(job).state is (State.CANCELLED if folder is None else State.QUEUED)
         queue.close()
-        assert queue._store.root.exists() == (folder is not None)
+        assert queue.store.root.exists() == (folder is not None)
     with pytest.raises(ConfigError, match="in use"):
         engine(models, state_dir=tmp_path)
     hold.set()
@@ -133,7 +130,7 @@ def test_temporary_folders_of_killed_processes_are_deleted(
     (tmp_path / "lpnsr-jobs-killed" / "jobs").mkdir(parents=True)
     (tmp_path / "lpnsr-jobs-killed" / "lock").touch()
     with engine(models) as alive, engine(models) as other:
-        assert sorted(tmp_path.iterdir()) == sorted([alive._store.root, other._store.root])
+        assert sorted(tmp_path.iterdir()) == sorted([alive.store.root, other.store.root])
         assert ended(alive, alive.submit(picture())).state is State.DONE
     assert [*tmp_path.iterdir()] == []
 

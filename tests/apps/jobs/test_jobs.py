@@ -148,7 +148,7 @@ def test_full_queues_say_when_to_come_back(models: FakeModels) -> None:
             queue.submit(picture(), owner="d")
         assert len(queue.jobs("a")) == 2
         assert queue.counts()["rejected"] == 2
-        assert len([*queue._store.root.glob("jobs/*")]) == 4
+        assert len([*queue.store.root.glob("jobs/*")]) == 4
         models.gate.set()
 
 
@@ -168,23 +168,23 @@ def test_times_are_told_when_something_is_known_of_them(models: FakeModels, monk
         loading.set()
         until(lambda: models.at_work == 1)
         assert left() == [None] * 3
-        record, progress = queue._queue._jobs[jobs[0]].record, queue._queue._running[0].progress
+        record, progress = queue._jobs[jobs[0]].record, queue._running[0].progress
         assert progress is not None
         assert progress.at_work < progress.seconds - 0.4
         assert progress.begun is not None
         monkeypatch.setattr(progress, "update", lambda *_: None)
         progress.begun -= 100
         progress.done, progress.total = 1, 4
-        queue._queue._pace.glimpse(record, progress)
+        queue._pace.glimpse(record, progress)
         assert left() == pytest.approx([300, 700, 1100], abs=20)
-        queue._queue._pace.learn(record, 1000)
+        queue._pace.learn(record, 1000)
         assert left() == pytest.approx([300, 1300, 2300], abs=20)
         progress.done = 0
         assert left() == pytest.approx([900, 1900, 2900], abs=20)
         progress.begun -= 1000  # longer than was expected
         assert left() == [None, pytest.approx(1000), pytest.approx(2000)]
-        queue._queue._pace._rates.clear()
-        queue._queue._pace._last = 0.0
+        queue._pace._rates.clear()
+        queue._pace._last = 0.0
         assert left() == [None, 1, 1]
         models.gate.set()
 
@@ -206,7 +206,7 @@ def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) ->
         for _ in range(8):
             last = queue.submit(picture(), owner="b")
         assert set(refused("b")) <= {5, 6, 7, 8, 9, 10}
-        queue._queue._pace.learn(queue._queue._jobs[first].record, 40.0)
+        queue._pace.learn(queue._jobs[first].record, 40.0)
         for owner, first_end in (("b", 80), ("c", 40)):
             seconds = refused(owner)
             assert len(set(seconds)) > 50
@@ -214,7 +214,7 @@ def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) ->
             assert 300 <= max(seconds) <= 400
             if owner == "b":
                 queue.submit(picture(), owner="a")
-        queue._queue._pace.learn(queue._queue._jobs[last].record, 4000.0)
+        queue._pace.learn(queue._jobs[last].record, 4000.0)
         assert max(refused("c")) == 600
         models.gate.set()
 
@@ -238,7 +238,7 @@ def test_cancelling_what_waits_runs_and_is_done(models: FakeModels) -> None:
             with pytest.raises(GoneError):
                 queue.result(job)
         assert queue.counts()["cancelled"] == 2
-        until(lambda: not [*queue._store.root.glob("jobs/*/*")])
+        until(lambda: not [*queue.store.root.glob("jobs/*/*")])
 
 
 def test_a_stopped_job_frees_what_it_held(models: FakeModels, monkeypatch: Any) -> None:
@@ -283,20 +283,20 @@ def test_results_expire_and_are_forgotten(models: FakeModels, monkeypatch: pytes
         path = queue.result(job)
         monkeypatch.setattr("lpnsr.apps.jobs.queue.time", clock)
         later = 999
-        queue._queue.sweep()
+        queue.sweep()
         assert queue.status(job).state is State.DONE
         later = 1001
-        queue._queue.sweep()
+        queue.sweep()
         assert queue.status(job).state is State.EXPIRED
         assert queue.jobs("") == []
         assert queue.counts()["expired"] == 1
         later = 1010
-        queue._queue.sweep()
+        queue.sweep()
         assert not path.exists()
         with pytest.raises(GoneError):
             queue.result(job)
         later = 2001
-        queue._queue.sweep()
+        queue.sweep()
         with pytest.raises(UnknownJobError):
             queue.status(job)
 
@@ -330,7 +330,7 @@ def test_what_goes_wrong_is_told_without_paths_and_the_next_job_runs(models: Fak
         assert "memory" in str(states[0].error)
         assert "secret" not in str(states[1].error)
         assert str(states[2].error).startswith("my photo.png: ")
-        assert str(queue._store.root) not in "".join(str(status.error) for status in states)
+        assert str(queue.store.root) not in "".join(str(status.error) for status in states)
         assert states[3].warnings == ("tiles are smaller",)
         with pytest.raises(GoneError, match="memory"):
             queue.result(jobs[0])
@@ -360,7 +360,7 @@ def test_what_cannot_be_done_takes_no_place(
     with engine(models, max_upload=5000, max_pixels=10_000) as queue:
         with pytest.raises(error, match=words):
             queue.submit(data, options, name="x.png")
-        assert [*queue._store.root.glob("jobs/*")] == []
+        assert [*queue.store.root.glob("jobs/*")] == []
         assert queue.counts()["submitted"] == 0
 
 

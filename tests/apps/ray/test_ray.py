@@ -19,7 +19,6 @@ pytest.importorskip("ray")
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
-from lpnsr.apps.files.batch import BatchSettings  # noqa: E402
 from lpnsr.apps.files.plan import Naming  # noqa: E402
 from lpnsr.apps.files.report import Report  # noqa: E402
 from lpnsr.apps.ray import cluster, prepare  # noqa: E402
@@ -30,6 +29,7 @@ from lpnsr.apps.ray.manifest import Manifest  # noqa: E402
 from lpnsr.apps.ray.places import Place  # noqa: E402
 from lpnsr.apps.ray.worker import MOST_DEATHS, Actor, ActorSettings  # noqa: E402
 from lpnsr.errors import ConfigError, LpnsrError  # noqa: E402
+from lpnsr.upscaling.batch import BatchSettings  # noqa: E402
 from lpnsr.upscaling.options import ModelOptions  # noqa: E402
 
 

@@ -99,10 +99,11 @@ def upscale(
 
     A result appears whole or not at all. One bad file does not stop the others: it is reported, and the exit code is 1.
     """
-    from lpnsr.apps.files.batch import BatchSettings, upscale_files
     from lpnsr.apps.files.plan import Naming, plan
+    from lpnsr.apps.files.report import upscale_files
     from lpnsr.apps.files.streams import STANDARD, is_stream, staged
     from lpnsr.apps.ray import check_installed
+    from lpnsr.upscaling.batch import BatchSettings
 
     if overwrite and skip_existing:
         raise ConfigError("--overwrite and --skip-existing exclude each other")

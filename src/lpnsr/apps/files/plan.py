@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lpnsr.errors import ConfigError
-from lpnsr.imaging import EXTENSIONS, READABLE, left_out, name_key
+from lpnsr.imaging import EXTENSIONS, FORMATS, READABLE, left_out, name_key
+from lpnsr.upscaling.batch import Task
 
 COMPARE = ".compare.png"
 """What the names of before/after pictures end in."""
@@ -25,20 +26,6 @@ class Naming:
     suffix: str = ""
     ext: str = "auto"
     compare: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image: read ``source``, write ``target`` and, if wanted, the before/after picture ``compare``."""
-
-    source: Path
-    target: Path
-    compare: Path | None = None
-
-    @property
-    def written(self) -> list[Path]:
-        """The files that are written."""
-        return [self.target] if self.compare is None else [self.target, self.compare]
 
 
 class Plan(NamedTuple):
@@ -82,7 +69,7 @@ def plan(inputs: list[str], naming: Naming, *, recursive: bool = False, skip_exi
     if not found:
         raise nothing_found(inputs, recursive, left_out(others))
     found = _once(found)
-    results = [*_results(found, naming), *_results_elsewhere(found)]
+    results = [*_results(found, naming), *_results_elsewhere(found, naming)]
     found = [item for item in found if item.named or item not in results]
     if skip_existing:
         there = {_identity(path) for task in _tasks(found, inputs, naming) for path in task.written} - {None}
@@ -184,8 +171,10 @@ def _results(found: list[_Found], naming: Naming) -> list[_Found]:
     return [item for item in found if _is_result(item, names, naming)]
 
 
-def _results_elsewhere(found: list[_Found]) -> list[_Found]:
-    """Those in inner folders that say how they were made, and have the place and name of an input in a folder above."""
+def _results_elsewhere(found: list[_Found], naming: Naming) -> list[_Found]:
+    """Find results in inner folders: they have the place and name of an input in a folder above, and a note of their
+    settings. GIF and BMP files hold no note; of them, names that end in the suffix count.
+    """
     from lpnsr.upscaling.provenance import settings_in
 
     def root(item: _Found) -> Path:
@@ -193,13 +182,25 @@ def _results_elsewhere(found: list[_Found]) -> list[_Found]:
 
     places = {(root(item), item.relative.parent.parts, item.source.stem) for item in found}
 
-    def has_namesake(item: _Found) -> bool:
-        inner, stem, above = item.relative.parent.parts, item.source.stem, root(item)
+    def has_namesake(item: _Found, stems: list[str]) -> bool:
+        inner, above = item.relative.parent.parts, root(item)
         outer = {inner[:start] + inner[end:] for end in range(1, len(inner) + 1) for start in range(end)}
-        return any((above, parts, stem[:end]) in places for parts in outer for end in range(1, len(stem) + 1))
+        return any((above, parts, stem) in places for parts in outer for stem in stems)
 
-    inside = [item for item in found if item.relative.parent.parts and not item.named and has_namesake(item)]
-    return [item for item in inside if settings_in(item.source) is not None]
+    def is_result(item: _Found) -> bool:
+        stem, form = item.source.stem, EXTENSIONS.get(item.source.suffix.lower())
+        if form and "exif" not in FORMATS[form].holds:
+            ends = _is_marked(naming) and stem.endswith(naming.suffix)
+            return ends and has_namesake(item, [stem.removesuffix(naming.suffix)])
+        begins = [stem[:end] for end in range(1, len(stem) + 1)]
+        return has_namesake(item, begins) and settings_in(item.source) is not None
+
+    return [item for item in found if item.relative.parent.parts and not item.named and is_result(item)]
+
+
+def _is_marked(naming: Naming) -> bool:
+    """Whether the suffix tells results from inputs: photo12 is no result of photo1 and the suffix 2."""
+    return bool(naming.suffix) and not naming.suffix[0].isalnum()
 
 
 def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool:
@@ -211,8 +212,7 @@ def _is_result(item: _Found, names: dict[str, set[str]], naming: Naming) -> bool
     if Path(stem).suffix.lower() in EXTENSIONS and compared != item.source.name:
         stem = Path(stem).stem  # of NAME.jpg.compare.png, written before NAME.jpg when the batch was killed
     here = _same(item.source.parent, Path(naming.output) / item.relative.parent)
-    marked = bool(naming.suffix) and not naming.suffix[0].isalnum()  # photo12 is no result of photo1 and a suffix 2
-    return here and marked and stem.endswith(naming.suffix) and stem.removesuffix(naming.suffix) in beside
+    return here and _is_marked(naming) and stem.endswith(naming.suffix) and stem.removesuffix(naming.suffix) in beside
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -7,9 +7,8 @@ import sys
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -17,76 +16,32 @@ from rich.progress import Progress as Bars
 from rich.progress import Task as BarTask
 from rich.text import Text
 
-from lpnsr.apps.files.plan import Task
+from lpnsr.apps.files.plan import Plan
 from lpnsr.apps.files.times import LONG, expected_seconds, faster, spoken
 from lpnsr.errors import LpnsrWarning
-from lpnsr.imaging import PhotoRows
+from lpnsr.imaging import max_pixels_allowed
+from lpnsr.system.atomic import remove_leftovers
+from lpnsr.upscaling.batch import BatchSettings, FileOutcome, Observer, Pipeline, Task
 from lpnsr.upscaling.progress import Progress
 
 if TYPE_CHECKING:
-    from lpnsr.apps.files.batch import BatchSettings
+    from lpnsr.upscaling.upscaler import Upscaler
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class NamedTask:
-    """A task by the names that are shown, where they are no paths."""
-
-    source: str
-    target: str
-    compare: None = None
-
-
-@dataclass
-class FileOutcome:
-    """How a task ended."""
-
-    task: Task | NamedTask
-    status: Literal["done", "skipped", "failed"] = "done"
-    error: str | None = None
-    seconds: float = 0.0
-    height: int | None = None
-    width: int | None = None
-    compared: bool = False  # a before/after picture was written
-
-    def as_json(self) -> dict[str, Any]:
-        record: dict[str, Any] = {
-            "input": str(self.task.source),
-            "output": str(self.task.target),
-            "status": self.status,
-            "seconds": round(self.seconds, 3),
-        }
-        if self.status == "done":
-            record |= {"width": self.width, "height": self.height}
-        if self.compared and self.status != "failed":
-            record["compare"] = str(self.task.compare)
-        return record | ({"error": self.error} if self.error else {})
-
-
-class Observer:
-    """Is told what a ``Pipeline`` does, in the model's thread unless it says otherwise. It need not do anything."""
-
-    def reading(self, task: Task, settings: BatchSettings) -> None:
-        """``task.source`` is about to be read, in a thread. May raise Skipped or an LpnsrError."""
-
-    def opened(self, task: Task, rows: PhotoRows) -> None:
-        """``task.source`` is open, in the same thread."""
-
-    def loading(self, model: str) -> None:
-        """The model is about to be loaded."""
-
-    def loaded(self, upscaler: Any, tasks: list[Task], settings: BatchSettings) -> None:
-        """The model is there, and ``tasks`` are left."""
-
-    def started(self, task: Task) -> None:
-        """``task.source`` is about to be upscaled."""
-
-    def tiles(self, progress: Progress) -> None:
-        """The callback of the upscaler."""
-
-    def written(self, task: Task) -> None:
-        """``task.target`` is there; told in a thread."""
+def upscale_files(plan: Plan, settings: BatchSettings, *, as_json: bool = False, quiet: bool = False) -> int:
+    """Upscale all files of a plan; return the number of failures. Raises what concerns all of them."""
+    max_pixels_allowed(settings.file.max_pixels)
+    for folder in {task.target.parent for task in plan.tasks}:
+        remove_leftovers(folder)
+    with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
+        report.passed_over(plan.passed_over)
+        if plan.left_out:
+            warnings.warn(plan.left_out, LpnsrWarning, stacklevel=2)
+        for outcome in Pipeline(settings, report).outcomes(plan.tasks):
+            report.finished(outcome)
+        return report.failed
 
 
 class Report(Observer):
@@ -152,7 +107,7 @@ class Report(Observer):
         """Show that the model is being loaded."""
         self._bars.update(self._tiles, description=f"loading {model}", visible=True)
 
-    def loaded(self, upscaler: Any, tasks: list[Task], settings: BatchSettings) -> None:
+    def loaded(self, upscaler: Upscaler, tasks: list[Task], settings: BatchSettings) -> None:
         """Tell the time that ``tasks`` are expected to take, where it is long."""
         self._bars.reset(self._images, completed=self._settled)
         if not self.quiet and (seconds := expected_seconds(upscaler, tasks, settings)) > LONG:
@@ -211,7 +166,7 @@ class _Console(Console):
         self.quiet = True
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(record: dict[str, object]) -> None:
     """Print a line of JSON, in ASCII: any name, any locale."""
     print(json.dumps(record), flush=True)
 
@@ -229,7 +184,7 @@ class _TimeLeft(TimeRemainingColumn):
 
 def _line(outcome: FileOutcome) -> str:
     if outcome.status == "skipped":
-        made = f"; wrote {outcome.task.compare}" if outcome.compared else ""
-        return f"{outcome.task.target} is there already{made}"
+        made = f"; wrote {outcome.compare}" if outcome.compare else ""
+        return f"{outcome.target} is there already{made}"
     size = f"{outcome.width} x {outcome.height}"
-    return f"{outcome.task.source} -> {outcome.task.target} ({size}, {outcome.seconds:.1f} s)"
+    return f"{outcome.source} -> {outcome.target} ({size}, {outcome.seconds:.1f} s)"

@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lpnsr.errors import LpnsrError
 from lpnsr.imaging.reading import header_size, max_pixels_allowed
+from lpnsr.upscaling.batch import BatchSettings, Task
 from lpnsr.upscaling.estimate import WORTH, pixel_seconds, tile_pixels
 
 if TYPE_CHECKING:
-    from lpnsr.apps.files.batch import BatchSettings
-    from lpnsr.apps.files.plan import Task
+    from lpnsr.upscaling.upscaler import Upscaler
 
 LONG, VERY_LONG = 10.0, 60.0
 """Seconds from which on the time is told, and from which on that of a faster model is told too."""
@@ -22,7 +22,7 @@ FASTEST = "lite"
 _LOOKED_AT = 32  # images of a batch
 
 
-def expected_seconds(upscaler: Any, tasks: Sequence[Task], settings: BatchSettings) -> float:
+def expected_seconds(upscaler: Upscaler, tasks: Sequence[Task], settings: BatchSettings) -> float:
     """Seconds that ``tasks`` are expected to take; 0 where they are not worth a measurement, or it fails."""
     some = tasks[:: math.ceil(len(tasks) / _LOOKED_AT)]
     sizes = list(_sizes(some, settings))
@@ -34,7 +34,7 @@ def expected_seconds(upscaler: Any, tasks: Sequence[Task], settings: BatchSettin
     return 0.0
 
 
-def faster(upscaler: Any, seconds: float, settings: BatchSettings) -> str:
+def faster(upscaler: Upscaler, seconds: float, settings: BatchSettings) -> str:
     """The words for how long the fastest model would take, where the wait is very long."""
     from lpnsr.upscaling.upscaler import Upscaler
 

@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
         while working.is_alive() and not self._engine.finished:
             if self._hurry.wait(_GLANCE):
                 self._engine.finish(0, **patient)
-        while not self._engine.keeps and time.monotonic() < until and self._to_be_fetched(pending):
+        while not self._engine.store.kept and time.monotonic() < until and self._to_be_fetched(pending):
             if self._hurry.wait(_GLANCE):
                 break
         self.should_exit = True

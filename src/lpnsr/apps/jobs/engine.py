@@ -6,17 +6,15 @@ import logging
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from lpnsr.apps.jobs.errors import GoneError, NotReadyError
 from lpnsr.apps.jobs.inspect import inspect
 from lpnsr.apps.jobs.models import Models
 from lpnsr.apps.jobs.queue import JobQueue
-from lpnsr.apps.jobs.record import JobRecord, State, Status
+from lpnsr.apps.jobs.record import JobRecord
 from lpnsr.apps.jobs.settings import JobOptions, Limits, clean_name
 from lpnsr.apps.jobs.store import Store
 from lpnsr.apps.jobs.work import Kind, upscale
@@ -27,8 +25,8 @@ _log = logging.getLogger(__name__)
 _SWEEP = 1.0  # seconds between two looks for what has expired
 
 
-class Engine:
-    """A queue of jobs. Its methods may be called from any thread.
+class Engine(JobQueue):
+    """A queue of jobs and a worker for each device. Its methods may be called from any thread.
 
     models: what is served, the first by default. devices: one worker each; see ``Upscaler.from_pretrained``.
     state_dir: where jobs outlive the process; one process at a time. kinds: what jobs can be, by name.
@@ -47,18 +45,16 @@ class Engine:
         warm: bool = False,
     ) -> None:
         self.models = models or Models()
-        self.limits = limits or Limits()
         self._kinds = {"upscale": upscale, **(kinds or {})}
-        self._store = Store(None if state_dir is None else Path(state_dir))
-        self._queue = JobQueue(self._store, self.limits, len(devices))
-        self._workers = [Worker(self._queue, self.models, self._kinds, device, warm=warm) for device in devices]
+        super().__init__(Store(None if state_dir is None else Path(state_dir)), limits or Limits(), len(devices))
+        self._workers = [Worker(self, self.models, self._kinds, device, warm=warm) for device in devices]
         self._sweeper = threading.Thread(target=self._sweep, name="lpnsr-sweeper", daemon=True)
         self._closed = threading.Event()
         self.finished = False
 
     def start(self) -> None:
         """Begin to work, with what an earlier process left in the state folder first."""
-        self._queue.recall()
+        self.recall()
         for worker in self._workers:
             worker.start()
         self._sweeper.start()
@@ -94,9 +90,9 @@ class Engine:
         self.check_room(owner)
         id_, shown = secrets.token_urlsafe(16), clean_name(name)
         try:
-            path = self._store.put(id_, source, self.limits.max_upload)
+            path = self.store.put(id_, source, self.limits.max_upload)
             size, result = inspect(path, shown, chosen, self.limits)
-            self._queue.add(
+            self.add(
                 JobRecord(
                     id=id_,
                     number=0,
@@ -112,72 +108,14 @@ class Engine:
                 )
             )
         except BaseException:
-            self._store.remove(id_)
+            self.store.remove(id_)
             raise
         return id_
-
-    def check_room(self, owner: str = "") -> None:
-        """Raise BusyError or ClosedError if a job of ``owner`` would not be taken now. Cheap."""
-        self._queue.check_room(owner)
-
-    def status(self, id_: str) -> Status:
-        """Raises UnknownJobError."""
-        return self._queue.status(id_)
-
-    def watch(self, id_: str, *, every: float = 0.2) -> Iterator[Status]:
-        """The status now and whenever it has changed, at most every so many seconds; the last one has ended."""
-        return self._queue.watch(id_, every)
-
-    def jobs(self, owner: str) -> list[Status]:
-        """The jobs of an owner that have not expired, oldest first."""
-        return self._queue.of(owner)
-
-    def result(self, id_: str) -> Path:
-        """The file of a job that is done, which stays until it expires.
-
-        Raises UnknownJobError, NotReadyError, and GoneError if there is none any more, or there will be none.
-        """
-        status = self.status(id_)
-        if not status.state.ended:
-            raise NotReadyError(f"the job is {status.state.value}; its result is not there yet")
-        if status.state is not State.DONE:
-            raise GoneError(f"the job has no result: {status.error or status.state.value}")
-        return self._queue.result(id_)
-
-    def cancel(self, id_: str) -> Status:
-        """End a job that waits or runs, or delete the result of one that is done. Raises UnknownJobError.
-
-        The state changes at once; a device at work stops at its next step.
-        """
-        return self._queue.cancel(id_)
-
-    @property
-    def accepting(self) -> bool:
-        return self._queue.accepting
 
     @property
     def ready(self) -> bool:
         """Whether jobs are taken and every worker is there, with its first model if ``warm`` was asked for."""
         return self.accepting and all(worker.ready for worker in self._workers)
-
-    def counts(self) -> Counter[str]:
-        """Since the start: submitted, done, failed, cancelled, rejected, expired jobs; busy_milliseconds of devices;
-        pixels of the inputs done. And at this moment: queued, running, stored_bytes.
-        """
-        return self._queue.counts()
-
-    @property
-    def keeps(self) -> bool:
-        """Whether jobs outlive the process, in a state folder."""
-        return self._store.kept
-
-    def unfinished(self) -> list[str]:
-        """The ids of the jobs that wait or run."""
-        return self._queue.unfinished()
-
-    def stop_accepting(self) -> None:
-        """Refuse new jobs from now on; what has begun goes on."""
-        self._queue.close(keep_queue=self._store.kept)
 
     @property
     def at_work(self) -> bool:
@@ -197,7 +135,7 @@ class Engine:
         until = time.monotonic() + grace
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
-        self._queue.give_up()
+        self.give_up()
         until = time.monotonic() + (patience or 0.0)
         for worker in self._workers:
             worker.join(None if patience is None else max(0.0, until - time.monotonic()))
@@ -211,12 +149,12 @@ class Engine:
         if not self.finished:
             self.finish(grace)
         self._closed.set()
-        if not (self.keeps and self.at_work):
-            self._store.close()
+        if not (self.store.kept and self.at_work):
+            self.store.close()
 
     def _sweep(self) -> None:
         while not self._closed.wait(_SWEEP):
             try:
-                self._queue.sweep()
+                self.sweep()
             except Exception:
                 _log.exception("looking for expired results failed")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lpnsr.apps.jobs.errors import BusyError, ClosedError, GoneError, UnknownJobError
+from lpnsr.apps.jobs.errors import BusyError, ClosedError, GoneError, NotReadyError, UnknownJobError
 from lpnsr.apps.jobs.progress import JobProgress, Pace
 from lpnsr.apps.jobs.record import JobRecord, State, Status
 from lpnsr.apps.jobs.settings import Limits
@@ -48,7 +48,7 @@ class Job:
 
 
 class JobQueue:
-    """See the module. All methods may be called from any thread."""
+    """All jobs, those that wait in order, and the outcome of those that have ended. Any thread may call any method."""
 
     def __init__(self, store: Store, limits: Limits, workers: int = 1) -> None:
         self.store = store
@@ -64,10 +64,8 @@ class JobQueue:
         self._pace = Pace()
         self._number = 0
 
-    # What callers ask for
-
-    def check_room(self, owner: str) -> None:
-        """Raise BusyError or ClosedError if a job of this owner would not be taken."""
+    def check_room(self, owner: str = "") -> None:
+        """Raise BusyError or ClosedError if a job of this owner would not be taken now. Cheap."""
         with self._changed:
             if not self.accepting:
                 raise ClosedError("this server is being shut down; try again when it is back")
@@ -118,20 +116,23 @@ class JobQueue:
                     self._enqueue(record.model_copy(update={"state": State.QUEUED}))
 
     def unfinished(self) -> list[str]:
+        """The ids of the jobs that wait or run."""
         with self._changed:
             return [id_ for id_, job in self._jobs.items() if not job.state.ended]
 
     def status(self, id_: str) -> Status:
+        """Raises UnknownJobError."""
         with self._changed:
             return self._status(self._job(id_))
 
-    def of(self, owner: str) -> list[Status]:
+    def jobs(self, owner: str) -> list[Status]:
+        """The jobs of an owner that have not expired, oldest first."""
         with self._changed:
             every = [self._status(job) for job in self._jobs.values() if job.record.owner == owner]
         return [status for status in every if status.state is not State.EXPIRED]
 
-    def watch(self, id_: str, every: float) -> Iterator[Status]:
-        """The status now and after every change, until it has ended."""
+    def watch(self, id_: str, *, every: float = 0.2) -> Iterator[Status]:
+        """The status now and after every change until the job has ended, at most one in ``every`` seconds."""
         with self._changed:
             job = self._job(id_)
         while True:
@@ -145,13 +146,25 @@ class JobQueue:
                 self._changed.wait_for(lambda seen=seen: job.version != seen, timeout=1.0)  # type: ignore[misc]
 
     def result(self, id_: str) -> Path:
+        """The file of a job that is done, which stays until it expires.
+
+        Raises UnknownJobError, NotReadyError, and GoneError if there is none any more, or there will be none.
+        """
         with self._changed:
             job = self._job(id_)
+            if not job.state.ended:
+                raise NotReadyError(f"the job is {job.state.value}; its result is not there yet")
+            if job.state is not State.DONE:
+                raise GoneError(f"the job has no result: {job.record.error or job.state.value}")
             if job.record.result is None or job.removed:
                 raise GoneError("the result is gone")
             return self.store.folder(id_) / job.record.result
 
     def cancel(self, id_: str) -> Status:
+        """End a job that waits or runs, or delete the result of one that is done. Raises UnknownJobError.
+
+        The state changes at once; a device at work stops at its next step.
+        """
         with self._changed:
             job = self._job(id_)
             if not job.state.ended:
@@ -162,12 +175,17 @@ class JobQueue:
             return self._status(job)
 
     def counts(self) -> Counter[str]:
+        """Numbers since the start and at this moment.
+
+        Since the start: submitted, done, failed, cancelled, rejected and expired jobs, busy_milliseconds of the
+        devices, pixels of the inputs done. At this moment: queued, running, stored_bytes.
+        """
         with self._changed:
             stored = sum(job.record.result_bytes for job in self._jobs.values() if not job.removed)
             now = {"queued": len(self._queue), "running": len(self._running), "stored_bytes": stored}
             return Counter({**self._counts, **now})
 
-    # What workers ask for
+    # For workers
 
     def take(self) -> Job | None:
         """The next job, now running; None if there will be no more. Waits."""
@@ -214,7 +232,7 @@ class JobQueue:
                 self._end(job, State.FAILED, error=error, warnings=tuple(warnings))
             self._release(job)
 
-    # What time brings
+    # For the clock
 
     def sweep(self) -> None:
         """Stop what runs too long; let results expire, delete their files, and forget them, each in its time; note what
@@ -245,11 +263,11 @@ class JobQueue:
                 if job.removed and (age > 2 * self.limits.ttl or len(ended) - place > _MOST_ENDED):
                     del self._jobs[job.id]
 
-    def close(self, *, keep_queue: bool) -> None:
-        """Take no more jobs; begin no more either if the queue is kept for the next process."""
+    def stop_accepting(self) -> None:
+        """Refuse new jobs; those that wait are begun unless the state folder keeps them for the next process."""
         with self._changed:
             self.accepting = False
-            self._taking = self._taking and not keep_queue
+            self._taking = self._taking and not self.store.kept
             self._changed.notify_all()
 
     def give_up(self) -> None:

@@ -18,14 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lpnsr import __version__
-from lpnsr.apps.files.batch import BatchSettings, exists_already
-from lpnsr.apps.files.plan import (
-    Naming,
-    check_suffix,
-    nothing_found,
-    result_name,
-)
-from lpnsr.apps.files.report import FileOutcome, NamedTask, Report
+from lpnsr.apps.files.plan import Naming, check_suffix, nothing_found, result_name
+from lpnsr.apps.files.report import Report
 from lpnsr.apps.ray import prepare
 from lpnsr.apps.ray.listing import Entry, Listing, bundles
 from lpnsr.apps.ray.manifest import Manifest
@@ -35,6 +29,7 @@ from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import EXTENSIONS, max_pixels_allowed
 from lpnsr.system.atomic import remove_leftovers
 from lpnsr.system.memory import parse_memory
+from lpnsr.upscaling.batch import BatchSettings, FileOutcome, exists_already
 
 _BUNDLE = 16  # images that a worker is given at a time
 _BUNDLES = (
@@ -146,14 +141,7 @@ class _Batch:
         """Do what is in the listing."""
         debug = self.settings.debug
         address = prepare(options.address, debug=debug)
-        from lpnsr.apps.ray.cluster import (
-            cluster,
-            cpus_for,
-            open_tracker,
-            outcomes,
-            pool,
-            unclaimed,
-        )
+        from lpnsr.apps.ray.cluster import cluster, cpus_for, open_tracker, outcomes, pool, unclaimed
 
         cpus = cpus_for(options.workers, options.threads, _cores())
         bundle, settled, ahead, whole = 1, 0, 0, False
@@ -284,9 +272,10 @@ class _Batch:
         self.manifest.add(row)
         for text in row.get("warnings", ()):
             warnings.warn(text, LpnsrWarning, stacklevel=1)
-        task = NamedTask(row["input"], row["output"])
-        seconds, height, width = row["seconds"], row.get("height"), row.get("width")
-        self.report.finished(FileOutcome(task, row["status"], row.get("error"), seconds, height, width))
+        height, width = row.get("height"), row.get("width")
+        self.report.finished(
+            FileOutcome(row["input"], row["output"], row["status"], row.get("error"), row["seconds"], height, width)
+        )
         self._deaths = self._deaths + 1 if row.get("died") else 0
         if self._deaths >= _MOST_DEATHS:
             raise LpnsrError(

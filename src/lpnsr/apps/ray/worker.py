@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lpnsr.apps.files.batch import BatchSettings, Pipeline, Skipped, exists_already
-from lpnsr.apps.files.plan import Naming, Task, result_name
-from lpnsr.apps.files.report import FileOutcome, Observer
+from lpnsr.apps.files.plan import Naming, result_name
 from lpnsr.apps.ray.listing import Entry
 from lpnsr.apps.ray.places import Place
 from lpnsr.errors import ConfigError, LicenceError, LpnsrWarning
 from lpnsr.imaging import PhotoRows
 from lpnsr.system.atomic import remove_leftovers
+from lpnsr.upscaling.batch import BatchSettings, FileOutcome, Observer, Pipeline, Skipped, Task, exists_already
 
 MOST_DEATHS = 2
 """How many workers an image may take with it, being the only one in hand, before it is given up."""
@@ -143,7 +142,8 @@ class _PlacesWorker(Observer):
         task = self._task(entry)
         name = self._items[task].place.name(entry.name)
         outcome = FileOutcome(
-            task,
+            str(task.source),
+            str(task.target),
             "failed",
             f"{name}: the worker's process was killed each time that it worked on this "
             f"image, {MOST_DEATHS} times; perhaps it needs more memory than there is: try --memory",

@@ -1,24 +1,25 @@
-"""Tasks -> files: reading and writing in threads around the model, results in the tasks' order."""
+"""Many images from file to file: reading and writing in threads around the model, outcomes in the tasks' order."""
 
 from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from lpnsr.apps.files.plan import Plan, Task
-from lpnsr.apps.files.report import FileOutcome, Observer, Report
-from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning, OutputError
+from lpnsr.errors import ConfigError, LpnsrError, OutputError
 from lpnsr.imaging import DEFAULT_MAX_PIXELS_OF_ROWS, PhotoRows, RowWriter, max_pixels_allowed, write_rows
-from lpnsr.system.atomic import check_writable, remove_leftovers
+from lpnsr.system.atomic import check_writable
 from lpnsr.upscaling.files import GROWTH, Buffers, open_input, result_size, upscale_into
 from lpnsr.upscaling.options import FileOptions, ModelOptions, Options
+from lpnsr.upscaling.progress import Progress
+
+if TYPE_CHECKING:
+    from lpnsr.upscaling.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,66 @@ class BatchSettings:
     debug: bool = False
 
 
-def upscale_files(plan: Plan, settings: BatchSettings, *, as_json: bool = False, quiet: bool = False) -> int:
-    """Do all tasks; return how many failed. Raises what concerns them all: a model that cannot be loaded, options."""
-    max_pixels_allowed(settings.file.max_pixels)
-    for folder in {task.target.parent for task in plan.tasks}:
-        remove_leftovers(folder)
-    with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
-        report.passed_over(plan.passed_over)
-        if plan.left_out:
-            warnings.warn(plan.left_out, LpnsrWarning, stacklevel=2)
-        for outcome in Pipeline(settings, report).outcomes(plan.tasks):
-            report.finished(outcome)
-        return report.failed
+@dataclass(frozen=True)
+class Task:
+    """One image: read ``source``, write ``target`` and, if wanted, the before/after picture ``compare``."""
+
+    source: Path
+    target: Path
+    compare: Path | None = None
+
+    @property
+    def written(self) -> list[Path]:
+        """The files that are written."""
+        return [self.target] if self.compare is None else [self.target, self.compare]
+
+
+@dataclass
+class FileOutcome:
+    """Result of a task. compare: the before/after picture, where one was written."""
+
+    source: str
+    target: str
+    status: Literal["done", "skipped", "failed"] = "done"
+    error: str | None = None
+    seconds: float = 0.0
+    height: int | None = None
+    width: int | None = None
+    compare: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The fields that apply to the status, for machines."""
+        record = {"input": self.source, "output": self.target, "status": self.status, "seconds": round(self.seconds, 3)}
+        if self.status == "done":
+            record |= {"width": self.width, "height": self.height}
+        if self.compare and self.status != "failed":
+            record["compare"] = self.compare
+        return record | ({"error": self.error} if self.error else {})
+
+
+class Observer:
+    """Receiver of the events of a ``Pipeline``. Methods run in the model's thread unless they say otherwise."""
+
+    def reading(self, task: Task, settings: BatchSettings) -> None:
+        """``task.source`` is about to be read; called in a thread. May raise Skipped or an LpnsrError."""
+
+    def opened(self, task: Task, rows: PhotoRows) -> None:
+        """``task.source`` is open; called in the same thread."""
+
+    def loading(self, model: str) -> None:
+        """The model is about to be loaded."""
+
+    def loaded(self, upscaler: Upscaler, tasks: list[Task], settings: BatchSettings) -> None:
+        """The model is loaded, and ``tasks`` are left."""
+
+    def started(self, task: Task) -> None:
+        """``task.source`` is about to be upscaled."""
+
+    def tiles(self, progress: Progress) -> None:
+        """The callback of the upscaler."""
+
+    def written(self, task: Task) -> None:
+        """``task.target`` is written; called in a thread."""
 
 
 class Skipped(Exception):  # noqa: N818 (not an error)
@@ -64,9 +113,9 @@ class Pipeline:
         self.observer = observer
         self.readers = 0  # that read ahead
         self.buffers = Buffers.of(settings.model.memory)
-        self._upscaler: Any = None
+        self._upscaler: Upscaler | None = None
 
-    def _loaded(self, tasks: list[Task], number: int) -> Any:
+    def _loaded(self, tasks: list[Task], number: int) -> Upscaler:
         """The model, loaded when the first image has been read: files that cannot be read are reported at once."""
         if self._upscaler is None:
             from lpnsr.upscaling.upscaler import Upscaler
@@ -117,7 +166,7 @@ class Pipeline:
     ) -> tuple[FileOutcome, Future[None] | None]:
         """Upscale one of ``tasks`` and start writing it; what is settled here comes without a future."""
         started, task = time.monotonic(), tasks[number]
-        outcome = FileOutcome(task)
+        outcome = FileOutcome(str(task.source), str(task.target))
         options, most = self.settings.options, GROWTH * self._most_pixels()
         try:
             rows = reading.result()
@@ -126,7 +175,7 @@ class Pipeline:
             outcome.status = "skipped"
             return outcome, None
         except _Uncompared:
-            outcome.status, outcome.compared = "skipped", True
+            outcome.status, outcome.compare = "skipped", str(task.compare)
             return outcome, writers.submit(self._compare, task, task.target)
         except Exception as error:
             self._failed(outcome, error)
@@ -151,8 +200,8 @@ class Pipeline:
         except Exception as error:
             self._failed(outcome, error)
             return outcome, None
-        outcome.height, outcome.width = options.output_size((rows.height, rows.width), upscaler.restorer.scale)
-        outcome.compared = task.compare is not None
+        outcome.height, outcome.width = options.output_size((rows.height, rows.width), upscaler.scale)
+        outcome.compare = None if task.compare is None else str(task.compare)
         outcome.seconds += time.monotonic() - started
         writing = writers.submit(self._finish, task, writer)
         if self.buffers.frugal:
@@ -176,12 +225,12 @@ class Pipeline:
         if isinstance(error, LpnsrError):
             message = str(error)
         elif isinstance(error, MemoryError):
-            message = f"{outcome.task.source}: not enough memory"
+            message = f"{outcome.source}: not enough memory"
         elif self.settings.debug:
             raise error
         else:
             text = " ".join(str(error).split())
-            message = f"{outcome.task.source}: unexpected {type(error).__name__}: {text} (lpnsr --debug shows where)"
+            message = f"{outcome.source}: unexpected {type(error).__name__}: {text} (lpnsr --debug shows where)"
         outcome.status, outcome.error = "failed", message
 
     def _finish(self, task: Task, writer: RowWriter) -> None:
@@ -197,7 +246,7 @@ class Pipeline:
     def _compare(self, task: Task, result: Path | str) -> None:
         """Write the before/after picture of a result that is in the file ``result``."""
         if task.compare is not None:
-            from lpnsr.apps.files.compare import before_after
+            from lpnsr.upscaling.compare import before_after
 
             limit = self._most_pixels()
             before = self._opened(task.source, task, limit)
