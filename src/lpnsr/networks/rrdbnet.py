@@ -128,8 +128,9 @@ def _reduced(image: Tensor) -> Tensor:
     """(B, 3, 4h, 4w) -> (B, 3, h, w): antialiased bicubic reduction, in operations that every runtime has and that
     autocast leaves in float32."""
     x = F.pad(image.float(), (6, 6, 6, 6), mode="replicate")
-    rows = sum(tap * x[..., k : x.shape[-2] - 12 + k : 4, :] for k, tap in enumerate(_TAPS))
-    return sum(tap * rows[..., k : x.shape[-1] - 12 + k : 4] for k, tap in enumerate(_TAPS))
+    height, width = image.shape[-2:]
+    rows = torch.stack([tap * x[..., k : k + height : 4, :] for k, tap in enumerate(_TAPS)]).sum(0)
+    return torch.stack([tap * rows[..., k : k + width : 4] for k, tap in enumerate(_TAPS)]).sum(0)
 
 
 def _keys(x: float) -> float:
