@@ -96,8 +96,7 @@ def test_respacing_keeps_the_last_step_and_the_labels(schedule: Schedule, data: 
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"steps": 0}, {"kappa": 0.0}, {"etas_end": 1.5}, {"min_noise_level": 3.0}, {"power": 0.0}],
+    "wrong", [{"steps": 0}, {"kappa": 0.0}, {"etas_end": 1.5}, {"min_noise_level": 3.0}, {"power": 0.0}]
 )
 def test_impossible_schedules(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -152,13 +151,7 @@ def test_oracle_noise_follows_the_forward_means(schedule: Schedule, data: st.Dat
     start = data.draw(st.integers(1, schedule.steps))
     x0, y0, states = tensor(0), tensor(1), []
     result = reverse_chain(
-        lambda x, t: torch.tanh(x),
-        schedule,
-        y0,
-        OracleNoise(x0, y0),
-        draw,
-        start=start,
-        callback=states.append,
+        lambda x, t: torch.tanh(x), schedule, y0, OracleNoise(x0, y0), draw, start=start, callback=states.append
     )
     assert [state.t for state in states] == [*range(start, 0, -1)]
     torch.testing.assert_close(states[0].x_t, y0 + schedule.noise_scale(start) * draw(start, SHAPE))

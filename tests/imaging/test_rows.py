@@ -16,15 +16,7 @@ import tifffile
 from PIL import Image
 
 from lpnsr.errors import ImageReadError, LpnsrWarning, OutputError
-from lpnsr.imaging import (
-    EXTENSIONS,
-    Photo,
-    PhotoRows,
-    RowWriter,
-    open_rows,
-    opening,
-    read,
-)
+from lpnsr.imaging import EXTENSIONS, Photo, PhotoRows, RowWriter, open_rows, opening, read
 from lpnsr.system.atomic import remove_leftovers
 from support.encoded import encoded, photo_of, write_png, write_tiff
 from support.pngs import KINDS, chunk, make_png, random_samples

@@ -12,12 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lpnsr.errors import ConfigError, InputError
-from lpnsr.imaging import (
-    Blender,
-    InMemory,
-    TilePlan,
-    plan_tiles,
-)
+from lpnsr.imaging import Blender, InMemory, TilePlan, plan_tiles
 from lpnsr.system import memory
 from lpnsr.system.memory import available_memory
 from lpnsr.system.scratch import Scratch

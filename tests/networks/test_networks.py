@@ -19,13 +19,7 @@ from lpnsr.networks import build, describe, vq_autoencoder
 from lpnsr.networks.compact import convolve_enlarged
 from lpnsr.networks.layers import basic as layers
 from lpnsr.networks.layers import swin
-from lpnsr.networks.layers.basic import (
-    EdgeConv2d,
-    convolve_to_shuffle,
-    make_norm,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
+from lpnsr.networks.layers.basic import EdgeConv2d, convolve_to_shuffle, make_norm, pixel_shuffle, pixel_unshuffle
 from lpnsr.networks.layers.padding import pad_to_multiple, pad_to_size
 from lpnsr.networks.layers.swin import window_mask
 from lpnsr.networks.layers.winograd import use_winograd

@@ -36,13 +36,7 @@ from lpnsr.reproduce.markdown import claim_lines, table_text
 from lpnsr.reproduce.model import Model, Run
 from lpnsr.reproduce.networks import load_network
 from lpnsr.reproduce.plots import maps
-from lpnsr.reproduce.report import (
-    Claim,
-    Column,
-    Hypothesis,
-    differences,
-    table_of,
-)
+from lpnsr.reproduce.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.reproduce.setting import Setting
 from lpnsr.system import machine
 from lpnsr.upscaling.restorer import Restorer

@@ -29,7 +29,7 @@ OPTIONS = {part: "--" + part.replace("_", "-") for part in PARTS}
 
 TRAINING_LEFTOVERS: dict[PartName, tuple[str, ...]] = {
     # The autoencoder was trained with a discriminator and LPIPS inside, and with an averaged copy of itself.
-    "autoencoder": ("loss.", "model_ema."),
+    "autoencoder": ("loss.", "model_ema.")
 }
 BOOKKEEPING = frozenset({"global_step", "epoch", "iteration", "step"})
 
@@ -101,10 +101,7 @@ def convert_released(
 def _spec(name: str, files: Mapping[PartName, Path]) -> ModelSpec:
     sources = tuple(
         SourceFile(
-            part=part,
-            file=files[part].name,
-            sha256=file_sha256(files[part]),
-            licence=_licence(part, files[part]),
+            part=part, file=files[part].name, sha256=file_sha256(files[part]), licence=_licence(part, files[part])
         )
         for part in PARTS
         if part in files
@@ -190,9 +187,6 @@ def _check_masks(net: nn.Module, shapes: Shapes, where: str) -> None:
         raise CheckpointError(
             f"{where} has attention masks in other places than the network of its size: "
             + "; ".join(
-                filter(
-                    None,
-                    [named("missing", sorted(ours - theirs)), named("unexpected", sorted(theirs - ours))],
-                )
+                filter(None, [named("missing", sorted(ours - theirs)), named("unexpected", sorted(theirs - ours))])
             )
         )

@@ -19,13 +19,7 @@ from lpnsr import __version__, checkpoints
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.files import content_hash
 from lpnsr.evaluation.pairing import Problem
-from lpnsr.imaging import (
-    Photo,
-    name_key,
-    read,
-    resize,
-    write,
-)
+from lpnsr.imaging import Photo, name_key, read, resize, write
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 from lpnsr.system.machine import machine_of
 from lpnsr.upscaling.upscaler import Upscaler, pick_device
@@ -50,12 +44,7 @@ class Timing:
 
 
 def upscale_folder(
-    model: str,
-    images: Sequence[Path],
-    out: Path,
-    *,
-    device: str = "auto",
-    done: Callable[[], None] | None = None,
+    model: str, images: Sequence[Path], out: Path, *, device: str = "auto", done: Callable[[], None] | None = None
 ) -> tuple[list[Path], Timing | None, list[Problem]]:
     """4x results of all ``images`` in ``out``, as PNG of the same stems, with ``model`` at its default settings.
 

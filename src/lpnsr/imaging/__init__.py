@@ -6,13 +6,7 @@ Knows no network and no model. Reading and writing do without torch; what needs 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lpnsr.imaging.codecs.formats import (
-    EXTENSIONS,
-    FORMATS,
-    READABLE,
-    check_size,
-    format_of,
-)
+from lpnsr.imaging.codecs.formats import EXTENSIONS, FORMATS, READABLE, check_size, format_of
 from lpnsr.imaging.names import images_below, left_out, name_key
 from lpnsr.imaging.opening import open_rows
 from lpnsr.imaging.photo import Photo, from_unit, to_unit

@@ -16,12 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import (
-    EdgeConv2d,
-    add,
-    convolve_to_shuffle,
-    silu,
-)
+from lpnsr.networks.layers.basic import EdgeConv2d, add, convolve_to_shuffle, silu
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.system.config import StrictConfig
 

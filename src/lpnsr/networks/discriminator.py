@@ -75,9 +75,7 @@ class FeatureDiscriminator(nn.Module):
         )
         self.heads = nn.ModuleList(
             nn.Sequential(
-                *(_conv(inputs, c, 1), nn.LeakyReLU(0.2)),
-                *(_conv(c, c, 3), nn.LeakyReLU(0.2)),
-                nn.Conv2d(c, 1, 1),
+                *(_conv(inputs, c, 1), nn.LeakyReLU(0.2)), *(_conv(c, c, 3), nn.LeakyReLU(0.2)), nn.Conv2d(c, 1, 1)
             )
             for inputs in feature_channels
         )

@@ -128,10 +128,7 @@ class ResBlock(nn.Module):
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * out_channels))
         self.out_layers = nn.Sequential(
-            make_norm(norm, out_channels),
-            SiLU(),
-            nn.Identity(),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            make_norm(norm, out_channels), SiLU(), nn.Identity(), nn.Conv2d(out_channels, out_channels, 3, padding=1)
         )
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
 
@@ -174,9 +171,7 @@ class SwinTrunk(nn.Module):
         self.output_blocks = nn.ModuleList()
         self._build_up(widths, embedding, skips)
         self.out = nn.Sequential(
-            make_norm(config.norm, widths[0]),
-            SiLU(),
-            nn.Conv2d(widths[0], cells * out_channels, 3, padding=1),
+            make_norm(config.norm, widths[0]), SiLU(), nn.Conv2d(widths[0], cells * out_channels, 3, padding=1)
         )
         nn.init.zeros_(self.out[2].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.out[2].bias)  # type: ignore[arg-type]

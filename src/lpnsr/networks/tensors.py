@@ -42,10 +42,7 @@ def load_strict(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> No
     problems = [
         named("missing", [name for name in expected if name not in given]),
         named("unexpected", [name for name in given if name not in expected]),
-        named(
-            "misshapen",
-            [_difference(name, given[name], expected[name]) for name in expected if name in given],
-        ),
+        named("misshapen", [_difference(name, given[name], expected[name]) for name in expected if name in given]),
     ]
     found = [problem for problem in problems if problem]
     if found:

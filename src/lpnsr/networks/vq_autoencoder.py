@@ -18,12 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import (
-    Upsample,
-    add,
-    make_norm,
-    silu,
-)
+from lpnsr.networks.layers.basic import Upsample, add, make_norm, silu
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.networks.layers.tracing import is_tracing
 from lpnsr.system.config import StrictConfig

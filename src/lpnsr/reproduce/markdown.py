@@ -10,13 +10,7 @@ from lpnsr.evaluation.effects import effects_text
 from lpnsr.evaluation.reports.grids import csv_table, markdown_table
 from lpnsr.evaluation.statistics import Interval
 from lpnsr.reproduce import paper
-from lpnsr.reproduce.report import (
-    Claim,
-    Column,
-    Difference,
-    Report,
-    Table,
-)
+from lpnsr.reproduce.report import Claim, Column, Difference, Report, Table
 
 _FEW = 10
 _LARGEST_SHARE = 2

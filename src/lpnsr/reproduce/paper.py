@@ -13,18 +13,8 @@ TABLE1 = {
 }
 """At T = 4."""
 
-TABLE2 = {
-    "LPNSR": {"clipiqa": 0.6921, "musiq": 71.7105},
-    "InvSR": {"clipiqa": 0.7093, "musiq": 72.2900},
-}
+TABLE2 = {"LPNSR": {"clipiqa": 0.6921, "musiq": 71.7105}, "InvSR": {"clipiqa": 0.7093, "musiq": 72.2900}}
 
 TABLE4 = {"all on": {"niqe": 4.2175, "pi": 3.6963}, "off at t = 2": {"niqe": 5.8530, "pi": 4.7332}}
 
-TITLES = {
-    "psnr": "PSNR",
-    "niqe": "NIQE",
-    "musiq": "MUSIQ",
-    "clipiqa": "CLIPIQA",
-    "pi": "PI",
-    "seconds": "seconds",
-}
+TITLES = {"psnr": "PSNR", "niqe": "NIQE", "musiq": "MUSIQ", "clipiqa": "CLIPIQA", "pi": "PI", "seconds": "seconds"}

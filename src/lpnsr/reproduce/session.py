@@ -15,12 +15,7 @@ from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
 from lpnsr.reproduce.experiments import experiment
 from lpnsr.reproduce.images import find_pairs
 from lpnsr.reproduce.lab import Lab, Progress
-from lpnsr.reproduce.markdown import (
-    Header,
-    csv_text,
-    render,
-    summary,
-)
+from lpnsr.reproduce.markdown import Header, csv_text, render, summary
 from lpnsr.reproduce.model import Model
 from lpnsr.reproduce.report import Report, as_json
 from lpnsr.system.atomic import write_bytes

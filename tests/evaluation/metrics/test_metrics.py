@@ -12,13 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lpnsr.errors import ConfigError
-from lpnsr.evaluation.metrics import (
-    DEFAULT_METRICS,
-    Metric,
-    MetricUnavailable,
-    UnscorableImage,
-    metrics_for,
-)
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, MetricUnavailable, UnscorableImage, metrics_for
 from lpnsr.evaluation.metrics.niqe import _half
 from lpnsr.evaluation.protocols import PROTOCOLS
 from support.evaluation_references import GOLDEN, pairs, references

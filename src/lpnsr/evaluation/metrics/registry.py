@@ -69,10 +69,7 @@ class Metric:
 
 
 def metrics_for(
-    names: Sequence[str],
-    protocol: str = "resshift",
-    device: str = "cpu",
-    weights: Mapping[str, Path] | None = None,
+    names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
 ) -> list[Metric]:
     """Metrics by name, in this order: psnr, ssim, lpips, lpips-alex, lpips-vgg, niqe, r50, pi, clipiqa, musiq, maniqa.
 

@@ -9,14 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from lpnsr import __version__
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
-from lpnsr.evaluation.reports.tables import (
-    as_text,
-    count_text,
-    digits,
-    heading,
-    mean_text,
-    protocol_line,
-)
+from lpnsr.evaluation.reports.tables import as_text, count_text, digits, heading, mean_text, protocol_line
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.scoring import Outcome
 

@@ -6,21 +6,10 @@ from torch import Tensor
 
 from lpnsr.errors import ConfigError
 from lpnsr.reproduce.images import Pair
-from lpnsr.reproduce.instruments import (
-    NOISE_EDGES,
-    edge_map,
-    noise_map,
-    optimal_noises,
-)
+from lpnsr.reproduce.instruments import NOISE_EDGES, edge_map, noise_map, optimal_noises
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.plots import maps, require
-from lpnsr.reproduce.report import (
-    Column,
-    Hypothesis,
-    Plot,
-    Report,
-    compare,
-)
+from lpnsr.reproduce.report import Column, Hypothesis, Plot, Report, compare
 
 _ROWS = 3
 

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.report import (
-    Hypothesis,
-    Report,
-    compare,
-    metric_columns,
-    perceptual,
-)
+from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
 from lpnsr.reproduce.setting import Noise
 from lpnsr.upscaling.restorer import StartKind
 

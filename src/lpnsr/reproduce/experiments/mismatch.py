@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.report import (
-    Hypothesis,
-    Report,
-    compare,
-    metric_columns,
-)
+from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
 from lpnsr.reproduce.setting import Setting
 from lpnsr.upscaling.restorer import StartKind
 

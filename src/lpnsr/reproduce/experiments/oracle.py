@@ -13,16 +13,7 @@ from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
 from lpnsr.reproduce.cases import Case, Ceiling
 from lpnsr.reproduce.instruments import LATENT_ERROR, NOISE_MATCH
 from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.report import (
-    Column,
-    Hypothesis,
-    Report,
-    Table,
-    claims_of,
-    metric_columns,
-    perceptual,
-    table_of,
-)
+from lpnsr.reproduce.report import Column, Hypothesis, Report, Table, claims_of, metric_columns, perceptual, table_of
 
 _LATENT = Column("latent_error", "latent RMSE", False)
 _RESAMPLES = 10_000

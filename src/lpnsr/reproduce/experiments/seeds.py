@@ -11,14 +11,7 @@ from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.images import ImageSet, Pair
 from lpnsr.reproduce.instruments import Scored
 from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.report import (
-    Column,
-    Hypothesis,
-    Report,
-    claims_of,
-    metric_columns,
-    table_of,
-)
+from lpnsr.reproduce.report import Column, Hypothesis, Report, claims_of, metric_columns, table_of
 from lpnsr.reproduce.setting import Noise
 
 _NOISES: tuple[Noise, ...] = ("gaussian", "predicted", "mode")

@@ -12,15 +12,7 @@ from lpnsr.reproduce import paper
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.images import ImageSet, Pair
 from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.report import (
-    Column,
-    Hypothesis,
-    Report,
-    claims_of,
-    metric_columns,
-    perceptual,
-    table_of,
-)
+from lpnsr.reproduce.report import Column, Hypothesis, Report, claims_of, metric_columns, perceptual, table_of
 from lpnsr.system.machine import machine_of
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -45,10 +37,7 @@ def run(lab: Lab) -> Report:
     resshift, a, b = (f"T = {steps}, {name}" for name in WAYS)
     tests = [
         Hypothesis(
-            "Predicted noise looks better than Gaussian noise (PreSet-A, ResShift; all steps).",
-            a,
-            [resshift],
-            judges,
+            "Predicted noise looks better than Gaussian noise (PreSet-A, ResShift; all steps).", a, [resshift], judges
         ),
         Hypothesis(
             "With the pre-upsampler too, LPNSR looks better than ResShift (PreSet-B, ResShift; all steps).",

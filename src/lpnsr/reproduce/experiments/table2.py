@@ -10,12 +10,7 @@ from lpnsr.reproduce.cases import Case, Folder, Network
 from lpnsr.reproduce.images import ImageSet
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.networks import load_network
-from lpnsr.reproduce.report import (
-    Hypothesis,
-    Report,
-    compare,
-    metric_columns,
-)
+from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
 
 OURS = "LPNSR"
 

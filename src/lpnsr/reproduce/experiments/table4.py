@@ -6,13 +6,7 @@ from lpnsr.errors import ConfigError
 from lpnsr.reproduce import paper
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.report import (
-    Hypothesis,
-    Report,
-    compare,
-    metric_columns,
-    perceptual,
-)
+from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
 
 
 def chains(lab: Lab) -> list[Chain]:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from lpnsr.reproduce.cases import Case, Chain
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.networks import load_network
-from lpnsr.reproduce.report import (
-    Hypothesis,
-    Report,
-    compare,
-    metric_columns,
-    perceptual,
-)
+from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
 from lpnsr.reproduce.setting import Setting
 
 OWN = "own pre-upsampler"

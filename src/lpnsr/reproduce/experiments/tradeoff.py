@@ -7,22 +7,8 @@ from collections.abc import Sequence
 from lpnsr.errors import ConfigError
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.plots import (
-    Curve,
-    Panel,
-    curves,
-    require,
-)
-from lpnsr.reproduce.report import (
-    Column,
-    Hypothesis,
-    Plot,
-    Report,
-    Table,
-    compare,
-    metric_columns,
-    perceptual,
-)
+from lpnsr.reproduce.plots import Curve, Panel, curves, require
+from lpnsr.reproduce.report import Column, Hypothesis, Plot, Report, Table, compare, metric_columns, perceptual
 from lpnsr.reproduce.setting import Noise
 
 FIDELITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
