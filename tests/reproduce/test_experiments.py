@@ -33,8 +33,7 @@ from lpnsr.reproduce.instruments import (
 )
 from lpnsr.reproduce.lab import Lab, Scores
 from lpnsr.reproduce.markdown import claim_lines, table_text
-from lpnsr.reproduce.model import Model, Run
-from lpnsr.reproduce.networks import load_network
+from lpnsr.reproduce.model import Model, Run, load_network
 from lpnsr.reproduce.plots import maps
 from lpnsr.reproduce.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.reproduce.setting import Setting
@@ -179,7 +178,7 @@ def test_the_arithmetic_of_a_setting(images: ImageSet, tmp_path: Path, monkeypat
         upscaler = tiny_upscaler(networks=networks)
         tiny = Model("tiny", upscaler.restorer, upscaler.device)
         lab = Lab(tiny, (ImageSet("one", images.pairs[:1]),), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
-        rows = {label: row["mflop"].mean for label, row in table1.run(lab).tables[0].rows.items()}
+        rows = {label: row["mflop"].mean for label, row in table1.run_table1(lab).tables[0].rows.items()}
         assert rows["T = 1, ResShift"] == rows["T = 1, PreSet-A"] < rows["T = 4, ResShift"] < rows["T = 4, PreSet-A"]
         guided = networks is GUIDED  # its chain asks the pre-upsampler for features, whatever the start is
         assert (rows["T = 4, PreSet-A"] == rows["T = 4, PreSet-B"]) == guided
@@ -193,7 +192,7 @@ def test_seconds_of_another_machine_are_measured_again(
 
     def runs() -> int:
         before = len(counted)
-        table1.run(Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None))
+        table1.run_table1(Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None))
         return len(counted) - before
 
     timed = (4 * 3 - 1) * 2 * 3  # of steps and ways, two are one; images; times

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -109,7 +109,8 @@ class Evaluation:
             },
             "unavailable": self.unavailable,
             "means": {
-                method: {m.name: _interval(self.mean(method, m)) for m in self.metrics} for method in self.methods
+                method: {m.name: i and asdict(i) for m in self.metrics for i in [self.mean(method, m)]}
+                for method in self.methods
             },
             "missing": {
                 method: {m.name: missing for m in self.metrics if (missing := self.missing(method, m))}
@@ -117,7 +118,7 @@ class Evaluation:
             },
             "verdicts": self.verdicts,
             "differences": [
-                {"a": d.a, "b": d.b, "metric": d.metric.name, **(_interval(d.interval) or {}), "verdict": d.verdict}
+                {"a": d.a, "b": d.b, "metric": d.metric.name, **asdict(d.interval), "verdict": d.verdict}
                 for d in self.differences()
             ],
             "timings": {
@@ -137,13 +138,5 @@ class Evaluation:
                 }
                 for s in self.samples
             ],
-            "problems": [
-                {"where": p.where, "file": p.file, "reason": p.reason, "failed": p.failed} for p in self.problems
-            ],
+            "problems": [asdict(problem) for problem in self.problems],
         }
-
-
-def _interval(interval: Interval | None) -> dict[str, float | int] | None:
-    if interval is None:
-        return None
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "count": interval.count}

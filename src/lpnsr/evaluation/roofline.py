@@ -79,17 +79,18 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def best_time(run: Callable[[], object], device: torch.device, tries: int = _TRIES) -> float:
-    """Seconds of the fastest of ``tries`` calls, after one to warm up."""
-    run()
-    times = []
-    for _ in range(tries):
-        synchronize(device)
-        begun = time.perf_counter()
-        run()
-        synchronize(device)
-        times.append(time.perf_counter() - begun)
-    return min(times)
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Time one call on ``device``, to its very end."""
+    synchronize(device)
+    begun = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - begun
+
+
+def best_time(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of the fastest of five calls, after one to warm up."""
+    return min([seconds_of(work, device) for _ in range(1 + _TRIES)][1:])
 
 
 @torch.inference_mode()

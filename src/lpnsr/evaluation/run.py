@@ -12,7 +12,7 @@ from lpnsr.errors import ConfigError, OutputError
 from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
-from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics
 from lpnsr.evaluation.pairing import Problem, pair
 from lpnsr.evaluation.reports.html import html
 from lpnsr.evaluation.reports.tables import markdown, means_csv, scores_csv
@@ -20,6 +20,7 @@ from lpnsr.evaluation.results import Evaluation
 from lpnsr.evaluation.scoring import score_samples
 from lpnsr.evaluation.upscaling import Timing, upscale_folder
 from lpnsr.system.atomic import remove_leftovers, write_bytes
+from lpnsr.system.devices import pick_device
 
 RESERVED = ("HR", "LR")
 """Names that no method can have."""
@@ -29,8 +30,8 @@ INPUTS = "inputs"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to evaluate.
+class EvaluationRequest:
+    """Images and models to evaluate.
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
     ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. metrics, protocol,
@@ -56,7 +57,7 @@ class Watcher(Protocol):
     def __call__(self, name: str, total: int) -> Callable[[], None]: ...
 
 
-def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
+def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evaluation:
     """Upscale with the models, pair, score, and write scores.csv, means.csv, report.json, report.md and report.html.
 
     A run that was stopped goes on where it was. Files that cannot be used become ``problems``. Raises ConfigError for
@@ -90,7 +91,7 @@ def evaluate(request: Request, watch: Watcher | None = None) -> Evaluation:
 
 
 def write_reports(evaluation: Evaluation, out: Path) -> None:
-    """Each file appears whole or not at all. Raises OutputError."""
+    """Write every file whole or not at all. Raises OutputError."""
     contents = {
         "scores.csv": scores_csv(evaluation),
         "means.csv": means_csv(evaluation),
@@ -102,7 +103,7 @@ def write_reports(evaluation: Evaluation, out: Path) -> None:
         write_bytes(out / name, text.encode(errors="backslashreplace"))  # of file names that are no text
 
 
-def _check(request: Request) -> None:
+def _check(request: EvaluationRequest) -> None:
     if not request.sr and not request.models and (request.hr or not request.lr):
         raise ConfigError(
             "evaluate what? Give folders of results with --sr, or models with --model, or --lr alone for the inputs "
@@ -122,33 +123,25 @@ def _check(request: Request) -> None:
             )
 
 
-def _metrics(request: Request) -> tuple[list[Metric], dict[str, str]]:
-    """Those that can be computed, and why others cannot."""
-    from lpnsr.upscaling.upscaler import pick_device
-
-    names = dict.fromkeys(request.metrics or DEFAULT_METRICS)
-    device = str(pick_device(request.device))
-    metrics, unavailable = [], {}
-    for name in names:
-        try:
-            metric = metrics_for([name], request.protocol, device, request.weights)[0]
-        except MetricUnavailable as error:
-            unavailable[name] = str(error)
-            continue
-        if metric.needs_reference and request.hr is None:
-            if request.metrics:
-                unavailable[name] = "it compares with HR images, and there is no --hr"
-            continue
-        metrics.append(metric)
+def _metrics(request: EvaluationRequest) -> tuple[list[Metric], dict[str, str]]:
+    """Make the metrics that can be computed, and give the reasons why others cannot."""
+    names = list(dict.fromkeys(request.metrics or DEFAULT_METRICS))
+    metrics, reasons = available_metrics(names, request.protocol, str(pick_device(request.device)), request.weights)
+    if request.hr is None:
+        if request.metrics:
+            no_hr = "it compares with HR images, and there is no --hr"
+            reasons |= {metric.name: no_hr for metric in metrics if metric.needs_reference}
+        metrics = [metric for metric in metrics if not metric.needs_reference]
+    unavailable = {name: reasons[name] for name in names if name in reasons}
     if not metrics:
         raise MetricUnavailable("no metric can be computed. " + "; ".join(f"{n}: {r}" for n, r in unavailable.items()))
     return metrics, unavailable
 
 
 def _upscale(
-    request: Request, images: Sequence[Path], watch: Watcher
+    request: EvaluationRequest, images: Sequence[Path], watch: Watcher
 ) -> tuple[dict[str, list[Path]], dict[str, Timing], list[Problem]]:
-    """The models' results, how long they took, and which inputs could not be used."""
+    """Return the models' results, their times, and the inputs that could not be used."""
     made, timings, problems = {}, {}, []
     for name, model in request.models.items():
         done = watch(f"upscaling with {name}", len(images))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpnsr.evaluation.roofline import Counter, Roofline, Work, synchronize
+from lpnsr.evaluation.roofline import Counter, Roofline, Work, seconds_of
 from lpnsr.system.memory import peak_memory
 from lpnsr.upscaling.upscaler import Upscaler
 
@@ -71,14 +70,8 @@ def measure(
     if counted is not up:
         up(image, **options)
     _forget_peak(up.device)
-    seconds = []
-    for _ in range(repetitions):
-        synchronize(up.device)
-        begun = time.perf_counter()
-        up(image, **options)
-        synchronize(up.device)
-        seconds.append(time.perf_counter() - begun)
-    return Speed(width, height, tuple(seconds), counter.work, peak_memory(up.device))
+    seconds = tuple(seconds_of(lambda: up(image, **options), up.device) for _ in range(repetitions))
+    return Speed(width, height, seconds, counter.work, peak_memory(up.device))
 
 
 def _forget_peak(device: torch.device) -> None:

@@ -18,8 +18,8 @@ from lpnsr.reproduce.instruments import Instrument, Scored
 from lpnsr.reproduce.model import Model, Run
 from lpnsr.reproduce.setting import Setting
 
-Progress = Callable[[str, int, int], None]
-"""(what, done, total): is told how far a table is."""
+ReportProgress = Callable[[str, int, int], None]
+"""Called with (test set, done, total) after every image of a table."""
 
 _KEPT_RUNS = 16
 
@@ -48,7 +48,7 @@ class Lab:
     sets: tuple[ImageSet, ...]
     metrics: tuple[Metric, ...]
     cache: Cache
-    progress: Progress
+    progress: ReportProgress
     unavailable: Mapping[str, str] = field(default_factory=dict)
     methods: Mapping[str, Path] = field(default_factory=dict)
     starts: Mapping[str, Path] = field(default_factory=dict)
@@ -59,6 +59,12 @@ class Lab:
     def chain(self, label: str, **setting: Any) -> Chain:
         """Return the lab's model under ``Setting(**setting)``, by default with all its steps."""
         return Chain(label, self.model, Setting(**{"steps": self.model.steps} | setting))
+
+    def noisy_steps(self) -> range:
+        """Return the steps that take noise, t = T .. 2. Raises ConfigError if the model has none."""
+        if self.model.steps < 2:
+            raise ConfigError(f"the model {self.model.name} has one step, which takes no noise: this needs two or more")
+        return range(self.model.steps, 1, -1)
 
     def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
         """Measure every case on every image, by every metric and by ``extra``.

@@ -1,26 +1,32 @@
-"""``Model``: a restorer that upscales one image under a ``Setting``, with the states of its chain."""
+"""``Model``: a restorer that upscales one image under a ``Setting``, with the states of its chain.
+
+``load_network`` reads another method's network, or another pre-upsampler.
+"""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Generic, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lpnsr.checkpoints import PARTS
+from lpnsr.checkpoints import PARTS, read_spec
+from lpnsr.checkpoints.folder import CONFIG, SPEC, WEIGHTS, load_part
+from lpnsr.checkpoints.upsampler import load_upsampler
 from lpnsr.diffusion import NoiseField, StepState
-from lpnsr.errors import ConfigError, LpnsrError
-from lpnsr.evaluation.roofline import synchronize
+from lpnsr.errors import CheckpointError, ConfigError, LpnsrError
+from lpnsr.evaluation.roofline import seconds_of
 from lpnsr.imaging import wavelet_colour_fix
 from lpnsr.networks import BicubicUpsampler, Upsampler, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.reproduce.setting import Setting
-from lpnsr.system.hashes import tensors_sha256
+from lpnsr.system.hashes import file_sha256, tensors_sha256
+from lpnsr.system.tensor_files import read_state_dict
 from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, fidelity_controls
 from lpnsr.upscaling.upscaler import Upscaler
 
@@ -158,11 +164,7 @@ class Model:
         """Time ``setting`` on ``lr``, the pre-upsampler included and the colour fix not."""
         self.check(setting)
         controls = self._controls(setting, lambda: self.encode(hr))
-        synchronize(self.device)
-        began = time.perf_counter()
-        self.restorer.restore(self._input(lr), start=setting.start, **controls)
-        synchronize(self.device)
-        return time.perf_counter() - began
+        return seconds_of(lambda: self.restorer.restore(self._input(lr), start=setting.start, **controls), self.device)
 
     @torch.inference_mode()
     def ceiling(self, lr: Tensor, hr: Tensor) -> Tensor:
@@ -204,3 +206,26 @@ class Model:
             raise LpnsrError(f"the output of {self.name} is not finite: its weights are damaged")
         fixed = wavelet_colour_fix(sr, BicubicUpsampler()(lr[None]))
         return (fixed[0].clamp(0, 1) * 255).round() / 255
+
+
+def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
+    """Load a network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1]; also return a hash of its files.
+
+    ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
+    taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.
+    """
+    if path.is_file():
+        net, files = load_upsampler(read_state_dict(path)), [path]
+    else:
+        folder = _upsampler_of(path)
+        net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
+    return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
+
+
+def _upsampler_of(path: Path) -> Path:
+    if not (path / SPEC).is_file():
+        return path
+    parts = read_spec(path).parts
+    if "upsampler" not in parts:
+        raise CheckpointError(f"the model in {path} has no pre-upsampler")
+    return path / parts["upsampler"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lpnsr.evaluation.effects import Effect, effect, smallest_effect
@@ -203,7 +203,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "title": table.title,
                 "images": table.images,
                 "rows": {
-                    label: {name: None if i is None else _numbers(i) for name, i in row.items()}
+                    label: {name: None if i is None else asdict(i) for name, i in row.items()}
                     for label, row in table.rows.items()
                 },
                 "paper": {label: dict(row) for label, row in table.paper.items()},
@@ -223,7 +223,7 @@ def as_json(report: Report) -> dict[str, Any]:
                         "smallest_effect": smallest_effect(d.column.name),
                         "against": d.against,
                         "base": d.base,
-                        **_numbers(d.interval),
+                        **asdict(d.interval),
                     }
                     for d in claim.differences
                 ],
@@ -232,7 +232,3 @@ def as_json(report: Report) -> dict[str, Any]:
         ],
         "notes": list(report.notes),
     }
-
-
-def _numbers(interval: Interval) -> dict[str, float]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "count": interval.count}

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpnsr import __version__
-from lpnsr.errors import ConfigError, LpnsrError, MissingExtraError
+from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.cache import Cache
-from lpnsr.evaluation.errors import MetricUnavailable
-from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, available_metrics
 from lpnsr.reproduce.experiments import experiment
 from lpnsr.reproduce.images import find_pairs
-from lpnsr.reproduce.lab import Lab, Progress
+from lpnsr.reproduce.lab import Lab, ReportProgress
 from lpnsr.reproduce.markdown import Header, csv_text, render, summary
 from lpnsr.reproduce.model import Model
 from lpnsr.reproduce.report import Report, as_json
@@ -26,7 +25,7 @@ CACHE = "cache.jsonl"
 
 
 @dataclass(frozen=True)
-class Request:
+class ReproductionRequest:
     """Experiments to reproduce, and their images. lr, hr: folders, LR by the name of the set; the others as in ``Lab``.
 
     metrics: names, by default those that need nothing that the package has not. command: made these files, word by
@@ -47,7 +46,7 @@ class Request:
     quick: bool = False
 
 
-def open_lab(request: Request, progress: Progress) -> Lab:
+def open_lab(request: ReproductionRequest, progress: ReportProgress) -> Lab:
     """Open images, models and metrics, and check all that concerns every experiment.
 
     Raises ConfigError, CheckpointError, OutputError.
@@ -58,12 +57,14 @@ def open_lab(request: Request, progress: Progress) -> Lab:
         if not path.exists():
             raise ConfigError(f"{name}: {path} does not exist")
     model = Model.load(request.model, request.device)
-    metrics, unavailable = _metrics(request, str(model.device))
+    metrics, unavailable = available_metrics(request.metrics, device=str(model.device), weights=request.weights)
+    if not metrics:
+        raise LpnsrError("no metric can be computed: " + "; ".join(f"{k}: {v}" for k, v in unavailable.items()))
     bicubic = None if request.bicubic_model is None else Model.load(request.bicubic_model, request.device)
     return Lab(
         model=model,
         sets=sets,
-        metrics=metrics,
+        metrics=tuple(metrics),
         unavailable=unavailable,
         cache=Cache(request.out / CACHE),
         progress=progress,
@@ -75,7 +76,10 @@ def open_lab(request: Request, progress: Progress) -> Lab:
 
 
 def reproduce(
-    request: Request, names: Sequence[str], progress: Callable[[str, str, int, int], None], say: Callable[[str], None]
+    request: ReproductionRequest,
+    names: Sequence[str],
+    progress: Callable[[str, str, int, int], None],
+    say: Callable[[str], None],
 ) -> int:
     """Run the experiments ``names`` and write their files; return how many failed, each with its reason said.
 
@@ -107,20 +111,7 @@ def reproduce(
     return failed
 
 
-def _metrics(request: Request, device: str) -> tuple[tuple[Metric, ...], dict[str, str]]:
-    metrics: list[Metric] = []
-    unavailable: dict[str, str] = {}
-    for name in request.metrics:
-        try:
-            metrics += metrics_for([name], device=device, weights=request.weights)
-        except (MetricUnavailable, MissingExtraError) as error:
-            unavailable[name] = str(error)
-    if not metrics:
-        raise LpnsrError("no metric can be computed: " + "; ".join(f"{k}: {v}" for k, v in unavailable.items()))
-    return tuple(metrics), unavailable
-
-
-def _write(report: Report, lab: Lab, request: Request) -> None:
+def _write(report: Report, lab: Lab, request: ReproductionRequest) -> None:
     header = _header(lab, request, report.name)
     place = request.out / report.name
     for plot in report.plots:
@@ -131,7 +122,7 @@ def _write(report: Report, lab: Lab, request: Request) -> None:
     write_bytes(f"{place}.md", render(report, header).encode())
 
 
-def _header(lab: Lab, request: Request, name: str) -> Header:
+def _header(lab: Lab, request: ReproductionRequest, name: str) -> Header:
     counts = [len(images.pairs) for images in lab.sets]
     return Header(
         command=request.command.format(name),

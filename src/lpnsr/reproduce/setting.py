@@ -14,6 +14,8 @@ from lpnsr.networks import Guide
 from lpnsr.upscaling.restorer import Restorer, StartKind, fidelity_controls
 
 Noise = Literal["gaussian", "predicted", "mode", "oracle"]
+STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampler"}
+"""Starts of the chain by their names in tables."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from lpnsr.apps.cli import app
 from lpnsr.apps.cli.reproduce import What, command_line
 from lpnsr.errors import MissingExtraError
-from lpnsr.evaluation.metrics import Metric, metrics_for
+from lpnsr.evaluation.metrics import Metric, metrics_for, registry
 from lpnsr.reproduce import plots, session
 from lpnsr.reproduce.experiments import EXPERIMENTS
 from lpnsr.reproduce.experiments import experiment as run_experiment
@@ -31,7 +31,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch):
         "lpips", "LPIPS", False, True, "stand-in", "1", score=lambda sr, hr: float((sr - hr).abs().sqrt().mean())
     )
     monkeypatch.setattr(
-        session, "metrics_for", lambda names, **more: [cheap] if names == ["lpips"] else metrics_for(names, **more)
+        registry, "metrics_for", lambda names, *more: [cheap] if names == ["lpips"] else metrics_for(names, *more)
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -145,7 +145,7 @@ def test_all_goes_on_after_a_failure(place: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None:
-    request = session.Request(
+    request = session.ReproductionRequest(
         lr={"one": place / "lr"},
         hr=place / "hr",
         out=tmp_path,

@@ -89,9 +89,9 @@ def evaluate(
     of which PSNR is infinite) is no part of that metric's mean: its cell says of how many images the mean is and what
     is missing, and the exit code stays 0.
     """
-    from lpnsr.evaluation.run import Request, evaluate
+    from lpnsr.evaluation.run import EvaluationRequest, evaluate
 
-    request = Request(
+    request = EvaluationRequest(
         out=out,
         sr={name: Path(folder) for name, folder in _named(sr or [], "--sr").items()},
         models=_named(model or [], "--model"),

@@ -10,7 +10,7 @@ from lpnsr.evaluation.errors import UnscorableImage
 from lpnsr.evaluation.protocols import Protocol
 
 PEAK = 255.0
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 
@@ -28,7 +28,7 @@ def ssim(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     Gaussian window of 11 px, sigma 1.5, only where it fits; population variances; K1 = 0.01, K2 = 0.03.
     """
     x, y = protocol.pixels(sr)[:, None], protocol.pixels(hr)[:, None]
-    axis = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
+    axis = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
     line = torch.exp(-(axis**2) / (2 * _SIGMA**2))
     line = line / line.sum()
 
@@ -39,8 +39,3 @@ def ssim(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     vx, vy, covariance = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     luminance = (2 * mx * my + _C1) / (mx**2 + my**2 + _C1)
     return float((luminance * (2 * covariance + _C2) / (vx + vy + _C2)).mean())
-
-
-def smallest_side(name: str, protocol: Protocol) -> int:
-    """The shortest side in pixels that ``psnr`` or ``ssim`` takes under ``protocol``."""
-    return 2 * protocol.border + (_WINDOW if name == "ssim" else 1)

@@ -18,11 +18,12 @@ from lpnsr.errors import MissingExtraError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
 from lpnsr.evaluation.metrics.network import offline_if_silent
 
-Score = Callable[[Tensor, Tensor | None], float]
+Score = Callable[..., float]
+"""``score(sr, hr)`` of tensors (3, H, W); hr is None where a metric needs no reference."""
 
 
 def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, str]:
-    """(score, version) of pyiqa's metric ``name`` on (3, H, W) in [0, 1].
+    """Make (score, version) of pyiqa's metric ``name`` on (3, H, W) in [0, 1].
 
     weights: the file that pyiqa would download. Raises MetricUnavailable if pyiqa or its weights cannot be had.
     """

@@ -1,10 +1,10 @@
-"""Every metric behind one small interface: ``metrics_for(["psnr", "niqe"])`` -> things to call on images."""
+"""Every metric behind one small interface: ``metrics_for(["psnr", "niqe"])`` -> callables on images."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,24 +15,21 @@ from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
 from lpnsr.evaluation.metrics import fidelity
 from lpnsr.evaluation.metrics.niqe import BLOCK, niqe
-from lpnsr.evaluation.metrics.pyiqa import pyiqa_metric
+from lpnsr.evaluation.metrics.pyiqa import Score, pyiqa_metric
 from lpnsr.evaluation.metrics.r50 import R50
 from lpnsr.evaluation.protocols import Protocol, protocol_of
 from lpnsr.networks.perceptual import LPIPS
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "MetricUnavailable", "UnscorableImage", "metrics_for"]
-
+METRICS = ("psnr", "ssim", "lpips", "lpips-alex", "lpips-vgg", "niqe", "r50", "pi", "clipiqa", "musiq", "maniqa")
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
-
-Score = Callable[[Tensor, Tensor | None], float]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A score of one image: ``metric(sr, hr)``, or ``metric(sr)`` where no reference is needed.
 
-    protocol: what exactly is computed, for people. version: which implementation, with the hash of weights that were
-    given; both belong to every number. smallest: the shortest side in pixels that can be scored.
+    protocol: a description of the computation. version: the implementation, with the hash of weights that were given.
+    Both belong to every number. smallest: the shortest side in pixels that can be scored.
     """
 
     name: str
@@ -46,12 +43,12 @@ class Metric:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What its scores depend on besides the images."""
+        """All that its scores depend on besides the images."""
         return {"metric": self.name, "protocol": self.protocol, "version": self.version}
 
     @torch.inference_mode()
     def __call__(self, sr: Tensor, hr: Tensor | None = None) -> float:
-        """The score of sr (3, H, W) in [0, 1] against hr of the same shape. Raises UnscorableImage with the reason."""
+        """Score sr (3, H, W) in [0, 1] against hr of the same shape. Raises UnscorableImage with the reason."""
         if self.needs_reference and hr is None:
             raise UnscorableImage(f"{self.title} compares with an HR image, and there is none", "no HR")
         hr = hr if self.needs_reference else None
@@ -71,7 +68,7 @@ class Metric:
 def metrics_for(
     names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
 ) -> list[Metric]:
-    """Metrics by name, in this order: psnr, ssim, lpips, lpips-alex, lpips-vgg, niqe, r50, pi, clipiqa, musiq, maniqa.
+    """Make the metrics ``names``, some of ``METRICS``.
 
     protocol: channels and border of PSNR and SSIM, see ``PROTOCOLS``. weights: files by the metric's name, and
     ``lpips-vgg-heads`` beside ``lpips-vgg``. Raises ConfigError for a name that is not known or takes no weights,
@@ -80,17 +77,35 @@ def metrics_for(
     chosen = protocol_of(protocol)
     given = dict(weights or {})
     for name in names:
-        if name not in _MAKERS:
-            raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(_MAKERS)}")
+        if name not in METRICS:
+            raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(METRICS)}")
     for name in given:
         if name not in _TAKE_WEIGHTS:
             raise ConfigError(f"weights for {name!r}: no metric takes such; possible are {', '.join(_TAKE_WEIGHTS)}")
     return [_make(name, chosen, device, given) for name in names]
 
 
+def available_metrics(
+    names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
+) -> tuple[list[Metric], dict[str, str]]:
+    """Make those of the metrics that can be computed here, and give the reasons why others cannot, by name.
+
+    Raises ConfigError as ``metrics_for`` does.
+    """
+    metrics: list[Metric] = []
+    unavailable: dict[str, str] = {}
+    for name in names:
+        try:
+            metrics += metrics_for([name], protocol, device, weights)
+        except MetricUnavailable as error:
+            unavailable[name] = str(error)
+    return metrics, unavailable
+
+
 def _make(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
+    maker = {"psnr": _fidelity, "ssim": _fidelity, "lpips": _lpips, "lpips-vgg": _lpips, "niqe": _niqe, "r50": _r50}
     try:
-        return _MAKERS[name](name, protocol, device, weights)
+        return maker.get(name, _pyiqa)(name, protocol, device, weights)
     except (MetricUnavailable, ConfigError):
         raise
     except (LpnsrError, OSError) as error:  # a weights file that is missing, damaged or of another network
@@ -102,26 +117,24 @@ def _size(image: Tensor) -> str:
 
 
 def _fidelity(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
-    compare = fidelity.psnr if name == "psnr" else fidelity.ssim
-
-    def score(sr: Tensor, hr: Tensor | None) -> float:
-        assert hr is not None
-        return compare(sr, hr, protocol)
-
-    window = "" if name == "psnr" else ", Gaussian window of 11 px, sigma 1.5"
-    smallest = fidelity.smallest_side(name, protocol)
-    return Metric(name, name.upper(), True, True, f"{protocol}{window}", "lpnsr 1", smallest, score)
+    compare, window, side = {
+        "psnr": (fidelity.psnr, "", 1),
+        "ssim": (fidelity.ssim, ", Gaussian window of 11 px, sigma 1.5", fidelity.WINDOW),
+    }[name]
+    smallest, described = 2 * protocol.border + side, f"{protocol}{window}"
+    return Metric(
+        name, name.upper(), True, True, described, "lpnsr 1", smallest, lambda sr, hr: compare(sr, hr, protocol)
+    )
 
 
 def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
     net, _, given = name.partition("-")[2] or "squeeze", None, weights.get(name)
-    if net == "alex" or (net == "vgg" and given is None):
+    if net == "vgg" and given is None:
         return _pyiqa(name, protocol, device, weights)
     heads = weights.get(f"{name}-heads")
     model = LPIPS(net, given, heads).to(device)
 
-    def score(sr: Tensor, hr: Tensor | None) -> float:
-        assert hr is not None
+    def score(sr: Tensor, hr: Tensor) -> float:
         a, b = (image[None].to(device).float() * 2 - 1 for image in (sr, hr))
         return float(model(a, b))
 
@@ -141,12 +154,11 @@ def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]
     if file is None:
         raise MetricUnavailable("the weights of r50 are not in the package: give its file with --weights r50=FILE")
     model = R50(file, device)
+    described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
 
-    def score(sr: Tensor, hr: Tensor | None) -> float:
-        assert hr is not None
+    def score(sr: Tensor, hr: Tensor) -> float:
         return model(sr.to(device), hr.to(device))
 
-    described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
     return Metric(name, "R50", False, True, described, f"lpnsr 1, {_digest(file)}", 32, score)
 
 
@@ -171,21 +183,4 @@ def _pyiqa(name: str, protocol: Protocol, device: str, weights: Mapping[str, Pat
 
 
 def _digest(file: Path) -> str:
-    """Which file of weights it was."""
     return "weights " + hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-
-
-_MAKERS: dict[str, Callable[[str, Protocol, str, Mapping[str, Path]], Metric]] = {
-    "psnr": _fidelity,
-    "ssim": _fidelity,
-    "lpips": _lpips,
-    "lpips-alex": _lpips,
-    "lpips-vgg": _lpips,
-    "niqe": _niqe,
-    "r50": _r50,
-    "pi": _pyiqa,
-    "clipiqa": _pyiqa,
-    "musiq": _pyiqa,
-    "maniqa": _pyiqa,
-}
-METRICS = tuple(_MAKERS)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
-from lpnsr.reproduce.setting import Noise
-from lpnsr.upscaling.restorer import StartKind
+from lpnsr.reproduce.setting import STARTS, Noise
 
-_STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampler"}
 _NOISES: tuple[Noise, ...] = ("gaussian", "mode", "predicted")
 
 
-def run(lab: Lab) -> Report:
+def run_grid(lab: Lab) -> Report:
     """Cross start, steps and noise; with one step or none there is no noise to choose."""
     steps = lab.model.steps
     cases = []
-    for name, start in _STARTS.items():
+    for name, start in STARTS.items():
         cases += [lab.chain(f"{name}, {count} steps", start=start, steps=count) for count in range(min(2, steps + 1))]
         cases += [
             lab.chain(f"{name}, {count} steps, {noise}", start=start, steps=count, noise=noise)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
-from lpnsr.reproduce.setting import Setting
-from lpnsr.upscaling.restorer import StartKind
-
-_STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampler"}
+from lpnsr.reproduce.setting import STARTS, Setting
 
 
-def run(lab: Lab) -> Report:
+def run_mismatch(lab: Lab) -> Report:
     """Compare the starts, with both models behind the pre-upsampler of the lab's model."""
     models = {"the model": lab.model}
     if lab.bicubic_model is not None:
@@ -20,7 +17,7 @@ def run(lab: Lab) -> Report:
     cases = [
         Chain(f"{trained}, from {name}", model, Setting(start=start, steps=model.steps))
         for trained, model in models.items()
-        for name, start in _STARTS.items()
+        for name, start in STARTS.items()
     ]
     columns = metric_columns(lab)
     if lab.bicubic_model is None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lpnsr.errors import ConfigError
 from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.effects import Effect, effect, smallest_effect
 from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
@@ -20,20 +19,15 @@ _RESAMPLES = 10_000
 _NOTHING, _START = "no noise", "start alone"
 
 
-def run(lab: Lab) -> Report:
+def run_oracle(lab: Lab) -> Report:
     """Compare Gaussian, predicted, mode and oracle noise in the same chain, from the pre-upsampler."""
-    steps = lab.model.steps
-    if steps < 2:
-        raise ConfigError(
-            f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to compare"
-        )
+    noisy = lab.noisy_steps()
     cases: list[Case] = [
         *(lab.chain(noise, noise=noise) for noise in ("gaussian", "predicted", "mode", "oracle")),
         lab.chain(_START, steps=0),
         Ceiling("true latent, decoded", lab.model),
     ]
     columns = [*metric_columns(lab), _LATENT]
-    noisy = range(steps, 1, -1)
     matches = [
         column
         for t in noisy

@@ -19,7 +19,7 @@ _SEEDS, _QUICK_SEEDS = 5, 3
 _PIXELS = Column("pixels", "pixels (of 255)", False)
 
 
-def run(lab: Lab) -> Report:
+def run_seeds(lab: Lab) -> Report:
     """Compute standard deviations over the seeds, image by image."""
     seeds = _QUICK_SEEDS if lab.quick else _SEEDS
     cases: dict[str, list[Chain]] = {

@@ -9,13 +9,13 @@ from lpnsr.reproduce import paper
 from lpnsr.reproduce.cases import Case, Folder, Network
 from lpnsr.reproduce.images import ImageSet
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.networks import load_network
+from lpnsr.reproduce.model import load_network
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
 
 OURS = "LPNSR"
 
 
-def run(lab: Lab) -> Report:
+def run_table2(lab: Lab) -> Report:
     """Compare the lab's model with bicubic, the pre-upsampler alone, and the lab's methods."""
     networks = {name: load_network(path, lab.model.device) for name, path in lab.methods.items() if path.is_file()}
 

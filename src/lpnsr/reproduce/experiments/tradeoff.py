@@ -17,7 +17,7 @@ _FIDELITIES_OF: dict[Noise, tuple[float, ...]] = {"predicted": FIDELITIES, "gaus
 _PSNR = Column("psnr", "PSNR", True)
 
 
-def run(lab: Lab) -> Report:
+def run_tradeoff(lab: Lab) -> Report:
     """Draw a curve over fidelity for every number of steps and kind of noise, and two starts as points."""
     require()
     judges = perceptual(lab)
