@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lpnsr.degradation import PRESETS, DegradationRecipe, kernels
-from lpnsr.degradation.plan import MODES, Kernel, Plan, Stage, draw
+from lpnsr.degradation.plan import MODES, DegradationStage, Kernel, Plan, draw
 from lpnsr.errors import ConfigError
 
 PLANS = [draw(PRESETS["real"], seed, (256, 256)) for seed in range(6000)]
@@ -32,7 +32,7 @@ def assert_uniform(values: list[float], low: float, high: float) -> None:
     assert np.mean(values) == pytest.approx((low + high) / 2, abs=4 * width / math.sqrt(12 * n))
 
 
-def blurs(stages: list[Stage]) -> list[Kernel]:
+def blurs(stages: list[DegradationStage]) -> list[Kernel]:
     return [stage.blur for stage in stages if stage.blur]
 
 
@@ -151,7 +151,7 @@ def test_draws_of_different_steps_are_independent() -> None:
 def test_classic_has_nothing_but_the_resize() -> None:
     for seed in range(20):
         plan = draw(PRESETS["classic"], seed, (64, 32))
-        assert plan.stages == (Stage(None, None, None, None),)
+        assert plan.stages == (DegradationStage(None, None, None, None),)
         assert (plan.resize.size, plan.resize.mode, plan.resize.antialias) == ((16, 8), "bicubic", True)
         assert plan.sinc is None
         assert plan.quality is None

@@ -1,4 +1,4 @@
-"""A plan carried out on one image on the CPU, by OpenCV where it is faster than torch.
+"""Degradation of one image by its plan on the CPU, by OpenCV where it is faster than torch.
 
 On a CPU this beats the batch: ragged sizes cost no padding, and separable kernels no two-dimensional sums
 (benchmarks/degradation.py measures both).
@@ -23,7 +23,7 @@ _DIRECT = 11  # pixels: up to here OpenCV sums directly, and beyond goes through
 
 
 def degrade_one(hr: Tensor, plan: Plan) -> Tensor:
-    """(3, H, W) in [0, 1] on the CPU -> (3, h, w), not yet rounded."""
+    """Degrade (3, H, W) in [0, 1] on the CPU to (3, h, w), not yet rounded."""
     x: Planes = np.ascontiguousarray(hr.numpy())  # OpenCV takes no strides
     generator = torch.Generator().manual_seed(plan.seed)
     for stage in plan.stages:
@@ -35,7 +35,7 @@ def degrade_one(hr: Tensor, plan: Plan) -> Tensor:
 
 
 def blur(x: Planes, kernel: Kernel | None) -> Planes:
-    """Every channel correlated with the kernel, borders by reflection."""
+    """Correlate every channel with the kernel, borders reflected."""
     if kernel is None:
         return x
     taps = kernel.taps()
@@ -50,7 +50,7 @@ def blur(x: Planes, kernel: Kernel | None) -> Planes:
 
 
 def resize(x: Planes, to: Resize | None) -> Planes:
-    """By torch's area, bilinear or bicubic."""
+    """Resize by torch's area, bilinear or bicubic."""
     if to is None or x.shape[1:] == to.size:
         return x
     batch = torch.from_numpy(x)[None]
@@ -60,10 +60,10 @@ def resize(x: Planes, to: Resize | None) -> Planes:
 
 
 def add_noise(x: Planes, noise: Noise | None, generator: torch.Generator) -> Planes:
-    """See ``noisy``."""
+    """Add noise by ``noisy``."""
     return x if noise is None else noisy(torch.from_numpy(x), noise, generator).numpy()
 
 
 def jpeg(x: Planes, quality: int | None) -> Planes:
-    """See ``encode_decode``."""
+    """Compress by ``encode_decode``."""
     return x if quality is None else encode_decode(x, quality)

@@ -1,4 +1,4 @@
-"""What will be done to one sample: every parameter, drawn from its seed alone, before any pixel is touched."""
+"""``Plan``: every parameter of one sample's degradation, drawn from its seed alone before any pixel is touched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lpnsr.degradation import kernels
 from lpnsr.degradation.recipe import BlurRecipe, DegradationRecipe, KernelKind, NoiseRecipe, ResizeRecipe
 
 DRAWING_ORDER = 2
-"""Counts up whenever the same seed and recipe begin to give another LR image."""
+"""Version of the drawing: it rises whenever the same seed and recipe begin to give another LR image."""
 
 Mode = Literal["area", "bilinear", "bicubic"]
 MODES: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
@@ -33,7 +33,7 @@ class Kernel:
     cutoff: float = 0.0
 
     def taps(self) -> kernels.Taps:
-        """(size, size) float32 with the sum 1."""
+        """Make (size, size) float32 with the sum 1."""
         if self.kind == "sinc":
             return kernels.sinc(self.size, self.cutoff)
         family = kernels.plateau if self.kind.startswith("plateau") else kernels.gaussian
@@ -42,7 +42,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Resize:
-    """To ``size`` = (height, width)."""
+    """A resize to ``size`` = (height, width)."""
 
     size: tuple[int, int]
     mode: Mode
@@ -51,7 +51,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian of the standard deviation ``strength`` in [0, 1] units, or Poisson times ``strength``.
+    """Gaussian noise of the standard deviation ``strength`` in [0, 1] units, or Poisson noise times ``strength``.
 
     gray: one field for all channels.
     """
@@ -62,7 +62,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DegradationStage:
     """Blur, resize, noise, JPEG, in this order; None leaves a step out."""
 
     blur: Kernel | None
@@ -76,7 +76,7 @@ class Plan:
     """The stages, then the last resize with its sinc filter, and JPEG before (``jpeg_first``) or after the two."""
 
     seed: int
-    stages: tuple[Stage, ...]
+    stages: tuple[DegradationStage, ...]
     resize: Resize
     sinc: Kernel | None
     quality: int | None
@@ -84,11 +84,11 @@ class Plan:
 
 
 def draw(recipe: DegradationRecipe, seed: int, size: tuple[int, int]) -> Plan:
-    """The plan of the sample with this seed and HR ``size`` (height, width), each a multiple of the scale."""
+    """Draw the plan of the sample with this seed and HR ``size`` (height, width), each a multiple of the scale."""
     rng = np.random.default_rng(seed)
     small = (size[0] // recipe.scale, size[1] // recipe.scale)
     stages = [
-        Stage(
+        DegradationStage(
             _blur(recipe.blur, rng) if recipe.blur else None,
             _resize(recipe.resize, size, recipe.antialias, rng) if recipe.resize else None,
             _noise(recipe.noise, rng) if recipe.noise else None,
@@ -98,7 +98,7 @@ def draw(recipe: DegradationRecipe, seed: int, size: tuple[int, int]) -> Plan:
     if rng.random() < recipe.second_probability:
         blur = _blur(recipe.second_blur, rng)
         resize = _resize(recipe.second_resize, small, recipe.antialias, rng)
-        stages.append(Stage(blur, resize, _noise(recipe.second_noise, rng), None))
+        stages.append(DegradationStage(blur, resize, _noise(recipe.second_noise, rng), None))
     mode: Mode = "bicubic" if recipe.resize is None else _mode(rng)
     sinc = None
     if rng.random() < recipe.final_sinc_probability:
@@ -129,7 +129,7 @@ def _blur(recipe: BlurRecipe, rng: Generator) -> Kernel | None:
 
 
 def _resize(recipe: ResizeRecipe, base: tuple[int, int], antialias: bool, rng: Generator) -> Resize:
-    """To ``base`` times a factor: up to the range's end, down to its beginning, or exactly ``base``."""
+    """Draw a resize to ``base`` times a factor: up to the range's end, down to its beginning, or exactly ``base``."""
     direction = _choice(recipe.odds, rng)
     low, high = ((1.0, max(1.0, recipe.factor[1])), (min(1.0, recipe.factor[0]), 1.0), (1.0, 1.0))[direction]
     factor = float(rng.uniform(low, high))
@@ -152,7 +152,7 @@ def _mode(rng: Generator) -> Mode:
 
 
 def _choice(odds: tuple[float, ...], rng: Generator) -> int:
-    """An index, with these odds."""
+    """Draw an index with these odds."""
     edges = np.cumsum(odds)
     return int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))
 
@@ -162,7 +162,7 @@ def _odd(sizes: tuple[int, int], rng: Generator) -> int:
 
 
 def _shape(beta: tuple[float, float], rng: Generator) -> float:
-    """A shape parameter, below and above 1 with equal chance where the range spans 1."""
+    """Draw a shape parameter, below and above 1 with equal chance where the range spans 1."""
     low, high = beta
     if low < 1 < high:
         return float(rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))

@@ -57,7 +57,7 @@ def effect(difference: Interval, smallest: float) -> Effect:
 
 
 def effects_text(titles: Iterable[tuple[str, str]]) -> str:
-    """Explain what ``effect`` does, with the smallest effects of numbers given as (name, title)."""
+    """Explain the rule of ``effect``, with the smallest effects of numbers given as (name, title)."""
     effects = dict.fromkeys(f"{title.partition(',')[0]} {smallest_effect(name):g}" for name, title in titles)
     return (
         "A difference counts where its 95% interval excludes zero and its mean is larger than the smallest effect of "

@@ -1,8 +1,7 @@
-"""Image files as metrics want them."""
+"""Image files as tensors for metrics."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,13 @@ from torch import Tensor
 
 from lpnsr.errors import ConfigError, ImageReadError
 from lpnsr.imaging import READABLE, flatten, read, to_unit
+from lpnsr.system.hashes import file_sha256
 
 _COMPARE = ".compare"  # before/after pictures that ``lpnsr upscale --compare`` puts beside its results
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder by extension, sorted; hidden files and NAME.compare.png are none.
+    """List the image files of a folder by extension, sorted, without hidden files and NAME.compare.png.
 
     Raises ConfigError if there is no such folder or no image in it.
     """
@@ -33,7 +33,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def read_unit(path: Path) -> Tensor:
-    """(3, H, W) float32 in [0, 1]; gray is repeated, 16 bits are kept, transparent parts are white.
+    """Read an image as (3, H, W) float32 in [0, 1]: gray repeated, 16 bits kept, transparent parts white.
 
     Raises ImageReadError.
     """
@@ -42,9 +42,8 @@ def read_unit(path: Path) -> Tensor:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of what is in the file. Raises ImageReadError."""
+    """Compute the SHA-256 of a file. Raises ImageReadError."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -1,4 +1,4 @@
-"""Which SR and LR file belongs to which HR file, by name.
+"""Pairing of SR and LR files with HR files, by name.
 
 A file belongs to the reference whose name it has; else to the one whose name it has without what tools append
 (``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the one that is alike when both are without; else to the
@@ -42,7 +42,7 @@ class Sample:
 def pair(
     sr: Mapping[str, Sequence[Path]], hr: Sequence[Path] = (), lr: Sequence[Path] = ()
 ) -> tuple[list[Sample], list[Problem]]:
-    """Samples for the files of ``hr``, else of ``lr``, else of the first method, and what did not fit.
+    """Make a sample for each file of ``hr``, else of ``lr``, else of the first method; also list the problems.
 
     sr: files by the method's name.
     """
@@ -71,7 +71,7 @@ def pair(
 def match(
     files: Sequence[Path], references: Sequence[Path], label: str, base: str
 ) -> tuple[dict[Path, Path], list[Problem]]:
-    """The file of each reference, and a problem for every file and reference that stays alone."""
+    """Find the file of each reference, and list a problem for every file and reference that stays alone."""
     if not references:
         return {}, []
     claims: dict[Path, dict[int, list[Path]]] = {}
@@ -108,12 +108,12 @@ def match(
 
 
 def core_name(path: Path) -> str:
-    """The stem without appended marks, in lower case."""
+    """Return the stem without appended marks, in lower case."""
     return _shortened(_folded(path))[-1]
 
 
 def _shortened(name: str) -> list[str]:
-    """The name, and what is left of it as one appended mark after the other is taken away."""
+    """Return the name, and its rest as one appended mark after the other is removed."""
     names = [name]
     while (shorter := _APPENDED.sub("", names[-1])) not in (names[-1], ""):
         names.append(shorter)
@@ -121,7 +121,7 @@ def _shortened(name: str) -> list[str]:
 
 
 def _candidates(path: Path, references: Sequence[Path]) -> tuple[int, list[Path]]:
-    """(rank, references) of the best kind of match; rank 0 is an equal name."""
+    """Return (rank, references) of the best kind of match; rank 0 is an equal name."""
     name, *shorter = _shortened(_folded(path))
     for rank, part in enumerate((name, *shorter)):  # box2_x4 is of box2, though box3 too has the core bo
         equal = [r for r in references if _folded(r) == part]
@@ -140,7 +140,7 @@ def _folded(path: Path) -> str:
 
 
 def _unambiguous(files: Sequence[Path], label: str) -> tuple[list[Path], list[Problem]]:
-    """References of distinct names, and a problem for those that share one."""
+    """Return references of distinct names, and a problem for those that share one."""
     by_name: dict[str, list[Path]] = {}
     for path in files:
         by_name.setdefault(_folded(path), []).append(path)

@@ -1,4 +1,4 @@
-"""Which pixels PSNR and SSIM compare: the channels and the border, by the name that a table prints."""
+"""Protocols of PSNR and SSIM: the channels and the border, by the name that a table prints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Protocol:
         return f"{channels}{rounding}, {f'{self.border} px' if self.border else 'no'} border"
 
     def pixels(self, image: Tensor) -> Tensor:
-        """(3, H, W) in [0, 1] -> (1 | 3, H - 2 border, W - 2 border) float64 on 0..255."""
+        """Select the compared pixels: (3, H, W) in [0, 1] -> (1 | 3, H - 2 border, W - 2 border) float64 on 0..255."""
         image = image.double()
         if self.border:
             image = image[:, self.border : -self.border, self.border : -self.border]
@@ -50,7 +50,7 @@ PROTOCOLS = {
 
 
 def protocol_of(name: str) -> Protocol:
-    """The protocol of this name. Raises ConfigError."""
+    """Return the protocol of this name. Raises ConfigError."""
     if name not in PROTOCOLS:
         known = "; ".join(f"{p.name}: {p}" for p in PROTOCOLS.values())
         raise ConfigError(f"protocol {name!r} is not known; choose one of these: {known}")

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, their means and differences, and what could not be scored."""
+"""``Evaluation``: scores, their means and differences, and the files that could not be scored."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Evaluation:
         return any(problem.failed for problem in self.problems)
 
     def values(self, method: str, metric: Metric) -> dict[str, float]:
-        """Scores by the sample's name, where there is one."""
+        """Return the scores by the sample's name, where there is one."""
         found = {s.sample.name: s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes}
         return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}
 
     def missing(self, method: str, metric: Metric) -> dict[str, int]:
-        """How many images of the method have no score, by the kind of reason; they are no part of its mean."""
+        """Count the images of the method without a score by the kind of reason; they are no part of its mean."""
         outcomes = (s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes)
         return dict(Counter(outcome.kind for outcome in outcomes if outcome.kind is not None))
 
@@ -68,7 +68,7 @@ class Evaluation:
         return mean_interval(list(self.values(method, metric).values()))
 
     def best(self, metric: Metric) -> str | None:
-        """The method of the best mean, if there are several and all means are over the same images."""
+        """Return the method of the best mean, if there are several and all means are over the same images."""
         scored = {method: self.values(method, metric) for method in self.methods}
         scored = {method: values for method, values in scored.items() if values}
         if len(scored) < 2 or len({frozenset(values) for values in scored.values()}) > 1:
@@ -77,7 +77,7 @@ class Evaluation:
         return (max if metric.higher_is_better else min)(means, key=means.__getitem__)
 
     def differences(self) -> list[Difference]:
-        """Of every two methods, in every metric."""
+        """Compare every two methods in every metric."""
         found = []
         for a, b in combinations(self.methods, 2):
             for metric in self.metrics:
@@ -92,7 +92,7 @@ class Evaluation:
         return effects_text((m.name, m.title) for m in self.metrics)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for machines; ``NaN`` never occurs: a score that is not there is null beside its reason."""
+        """Return everything for machines. ``NaN`` never occurs: a missing score is null beside its reason."""
         return {
             "made_by": f"lpnsr {__version__}",
             "intervals": INTERVALS,

@@ -1,4 +1,4 @@
-"""What a machine could do at most, measured, and what a computation asks of it."""
+"""``Roofline``: the measured limits of a machine. ``Work``: the demands of a computation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Roofline:
     bandwidth: float
 
     def seconds(self, work: Work) -> float:
-        """The least time for ``work``: of each operation its arithmetic's or its memory's, whichever is more."""
+        """Return the least time for ``work``: per operation, the longer of its arithmetic and its memory traffic."""
         return sum(max(flop / self.flops, size / self.bandwidth) for flop, size in work.operations)
 
 
@@ -42,7 +42,7 @@ class Work:
 
 
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within this context, ``work`` collects what is computed. Winograd's method counts as the direct sum."""
+    """A context that collects the operations within it in ``work``. Winograd's method counts as the direct sum."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has done what it was asked."""
+    """Wait until ``device`` has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -80,7 +80,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Time one call on ``device``, to its very end."""
+    """Time one call, until ``device`` has finished it."""
     synchronize(device)
     begun = time.perf_counter()
     work()

@@ -1,4 +1,4 @@
-"""Samples -> scores: several images at once, no file decoded and nothing computed that is known already."""
+"""Samples -> scores: several images at once; nothing is decoded or computed whose score is known."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def score_samples(
     jobs: int = 1,
     done: Callable[[], None] | None = None,
 ) -> list[SampleScores]:
-    """The scores of all samples, in their order. jobs: images at a time, which share the cores. done: after each."""
+    """Score all samples, in their order. jobs: images at a time, which share the cores. done: called after each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     pool = ThreadPoolExecutor(jobs)
@@ -86,7 +86,7 @@ def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> Sa
 
 
 class _File:
-    """One image file, hashed and decoded when first needed; where that fails, a problem is noted."""
+    """An image file, hashed and decoded when first needed; a failure is noted as a problem."""
 
     def __init__(self, path: Path, where: str, problems: list[Problem]) -> None:
         self.path = path
@@ -123,7 +123,7 @@ class _File:
 
 
 def _cut_sides(sr: _File, hr: _File) -> tuple[int, int] | None:
-    """The height and width of ``sr`` if they are those of ``hr`` without what is too little for an LR pixel."""
+    """Return the size of ``sr`` if it is that of ``hr`` cut to a multiple of the factor, and smaller."""
     if sr.header is None or hr.header is None or sr.header == hr.header:
         return None
     height, width = hr.header

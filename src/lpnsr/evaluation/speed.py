@@ -1,4 +1,4 @@
-"""How fast a model is: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
+"""Speed of a model: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Speed:
         return statistics.median(self.seconds)
 
     def summary(self, roofline: Roofline) -> dict[str, Any]:
-        """Plain figures, for JSON."""
+        """Return plain figures, for JSON."""
         return {
             "width": self.width,
             "height": self.height,
@@ -48,7 +48,7 @@ class Speed:
 
 
 def picture(width: int, height: int) -> Tensor:
-    """An image in [0, 1], (3, height, width), always the same: smooth shapes under noise."""
+    """Make an image in [0, 1], (3, height, width), always the same: smooth shapes under noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 8, 8, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
@@ -58,7 +58,7 @@ def picture(width: int, height: int) -> Tensor:
 def measure(
     up: Upscaler, width: int, height: int, repetitions: int, *, counted: Upscaler | None = None, **options: Any
 ) -> Speed:
-    """Upscale a width x height image ``repetitions`` times after one call to warm up, with the colour fix and all.
+    """Upscale a width x height image ``repetitions`` times with the colour fix, after one call to warm up.
 
     The arithmetic is that of the first call, of ``counted`` where it is given: the same model in PyTorch.
     """
@@ -75,7 +75,7 @@ def measure(
 
 
 def _forget_peak(device: torch.device) -> None:
-    """Let the peak of memory begin anew, where the system can (Linux, CUDA)."""
+    """Reset the peak of memory, where the system can (Linux, CUDA)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -29,7 +29,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Mean and 95% percentile-bootstrap interval (10 000 resamples of the images, fixed seed); None of no values."""
+    """Compute the mean and its 95% percentile-bootstrap interval (10 000 resamples, fixed seed); None of no values."""
     return _bootstrap(tuple(values)) if len(values) else None
 
 
@@ -50,5 +50,5 @@ def _bootstrap(values: tuple[float, ...]) -> Interval:
 
 
 def paired_difference(a: Mapping[str, float], b: Mapping[str, float]) -> Interval | None:
-    """Mean of a - b with its interval, over the images that both have a score of; None if there are none."""
+    """Compute the mean of a - b with its interval, over the images that both have a score of; None without any."""
     return mean_interval([a[name] - b[name] for name in a if name in b])

@@ -1,4 +1,4 @@
-"""LR images -> SR images in a folder, timed: what ``lpnsr evaluate --model`` scores.
+"""LR images -> SR images in a folder, timed, for ``lpnsr evaluate --model``.
 
 A result is used again if the version of lpnsr, the model, the LR file and the result are those that its record names.
 """
@@ -36,7 +36,7 @@ _WARM_UP = 16  # side of the patch that is upscaled first, untimed
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a model took. seconds: the median of one image, without reading and writing."""
+    """Time of a model. seconds: the median of one image, without reading and writing."""
 
     seconds: float
     count: int
@@ -46,7 +46,7 @@ class Timing:
 def upscale_folder(
     model: str, images: Sequence[Path], out: Path, *, device: str = "auto", done: Callable[[], None] | None = None
 ) -> tuple[list[Path], Timing | None, list[Problem]]:
-    """4x results of all ``images`` in ``out``, as PNG of the same stems, with ``model`` at its default settings.
+    """Upscale all ``images`` by 4 into ``out``, as PNG of the same stems, with ``model`` at its default settings.
 
     Returns the results, which may not be all that is in ``out``. Files that cannot be upscaled become problems.
     Raises CheckpointError, ConfigError for the model, OutputError.
@@ -85,7 +85,7 @@ def upscale_folder(
 
 
 class _Maker:
-    """One model, loaded when the first image is made."""
+    """A model, loaded when the first image is made."""
 
     def __init__(self, model: str, device: str) -> None:
         self.model = model
@@ -99,7 +99,7 @@ class _Maker:
         self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
 
     def make(self, photo: Photo) -> tuple[Photo, float]:
-        """The photo at 4x, and the seconds that took."""
+        """Upscale the photo by 4; return it and the seconds it took."""
         if self.model == BICUBIC:
             started = time.perf_counter()
             size = (photo.height * FACTOR, photo.width * FACTOR)
@@ -115,7 +115,7 @@ class _Maker:
 
 
 def _folder_hash(folder: Path) -> str:
-    """Of all files of a model."""
+    """Hash all files of a model."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors")):
         digest.update(f"{path.relative_to(folder).as_posix()} {content_hash(path)}\n".encode())

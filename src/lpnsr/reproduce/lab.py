@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,5 +110,8 @@ class Lab:
         identity = case.identity(pair)
         for instrument in instruments:
             key = {"case": identity, **instrument.key}
-            values |= self.remember(pair, key, lambda one=instrument: one.measure(self.run(pair, case)))  # type: ignore[misc]
+            values |= self.remember(pair, key, partial(self._measured, pair, case, instrument))
         return values
+
+    def _measured(self, pair: Pair, case: Case, instrument: Instrument) -> Values:
+        return instrument.measure(self.run(pair, case))

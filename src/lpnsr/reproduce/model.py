@@ -60,11 +60,11 @@ class OtherStart(nn.Module):
         self.scale, self.feature_channels = image.scale, features.feature_channels
 
     def forward(self, lr: Tensor) -> Tensor:
-        """U(lr) (B, 3, s h, s w)."""
+        """Compute U(lr) (B, 3, s h, s w)."""
         return self.image(lr)  # type: ignore[no-any-return]
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """U(lr), and the features (B, f, h, w) of the other network."""
+        """Compute U(lr), and the features (B, f, h, w) of the other network."""
         return self.image(lr), self.features.upsample(lr)[1]  # type: ignore[operator]
 
 

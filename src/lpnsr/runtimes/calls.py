@@ -1,4 +1,4 @@
-"""What is asked of each part of a model: the calls that become graphs."""
+"""Calls of each part of a model that become graphs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CALLS: dict[PartName, tuple[Call, ...]] = {
 
 
 def calls_of(name: PartName, net: nn.Module) -> tuple[Call, ...]:
-    """The calls of the part ``name``."""
+    """Return the calls of the part ``name``."""
     return _WITH_FEATURES if getattr(net, "feature_channels", 0) and name == "upsampler" else _CALLS[name]
 
 
@@ -49,17 +49,17 @@ class Method(nn.Module):
 
 
 def reason_to_keep(net: nn.Module) -> str | None:
-    """Why a part stays with PyTorch, if it does."""
+    """Return the reason why a part stays with PyTorch, or None."""
     return None if any(True for _ in net.parameters()) else "it has no weights"
 
 
 def takes_batches(net: nn.Module) -> bool:
-    """Whether its graph takes any batch; a foreign network may fix its trace's, so it gets images one by one."""
+    """Tell whether its graph takes any batch. A foreign network may fix that of its trace: it gets single images."""
     return not isinstance(net, SpandrelUpsampler)
 
 
 def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[Tensor, ...]:
-    """Inputs of ``call`` for latents of ``shape`` (B, h, w) with ``latent`` channels.
+    """Make inputs of ``call`` for latents of ``shape`` (B, h, w) with ``latent`` channels.
 
     A latent to decode consists of codes, if there are some: between two codes, rounding alone decides.
     """

@@ -20,8 +20,8 @@ from lpnsr.checkpoints.folder import CARD, CONFIG, SPEC, WEIGHTS, check_target, 
 from lpnsr.checkpoints.spec import Say, silent
 from lpnsr.errors import CheckpointError, LpnsrError, OutputError
 from lpnsr.runtimes.calls import Call, Method, calls_of, example, reason_to_keep, takes_batches
-from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
-from lpnsr.runtimes.sessions import RuntimeName, Session, open_session, require_onnx, runtime_version
+from lpnsr.runtimes.manifest import ExportedGraph, Manifest, is_exported, model_digest, write_manifest
+from lpnsr.runtimes.sessions import RuntimeName, Session, import_package, open_session, runtime_version
 from lpnsr.system.atomic import refusal
 from lpnsr.system.hashes import file_sha256
 
@@ -47,7 +47,7 @@ def export_model(
     cannot be exported stays with PyTorch, which ``say`` is told too. Raises CheckpointError beyond ``tolerance``
     (largest deviation, in root mean squares of the output), OutputError, MissingExtraError.
     """
-    require_onnx(runtime)
+    import_package(runtime, "onnx")  # PyTorch writes graphs with it
     version = runtime_version(runtime)
     target = target.absolute()
     check_target(target, overwrite)
@@ -62,7 +62,7 @@ def export_model(
         shutil.copyfile(folder / SPEC, work / SPEC)
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, work / CARD)
-        graphs: list[GraphRecord] = []
+        graphs: list[ExportedGraph] = []
         kept: dict[PartName, str] = {}
         for name, place in model.spec.parts.items():
             (work / place).mkdir()
@@ -100,10 +100,10 @@ def _export_part(
     work: Path,
     runtime: RuntimeName,
     tolerance: float,
-    graphs: list[GraphRecord],
+    graphs: list[ExportedGraph],
     say: Say,
 ) -> str | None:
-    """Write the part's graphs and add their records; or give the reason why it stays with PyTorch."""
+    """Write the part's graphs and add their records, or return the reason why it stays with PyTorch."""
     net, place, latent = model.parts[name], model.spec.parts[name], latent_channels(model)
     if reason := reason_to_keep(net):
         return reason
@@ -126,7 +126,7 @@ def _export_part(
             )
         say(f"{name}.{call.method}: within {error:.1e} of PyTorch")
         graphs.append(
-            GraphRecord(
+            ExportedGraph(
                 part=name,
                 method=call.method,
                 file=file,
@@ -166,7 +166,7 @@ def _trace(net: nn.Module, call: Call, latent: int, path: Path) -> None:
 
 @torch.no_grad()
 def _deviation(net: nn.Module, call: Call, latent: int, session: Session) -> float:
-    """The largest difference from PyTorch at the checked sizes, in root mean squares of the output."""
+    """Measure the largest difference from PyTorch at the checked sizes, in root mean squares of the output."""
     errors: list[float] = []
     for seed, (batch, height, width) in enumerate(_CHECKED):
         inputs = example(net, call, latent, (batch if takes_batches(net) else 1, height, width), seed)
@@ -176,7 +176,7 @@ def _deviation(net: nn.Module, call: Call, latent: int, session: Session) -> flo
 
 
 def latent_channels(model: LoadedModel) -> int:
-    """Of the model's autoencoder."""
+    """Return the latent channels of the model's autoencoder."""
     autoencoder: Any = model.parts["autoencoder"]
     return int(autoencoder.latent_channels)
 

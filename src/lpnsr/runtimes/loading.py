@@ -19,12 +19,12 @@ from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
 from lpnsr.runtimes import export
 from lpnsr.runtimes.calls import calls_of
-from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
+from lpnsr.runtimes.manifest import FORMAT, ExportedGraph, Manifest, is_exported, model_digest, read_manifest
 from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
 
 
 def choose(folder: Path, wanted: str) -> RuntimeName | None:
-    """The runtime for the model in ``folder``, None being PyTorch. ``auto`` is PyTorch, or what it was exported for.
+    """Choose the runtime for the model in ``folder``; None is PyTorch. ``auto``: PyTorch, or the runtime of the export.
 
     Raises ConfigError for a runtime that is unknown or is not the folder's.
     """
@@ -41,7 +41,7 @@ def choose(folder: Path, wanted: str) -> RuntimeName | None:
 
 
 def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
-    """Device and arithmetic of the runtimes; ConfigError if others were asked for."""
+    """Return the device and dtype of the runtimes. Raises ConfigError if others were asked for."""
     if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
         raise ConfigError(f"device {device} and dtype {dtype}: the runtimes compute on the cpu in float32; use torch")
     return "cpu", "float32"
@@ -50,7 +50,7 @@ def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
 def load(
     folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None
 ) -> tuple[ModelSpec, dict[PartName, nn.Module]]:
-    """The specification and the parts of an exported folder; or of a model, exported into the cache on first use.
+    """Load the parts of an exported folder, or of a model, which is exported into the cache on first use.
 
     Raises MissingExtraError, CheckpointError, OutputError if the cache cannot be written.
     """
@@ -66,7 +66,7 @@ def load(
 
 
 def cached_export(folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None) -> Path:
-    """The export of a model in the cache, made if it is not there, and anew if it is damaged.
+    """Return the export of a model in the cache; make it if it is missing or damaged.
 
     It belongs to the very weights, and to the versions of the runtime and of PyTorch.
     """
@@ -97,7 +97,7 @@ def _is_sound(target: Path) -> bool:
 class ExportedPart(nn.Module):
     """A part whose calls are graphs: float32, on the CPU. ``net`` is its network without weights.
 
-    What is asked on the ``meta`` device is answered by ``net``: sizes can be planned as with PyTorch.
+    Calls on the ``meta`` device go to ``net``, so that memory is planned as with PyTorch.
     """
 
     def __init__(self, net: nn.Module, graphs: Mapping[str, _Graph]) -> None:
@@ -115,7 +115,7 @@ class ExportedPart(nn.Module):
             return MethodType(member, self) if isinstance(member, FunctionType) else getattr(self.net, name)
 
     def upsample(self, lr: Tensor) -> Any:
-        """U(lr) and, where it has such, the features."""
+        """Compute U(lr) and, where it has some, the features."""
         return self._call("upsample", (lr,)) if "upsample" in self.graphs else (self._call("forward", (lr,)), None)
 
     def _apply(self, *_arguments: Any, **_options: Any) -> Self:
@@ -141,7 +141,7 @@ class ExportedPart(nn.Module):
 class _Graph:
     """A session with tensors around it. Copies of the part share it."""
 
-    def __init__(self, session: Session, record: GraphRecord) -> None:
+    def __init__(self, session: Session, record: ExportedGraph) -> None:
         self.session = session
         self.record = record
 
@@ -161,7 +161,7 @@ def _array(value: Tensor) -> Any:
 
 
 def _network(place: Path, kept: bool) -> nn.Module:
-    """A part's network, without weights unless they are kept beside the graphs."""
+    """Build a part's network, without weights unless they are kept beside the graphs."""
     if kept:
         return load_part(place)
     foreign = read_json(place / CONFIG).get("type") == "spandrel"  # some compute with numbers while they are built

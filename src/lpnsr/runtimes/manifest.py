@@ -1,4 +1,4 @@
-"""``export.json``: what the graphs of an exported folder are, and what they were made from."""
+"""``export.json``: the graphs of an exported folder and their origin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = 2
 """Of the folder and of the graphs in it: raise it when a network's graph changes."""
 
 
-class GraphRecord(StrictConfig):
+class ExportedGraph(StrictConfig):
     """One graph. error: largest deviation from PyTorch at the checked sizes, in root mean squares of the output."""
 
     part: PartName
@@ -37,7 +37,7 @@ class GraphRecord(StrictConfig):
 
 
 class Manifest(StrictConfig):
-    """See the module's contract. kept: the parts that stay with PyTorch, and why."""
+    """Content of ``export.json``. kept: the parts that stay with PyTorch, with the reason."""
 
     format: int = FORMAT
     model: str
@@ -49,17 +49,17 @@ class Manifest(StrictConfig):
     runtime: RuntimeName
     runtime_version: str
     tolerance: float
-    graphs: tuple[GraphRecord, ...]
+    graphs: tuple[ExportedGraph, ...]
     kept: dict[PartName, str] = Field(default_factory=dict)
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether ``folder`` holds graphs in the place of weights."""
+    """Tell whether ``folder`` holds graphs in the place of weights."""
     return (folder / NAME).is_file()
 
 
 def model_digest(folder: Path) -> str:
-    """SHA-256 over the configuration and weights of every part of a model folder. Raises CheckpointError."""
+    """Hash the configuration and weights of every part of a model folder. Raises CheckpointError."""
     digest = hashlib.sha256()
     try:
         for name, place in sorted(read_spec(folder).parts.items()):
@@ -71,7 +71,7 @@ def model_digest(folder: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an exported folder whose graphs are all there and unchanged. Raises CheckpointError."""
+    """Read the manifest of an exported folder and check its graphs. Raises CheckpointError."""
     path = folder / NAME
     try:
         manifest = Manifest.parse(read_json(path), str(path))
@@ -87,6 +87,6 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Raises OSError."""
+    """Write the manifest. Raises OSError."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / NAME).write_text(text + "\n", encoding="utf-8")

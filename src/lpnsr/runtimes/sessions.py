@@ -23,19 +23,18 @@ Session = Callable[[Arrays], Arrays]
 _PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def runtime_module(runtime: RuntimeName) -> Any:
-    """The runtime's package. Raises MissingExtraError, which names the pip line."""
-    return _imported(_PACKAGES[runtime], runtime)
-
-
-def require_onnx(runtime: RuntimeName) -> None:
-    """Raise MissingExtraError unless the package is there that PyTorch writes graphs with."""
-    _imported("onnx", runtime)
+def import_package(runtime: RuntimeName, package: str | None = None) -> Any:
+    """Import the package of a runtime, or another that it needs. Raises MissingExtraError, which names the pip line."""
+    package = package or _PACKAGES[runtime]
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise MissingExtraError(runtime, package) from None
 
 
 def runtime_version(runtime: RuntimeName) -> str:
-    """Of the installed package. Raises MissingExtraError."""
-    return str(runtime_module(runtime).__version__)
+    """Return the version of the installed package. Raises MissingExtraError."""
+    return str(import_package(runtime).__version__)
 
 
 def open_session(runtime: RuntimeName, path: Path) -> Session:
@@ -43,7 +42,7 @@ def open_session(runtime: RuntimeName, path: Path) -> Session:
 
     Raises MissingExtraError, CheckpointError for a file that the runtime does not take.
     """
-    module = runtime_module(runtime)
+    module = import_package(runtime)
     try:
         session = _onnx_session(module, path) if runtime == "onnx" else _openvino_session(module, path)
     except Exception as error:  # neither has a class of errors for this
@@ -87,10 +86,3 @@ def _openvino_session(module: Any, path: Path) -> Session:
         return [results[index].copy() for index in range(len(compiled.outputs))]  # its buffers serve the next call
 
     return run
-
-
-def _imported(package: str, runtime: RuntimeName) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise MissingExtraError(runtime, package) from None

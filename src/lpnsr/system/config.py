@@ -31,7 +31,7 @@ class StrictConfig(BaseModel):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError, MissingExtraError."""
+    """Read the mapping in a YAML file. Raises ConfigError, MissingExtraError."""
     try:
         import yaml
     except ModuleNotFoundError:
@@ -58,14 +58,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
-    """One sentence for every wrong key, in the order of the keys; a union's several complaints are one."""
+    """Write one sentence for every wrong key, in order; the several errors of a union become one."""
     sentences: dict[tuple[int | str, ...], str] = {}
     for item in error.errors():
         kind, loc, value = item["type"], item["loc"], item["input"]
         path, annotation, rules = _follow(cls, loc)
         key = ".".join(map(str, path)) or "value"
         if kind == "extra_forbidden":
-            names = _names_at(cls, loc[:-1])
+            models = [
+                o for o in _options(_follow(cls, loc[:-1])[1]) if isinstance(o, type) and issubclass(o, BaseModel)
+            ]
+            names = [field.alias or name for name, field in models[0].model_fields.items()]
             near = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
             sentences[loc] = f"unknown key {'.'.join(map(str, loc))!r}; {hint}"
@@ -90,7 +93,7 @@ def _short(value: object) -> str:
 
 
 def _follow(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any, tuple[Any, ...]]:
-    """The part of ``loc`` that names keys (pydantic adds the tags of unions), with the type there and its limits."""
+    """Return the part of ``loc`` that names keys (pydantic adds tags of unions), with the type and limits there."""
     path: tuple[int | str, ...] = ()
     annotation: Any = cls
     rules: tuple[Any, ...] = ()
@@ -103,7 +106,7 @@ def _follow(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int
 
 
 def _inside(annotation: Any, part: int | str) -> tuple[Any, tuple[Any, ...]] | None:
-    """Type and limits of what lies at ``part`` of a value of this type; None if nothing can."""
+    """Return the type and limits at ``part`` of a value of this type, or None."""
     for option in _options(annotation):
         origin, arguments = get_origin(option), get_args(option)
         if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
@@ -119,7 +122,7 @@ def _inside(annotation: Any, part: int | str) -> tuple[Any, tuple[Any, ...]] | N
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type itself; limits that stand around a type are left out."""
+    """Return the members of a union, or the type itself, without limits around it."""
     if get_origin(annotation) is Annotated:
         return _options(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -128,7 +131,7 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
-    """``a number from 0 to 1, or nothing`` for a type and its limits; empty if no words are known for it."""
+    """Describe a type and its limits, as in ``a number from 0 to 1, or nothing``; empty for an unknown type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _allowed(arguments[0], (*rules, *arguments[1:]))
@@ -138,7 +141,9 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
     if origin is Literal:
         *most, last = map(str, arguments)
         return f"{', '.join(most)} or {last}" if most else last
-    limits = _limits(rules)
+    each = [inner for rule in rules for inner in (getattr(rule, "metadata", None) or (rule,))]
+    names = ("ge", "gt", "le", "lt", "min_length", "multiple_of")
+    limits = {name: getattr(rule, name) for rule in each for name in names if getattr(rule, name, None) is not None}
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"a list of {len(arguments)} values"
     if origin in (list, tuple, dict, Mapping):
@@ -153,26 +158,6 @@ def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
     return {**words_of, NoneType: "nothing"}.get(annotation, "")
 
 
-def _limits(rules: tuple[Any, ...]) -> dict[str, Any]:
-    """``{"ge": 0}`` of limits such as ``Field(ge=0)``."""
-    each = [inner for rule in rules for inner in (getattr(rule, "metadata", None) or (rule,))]
-    names = ("ge", "gt", "le", "lt", "min_length", "multiple_of")
-    return {name: getattr(rule, name) for rule in each for name in names if getattr(rule, name, None) is not None}
-
-
 def _range(limits: Mapping[str, Any]) -> str:
     words = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " below {}"}
     return "".join(word.format(limits[name]) for name, word in words.items() if name in limits)
-
-
-def _names_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model reached by ``path`` (list indices and union tags are stepped over)."""
-    current: type[BaseModel] = cls
-    for part in path:
-        field = current.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if inner:
-            current = inner[0]
-    return [field.alias or name for name, field in current.model_fields.items()]

@@ -1,4 +1,4 @@
-"""What a time was measured on."""
+"""Description of this machine, for times measured on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def machine_of(device: torch.device) -> str:
-    """The device by name, for a processor with its cores and the threads in use, and PyTorch's version."""
+    """Name the device, for a processor with its cores and threads in use, and PyTorch's version."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)}), PyTorch {torch.__version__}"
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"

@@ -24,7 +24,7 @@ WRAPPERS = frozenset({"module", "_orig_mod"})
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file or of anything that ``torch.save`` wrote, unwrapped.
+    """Read the tensors of a ``.safetensors`` file or of anything that ``torch.save`` wrote, unwrapped.
 
     Tensors may be memory-mapped. Raises CheckpointError if the file is missing or damaged, if it needs
     anything beyond tensors to be unpickled (which is refused, never done), or if it holds no tensors.
@@ -40,7 +40,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Raises CheckpointError if it is missing, truncated or another thing."""
+    """Read all tensors of a safetensors file. Raises CheckpointError if it is missing or damaged."""
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def unwrap(content: Any, where: str) -> dict[str, Tensor]:
-    """The one state dict inside ``content``, without wrappers in its names.
+    """Find the one state dict inside ``content``, without wrappers in its names.
 
     Wrappers are taken off the front of names, and ``module`` and ``_orig_mod`` wherever they stand. Of tensors
     under several wrappings, those under ``params_ema`` are preferred, then the most wrapped: numbers, lists and
@@ -99,7 +99,7 @@ def unwrap(content: Any, where: str) -> dict[str, Tensor]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Tensors in nested dictionaries with their names, dotted names taken apart."""
+    """Yield the tensors in nested dictionaries with their names, split at dots."""
     if isinstance(value, Tensor):
         yield path, value
     elif isinstance(value, Mapping):

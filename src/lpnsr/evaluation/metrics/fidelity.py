@@ -1,4 +1,4 @@
-"""PSNR and SSIM (Wang et al. 2004): how far the pixels are from the reference."""
+"""PSNR and SSIM (Wang et al. 2004): distances of the pixels from the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 
 def psnr(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-    """10 log10(255^2 / MSE) in dB of two (3, H, W) in [0, 1]. Raises UnscorableImage for equal ones."""
+    """Compute 10 log10(255^2 / MSE) in dB of two (3, H, W) in [0, 1]. Raises UnscorableImage for equal ones."""
     error = (protocol.pixels(sr) - protocol.pixels(hr)).square().mean()
     if error == 0:
         raise UnscorableImage("it equals the reference: its PSNR is infinite, and no part of a mean", "infinite")
@@ -23,7 +23,7 @@ def psnr(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
 
 
 def ssim(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-    """Mean structural similarity of two (3, H, W) in [0, 1], over positions and channels.
+    """Compute the mean structural similarity of two (3, H, W) in [0, 1], over positions and channels.
 
     Gaussian window of 11 px, sigma 1.5, only where it fits; population variances; K1 = 0.01, K2 = 0.03.
     """

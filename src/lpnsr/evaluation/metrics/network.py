@@ -1,4 +1,4 @@
-"""Libraries that download: without a network they are to give up within seconds, not after minutes of trying again."""
+"""Libraries that download: without a network they give up within seconds, not after minutes of retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 5.0
 
 
 class _Refused(urllib.request.BaseHandler):
-    """Answers every request with an error."""
+    """A handler that answers every request with an error."""
 
     def default_open(self, _: urllib.request.Request) -> NoReturn:
         raise URLError("there is no network")
@@ -26,7 +26,7 @@ class _Refused(urllib.request.BaseHandler):
 def offline_if_silent() -> Iterator[str | None]:
     """Give the name of the Hugging Face hub's host if it does not answer, and then keep libraries offline.
 
-    A file that is on this machine is found as ever. A download fails at once, as an OSError.
+    A file that is on this machine is still found. A download fails at once, as an OSError.
     """
     from huggingface_hub import constants
 
@@ -45,7 +45,7 @@ def offline_if_silent() -> Iterator[str | None]:
 
 @cache
 def _answers(url: str) -> bool:
-    """Whether the host says anything within ``PATIENCE`` seconds, through the user's proxy if there is one."""
+    """Tell whether the host answers within ``PATIENCE`` seconds, through the user's proxy if there is one."""
     said: list[bool] = []
     # A thread that may be left behind: looking up a name knows no timeout.
     thread = Thread(target=lambda: said.append(_asked(url)), daemon=True)

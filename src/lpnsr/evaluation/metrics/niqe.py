@@ -25,7 +25,7 @@ _SHAPES = torch.arange(200, 10001, dtype=torch.float64) / 1000  # the alphas amo
 
 
 def niqe(image: Tensor) -> float:
-    """NIQE of (3, H, W) in [0, 1]; lower is better. Sides of at least 96 px; what exceeds whole blocks is left out.
+    """Compute NIQE of (3, H, W) in [0, 1]; lower is better. Sides of at least 96 px; partial blocks are left out.
 
     Raises UnscorableImage if no block has any texture.
     """
@@ -43,7 +43,7 @@ def niqe(image: Tensor) -> float:
 
 
 def block_features(gray: Tensor) -> Tensor:
-    """(H, W) float64 on 0..255 -> (blocks, 36): 18 features of each block at each of two scales; NaN where flat."""
+    """Compute (H, W) float64 on 0..255 -> (blocks, 36): 18 features at each of two scales; NaN where flat."""
     rows, columns = (side // BLOCK for side in gray.shape)
     gray = gray[: rows * BLOCK, : columns * BLOCK]
     fine = _features(_blocks(_normalised(gray), BLOCK))
@@ -53,7 +53,7 @@ def block_features(gray: Tensor) -> Tensor:
 
 @cache
 def _pristine(device: str) -> tuple[Tensor, Tensor]:
-    """Mean (36,) and covariance (36, 36) of the features of pristine photographs."""
+    """Load the mean (36,) and covariance (36, 36) of the features of pristine photographs."""
     with np.load(_MODEL, allow_pickle=False) as model:
         mean, covariance = model["mu_pris_param"].reshape(-1), model["cov_pris_param"]
     return torch.from_numpy(mean).to(device), torch.from_numpy(covariance).to(device)
@@ -65,7 +65,7 @@ def _gray8(image: Tensor) -> Tensor:
 
 
 def _normalised(gray: Tensor) -> Tensor:
-    """Mean-subtracted, contrast-normalised coefficients (Eq. 1 to 3), (H, W): Gaussian 7 x 7 of sigma 7/6."""
+    """Normalise (H, W) by local mean and contrast (Eq. 1 to 3): Gaussian 7 x 7 of sigma 7/6."""
     axis = torch.arange(7, dtype=torch.float64, device=gray.device) - 3
     window = torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * (7 / 6) ** 2))
     # In single precision, as published: its sum misses 1 by a little, so that all of a flat area falls on one side of
@@ -81,7 +81,7 @@ def _normalised(gray: Tensor) -> Tensor:
 
 
 def _half(gray: Tensor) -> Tensor:
-    """(H, W) -> (H / 2, W / 2) by the antialiased bicubic of MATLAB's imresize, edges mirrored; even sides."""
+    """Halve (H, W), of even sides, by the antialiased bicubic of MATLAB's imresize, edges mirrored."""
     distance = (torch.arange(8, dtype=torch.float64, device=gray.device) - 3.5).abs() / 2
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
@@ -94,12 +94,12 @@ def _half(gray: Tensor) -> Tensor:
 
 
 def _blocks(plane: Tensor, side: int) -> Tensor:
-    """(H, W) -> (H W / side^2, side, side)."""
+    """Cut (H, W) into (H W / side^2, side, side)."""
     return plane.unfold(0, side, side).unfold(1, side, side).reshape(-1, side, side)
 
 
 def _features(blocks: Tensor) -> Tensor:
-    """(N, h, w) -> (N, 18): shape and scale of the coefficients, then four numbers for each product of neighbours."""
+    """Compute (N, h, w) -> (N, 18): shape and scale of the coefficients, then four numbers a product of neighbours."""
     alpha, left, right = _asymmetric_gaussian(blocks)
     columns = [alpha, (left + right) / 2]
     for shift in _NEIGHBOURS:
@@ -110,7 +110,7 @@ def _features(blocks: Tensor) -> Tensor:
 
 
 def _asymmetric_gaussian(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, h, w) -> alpha, beta_l, beta_r, each (N,): an asymmetric generalised Gaussian fitted by its moments.
+    """Fit an asymmetric generalised Gaussian by its moments: (N, h, w) -> alpha, beta_l, beta_r, each (N,).
 
     (Lasmar, Stitou, Berthoumieu 2009.) Betas are NaN where no value lies on their side.
     """

@@ -15,7 +15,7 @@ from lpnsr.evaluation.scoring import Outcome
 
 
 def html(evaluation: Evaluation) -> str:
-    """The page. Reads the images again, for the crops."""
+    """Render the page. Reads the images again, for the crops."""
     samples = [scores.sample for scores in evaluation.samples]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(

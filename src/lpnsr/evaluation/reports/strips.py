@@ -1,4 +1,4 @@
-"""The same place of every version of a picture, for the eye: LR, each method, HR."""
+"""Strips: the same crop of every version of a picture, LR, each method, HR."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Strip:
 
 
 def evenly(samples: Sequence[Sample]) -> list[Sample]:
-    """All samples, or ``MOST`` of them at even distances."""
+    """Return all samples, or ``MOST`` of them at even distances."""
     if len(samples) <= MOST:
         return list(samples)
     return [samples[n * len(samples) // MOST] for n in range(MOST)]
 
 
 def strip_of(sample: Sample) -> Strip | None:
-    """The place where the versions differ most; None if none can be read. Versions of another size are left out."""
+    """Cut the place where the versions differ most; None if none can be read. Other sizes than HR's are left out."""
     versions = {method: image for method, path in sample.sr.items() if (image := _read(path)) is not None}
     hr = _read(sample.hr)
     if hr is None and not versions:
@@ -78,7 +78,7 @@ def _read(path: Path | None) -> Tensor | None:
 
 
 def _liveliest(planes: Tensor) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the window in which (N, H, W) differ most; of one plane, the most contrast."""
+    """Find (top, left, height, width) of the window where (N, H, W) differ most; of one plane, the most contrast."""
     height, width = (min(_SIDE, side) for side in planes.shape[1:])
     if len(planes) > 1:
         interest = planes.var(0)[None, None]

@@ -14,23 +14,23 @@ _ARROWS = {True: "↑", False: "↓"}
 
 
 def digits(metric: Metric) -> int:
-    """Decimals that are shown."""
+    """Return the number of decimals to show."""
     return _DIGITS.get(metric.name, 4)
 
 
 def heading(metric: Metric) -> str:
-    """Its title and the direction of better."""
+    """Return the metric's title and an arrow to the better side."""
     return f"{metric.title} {_ARROWS[metric.higher_is_better]}"
 
 
 def protocol_line(metric: Metric) -> str:
-    """What a number of this metric is, in one line."""
+    """Describe the numbers of this metric in one line."""
     reference = "against HR" if metric.needs_reference else "no reference"
     return f"{metric.title}: {metric.protocol}; {reference}; {metric.version}"
 
 
 def as_text(interval: Interval | None, places: int) -> str:
-    """``mean [low, high]``, or a dash."""
+    """Format as ``mean [low, high]``, or a dash."""
     if interval is None:
         return "–"
     if interval.count == 1:
@@ -39,7 +39,7 @@ def as_text(interval: Interval | None, places: int) -> str:
 
 
 def mean_text(evaluation: Evaluation, method: str, metric: Metric) -> str:
-    """Such as ``26.31 [25.90, 26.80] (30 of 32: 1 infinite, 1 too small)``."""
+    """Format a mean, such as ``26.31 [25.90, 26.80] (30 of 32: 1 infinite, 1 too small)``."""
     interval, missing = evaluation.mean(method, metric), evaluation.missing(method, metric)
     text = as_text(interval, digits(metric))
     if not missing:
@@ -49,12 +49,12 @@ def mean_text(evaluation: Evaluation, method: str, metric: Metric) -> str:
 
 
 def missing_text(missing: Mapping[str, int]) -> str:
-    """``1 infinite, 2 too small``."""
+    """Format as ``1 infinite, 2 too small``."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(missing.items()))
 
 
 def scores_csv(evaluation: Evaluation) -> str:
-    """One line a score: image, method, metric, value or reason, protocol, version."""
+    """Write a line a score: image, method, metric, value or reason, protocol, version."""
     rows = (
         (s.sample.name, method, m.name, _exact(o.value), o.reason or "", m.protocol, m.version)
         for s in evaluation.samples
@@ -66,7 +66,7 @@ def scores_csv(evaluation: Evaluation) -> str:
 
 
 def means_csv(evaluation: Evaluation) -> str:
-    """One line a mean, then one a paired difference (method ``a - b``)."""
+    """Write a line a mean, then a line a paired difference (method ``a - b``)."""
     pairs = [(method, m) for method in evaluation.methods for m in evaluation.metrics]
     means = [(method, m, evaluation.mean(method, m), evaluation.missing(method, m)) for method, m in pairs]
     none: dict[str, int] = {}
@@ -80,7 +80,7 @@ def means_csv(evaluation: Evaluation) -> str:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """Means, differences, protocols and problems; every image is in the CSV."""
+    """Write means, differences, protocols and problems; the scores of each image are in the CSV."""
     parts = ["# Evaluation", _means(evaluation)]
     if len(evaluation.methods) > 1:
         rows = [
@@ -119,7 +119,7 @@ def _means(evaluation: Evaluation) -> str:
 
 
 def count_text(intervals: Sequence[Interval | None]) -> str:
-    """How many images the means are over: one number, or the range of the metrics'."""
+    """Count the images of the means: one number, or the range over the metrics."""
     counts = sorted({interval.count if interval else 0 for interval in intervals})
     return f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "0"
 
