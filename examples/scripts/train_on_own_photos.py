@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpnsr.evaluation.run import Request, evaluate
+from lpnsr.evaluation.run import EvaluationRequest, evaluate
 from lpnsr.imaging import Photo, from_unit, write
 from lpnsr.training.data.pairs import validation_pairs
 from lpnsr.training.runs import Run, train
@@ -45,7 +45,7 @@ def compare(out: Path, model: Path) -> None:
             write(Photo(from_unit(image.permute(1, 2, 0).numpy(), np.uint8)), out / kind / f"{number}.png")
     if len(held_back[0]):
         models = {"lite": "lite", "mine": str(model)}
-        evaluate(Request(out / "report", models=models, hr=out / "hr", lr=out / "lr", metrics=("psnr", "lpips")))
+        evaluate(EvaluationRequest(out / "report", models=models, hr=out / "hr", lr=out / "lr", metrics=("psnr", "lpips")))
         print((out / "report" / "report.md").read_text(encoding="utf-8"))
 
 

@@ -21,7 +21,9 @@ from lpnsr.reproduce.cases import Ceiling, Chain, Folder
 from lpnsr.reproduce.experiments import table1
 from lpnsr.reproduce.experiments.oracle import _share
 from lpnsr.reproduce.images import ImageSet, find_pairs
-from lpnsr.reproduce.instruments import (
+from lpnsr.reproduce.lab import Lab, Scores
+from lpnsr.reproduce.markdown import claim_lines, table_text
+from lpnsr.reproduce.measurements import (
     LATENT_ERROR,
     NOISE_EDGES,
     NOISE_MATCH,
@@ -31,13 +33,11 @@ from lpnsr.reproduce.instruments import (
     noise_edges,
     noise_match,
 )
-from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.markdown import claim_lines, table_text
 from lpnsr.reproduce.model import Model, Run, load_network
 from lpnsr.reproduce.plots import maps
 from lpnsr.reproduce.report import Claim, Column, Hypothesis, differences, table_of
 from lpnsr.reproduce.setting import Setting
-from lpnsr.system import machine
+from lpnsr.system.machine import machine_of
 from lpnsr.upscaling.restorer import Restorer
 from support.pairs import make_images
 from support.tiny_model import CHAIN, GUIDED, NETWORKS, tiny_upscaler
@@ -202,21 +202,9 @@ def test_seconds_of_another_machine_are_measured_again(
     assert runs() == timed
     torch.set_num_threads(1)
     assert runs() == 0
-    monkeypatch.setattr(machine, "_processor", lambda: "Another CPU")
-    assert runs() == timed
     monkeypatch.setattr(torch, "__version__", "99.0")
     assert runs() == timed
-    assert machine.machine_of(model.device).endswith("cores, 1 threads, PyTorch 99.0")
-
-
-@pytest.mark.parametrize(
-    ("information", "name"), [("processor: 0\nmodel name\t: Some  CPU @ 2 GHz\n", "Some CPU @ 2 GHz"), ("", "chip")]
-)
-def test_the_name_of_the_processor(information: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: information)
-    monkeypatch.setattr(machine.platform, "processor", lambda: "")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "chip")
-    assert machine._processor.__wrapped__() == name
+    assert machine_of(model.device).endswith("cores, 1 threads, PyTorch 99.0")
 
 
 def test_rows_of_one_name_are_refused(model: Model, images: ImageSet, tmp_path: Path) -> None:
@@ -235,15 +223,15 @@ def test_a_lab_computes_once(model: Model, images: ImageSet, tmp_path: Path, mon
 
     cases = [lab().chain("gaussian", noise="gaussian"), lab().chain("mode", noise="mode")]
     first = lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES])
-    assert len(counted) == 6  # not once an instrument
+    assert len(counted) == 6  # not once an measurement
     assert lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES]) == first
     assert len(counted) == 6
     more = lab().score(images, [*cases, lab().chain("the same", fidelity=0.5)], [LATENT_ERROR, NOISE_MATCH])
-    assert len(counted) == 12  # for the new instrument, but the third case is the mode
+    assert len(counted) == 12  # for the new measurement, but the third case is the mode
     assert more.of("mode", "latent_error") == first.of("mode", "latent_error") == more.of("the same", "latent_error")
 
 
-def test_instruments(model: Model, images: ImageSet) -> None:
+def test_measurements(model: Model, images: ImageSet) -> None:
     pair = images.pairs[0]
     run = model.run(pair.lr, pair.hr, Setting(noise="gaussian"))
     last = run.states[-1].x_previous

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lpnsr.errors import OutputError
 
@@ -41,11 +41,11 @@ class Cache:
                 if all(v is None or math.isfinite(v) for v in values.values()):
                     self._values[entry["key"]] = values
 
-    def get(self, key: Mapping[str, Any]) -> Values | None:
+    def get(self, key: Mapping[str, object]) -> Values | None:
         """Return the numbers kept under ``key``, a JSON object of all that they depend on, or None."""
         return self._values.get(_digest(key))
 
-    def put(self, key: Mapping[str, Any], values: Values, about: Mapping[str, Any]) -> None:
+    def put(self, key: Mapping[str, object], values: Values, about: Mapping[str, object]) -> None:
         """Keep ``values``; ``about`` is for readers of the file. Raises OutputError if it cannot be written."""
         digest = _digest(key)
         text = json.dumps({"key": digest, "values": values, **about}, ensure_ascii=False)
@@ -67,5 +67,5 @@ def _ends_a_line(file: BinaryIO) -> bool:
     return file.read(1) == b"\n"
 
 
-def _digest(key: Mapping[str, Any]) -> str:
+def _digest(key: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

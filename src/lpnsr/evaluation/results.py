@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any
 
 from lpnsr import __version__
 from lpnsr.evaluation.effects import Effect, effect, effects_text, smallest_effect
@@ -91,7 +90,7 @@ class Evaluation:
         """Explanation of the verdicts on differences."""
         return effects_text((m.name, m.title) for m in self.metrics)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return everything for machines. ``NaN`` never occurs: a missing score is null beside its reason."""
         return {
             "made_by": f"lpnsr {__version__}",

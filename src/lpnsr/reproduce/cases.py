@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ class Case(Protocol):
     @property
     def label(self) -> str: ...
 
-    def identity(self, pair: Pair) -> dict[str, Any]:
+    def identity(self, pair: Pair) -> dict[str, object]:
         """Return all that decides the image, equal for cases that cannot differ."""
 
     def run(self, pair: Pair) -> Run:
@@ -40,7 +40,7 @@ class Chain:
     model: Model
     setting: Setting
 
-    def identity(self, pair: Pair) -> dict[str, Any]:
+    def identity(self, pair: Pair) -> dict[str, object]:
         return {"model": self.model.digest, "device": self.model.device.type, "setting": self.setting.identity()}
 
     def run(self, pair: Pair) -> Run:
@@ -54,7 +54,7 @@ class Ceiling:
     label: str
     model: Model
 
-    def identity(self, pair: Pair) -> dict[str, Any]:
+    def identity(self, pair: Pair) -> dict[str, object]:
         return {"model": self.model.digest, "device": self.model.device.type, "ceiling": 2}
 
     def run(self, pair: Pair) -> Run:
@@ -71,7 +71,7 @@ class Network:
     digest: str
     device: torch.device
 
-    def identity(self, pair: Pair) -> dict[str, Any]:
+    def identity(self, pair: Pair) -> dict[str, object]:
         return {"network": self.digest, "device": self.device.type}
 
     @torch.inference_mode()
@@ -90,7 +90,7 @@ class Folder:
     path: Path
     hr: Path
 
-    def identity(self, pair: Pair) -> dict[str, Any]:
+    def identity(self, pair: Pair) -> dict[str, object]:
         return {"image": digest_of(read_image(self._file(pair)))}
 
     def run(self, pair: Pair) -> Run:

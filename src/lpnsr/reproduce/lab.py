@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lpnsr import __version__
 from lpnsr.errors import ConfigError
@@ -15,7 +16,7 @@ from lpnsr.evaluation.cache import Cache, Values
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.reproduce.cases import Case, Chain
 from lpnsr.reproduce.images import ImageSet, Pair
-from lpnsr.reproduce.instruments import Instrument, Scored
+from lpnsr.reproduce.measurements import Measurement, Scored
 from lpnsr.reproduce.model import Model, Run
 from lpnsr.reproduce.setting import Setting
 
@@ -23,6 +24,8 @@ ReportProgress = Callable[[str, int, int], None]
 """Called with (test set, done, total) after every image of a table."""
 
 _KEPT_RUNS = 16
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,29 @@ class Lab:
             raise ConfigError(f"the model {self.model.name} has one step, which takes no noise: this needs two or more")
         return range(self.model.steps, 1, -1)
 
-    def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
+    def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Measurement] = ()) -> Scores:
         """Measure every case on every image, by every metric and by ``extra``.
 
         Raises ConfigError if two cases have one label.
         """
-        instruments = [*(Scored(metric) for metric in self.metrics), *extra]
+        measurements = [*(Scored(metric) for metric in self.metrics), *extra]
         rows: dict[str, list[Values]] = {case.label: [] for case in cases}
         if len(rows) < len(cases):
             labels = [case.label for case in cases]
             twice = next(label for label in labels if labels.count(label) > 1)
             raise ConfigError(f"two rows are called {twice!r}: name the method or start that was given otherwise")
-        done, total = 0, len(images.pairs) * len(cases)
-        for pair in images.pairs:
-            for case in cases:
-                rows[case.label].append(self.measure(pair, case, instruments))
-                done += 1
-                self.progress(images.name, done, total)
+        for pair, case in self.each(images, cases):
+            rows[case.label].append(self.measure(pair, case, measurements))
         return Scores(images, rows)
 
-    def remember(self, pair: Pair, key: Mapping[str, Any], compute: Callable[[], Values]) -> Values:
+    def each(self, images: ImageSet, cases: Collection[T]) -> Iterator[tuple[Pair, T]]:
+        """Yield every pair with every case, and report the progress after each."""
+        total = len(images.pairs) * len(cases)
+        for done, both in enumerate(product(images.pairs, cases), 1):
+            yield both
+            self.progress(images.name, done, total)
+
+    def remember(self, pair: Pair, key: Mapping[str, object], compute: Callable[[], Values]) -> Values:
         """Return the cached values of the pair under ``key``, or compute them."""
         full = {"lpnsr": __version__, "pair": pair.digest, **key}
         known = self.cache.get(full)
@@ -104,14 +110,14 @@ class Lab:
                 self._runs.popitem(last=False)
         return self._runs[key]
 
-    def measure(self, pair: Pair, case: Case, instruments: Sequence[Instrument]) -> Values:
-        """Measure one image by ``instruments``; it is made only if a value is not cached."""
+    def measure(self, pair: Pair, case: Case, measurements: Sequence[Measurement]) -> Values:
+        """Measure one image by ``measurements``; it is made only if a value is not cached."""
         values: Values = {}
         identity = case.identity(pair)
-        for instrument in instruments:
-            key = {"case": identity, **instrument.key}
-            values |= self.remember(pair, key, partial(self._measured, pair, case, instrument))
+        for measurement in measurements:
+            key = {"case": identity, **measurement.key}
+            values |= self.remember(pair, key, partial(self._measured, pair, case, measurement))
         return values
 
-    def _measured(self, pair: Pair, case: Case, instrument: Instrument) -> Values:
-        return instrument.measure(self.run(pair, case))
+    def _measured(self, pair: Pair, case: Case, measurement: Measurement) -> Values:
+        return measurement.measure(self.run(pair, case))

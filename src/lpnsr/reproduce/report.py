@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from lpnsr.evaluation.effects import Effect, effect, smallest_effect
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.statistics import Interval, mean_interval
 from lpnsr.reproduce.cases import Case
 from lpnsr.reproduce.images import ImageSet
-from lpnsr.reproduce.instruments import Instrument
 from lpnsr.reproduce.lab import Lab, Scores
+from lpnsr.reproduce.measurements import Measurement
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def compare(
     cases: Sequence[Case] | Callable[[ImageSet], Sequence[Case]],
     columns: Sequence[Column],
     tests: Sequence[Hypothesis] = (),
-    extra: Sequence[Instrument] = (),
+    extra: Sequence[Measurement] = (),
     paper: Mapping[str, Mapping[str, float]] | None = None,
 ) -> tuple[list[Table], list[Claim]]:
     """Make a table for each test set with a row for each case, and test the claims; cases may depend on the set."""
@@ -193,7 +192,7 @@ def _mean(values: Sequence[float | None]) -> Interval | None:
     return mean_interval([value for value in values if value is not None])
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, object]:
     """Return the report without its plots, for machines."""
     return {
         "experiment": report.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class Setting:
         """Whether the noise predictor is asked at any step."""
         return any(noise in ("predicted", "mode") for noise in self.by_step.values())
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return all that decides the result, and nothing else: equal for settings that cannot differ.
 
         A chain of one step takes no noise; a temperature of 0 is the mode; Gaussian noise has no temperature; without

@@ -150,14 +150,12 @@ class _Graph:
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         batches = [inputs] if self.record.batches else zip(*(torch.split(value, 1) for value in inputs), strict=True)
-        found = [self.session([_array(value) for value in batch]) for batch in batches]
+        found = [
+            self.session([(x if x.dtype == torch.long else x.float()).detach().contiguous().numpy() for x in batch])
+            for batch in batches
+        ]
         outputs = tuple(torch.cat([torch.from_numpy(array) for array in each]) for each in zip(*found, strict=True))
         return outputs if len(outputs) > 1 else outputs[0]
-
-
-def _array(value: Tensor) -> Any:
-    value = value if value.dtype == torch.long else value.float()
-    return value.detach().contiguous().numpy()
 
 
 def _network(place: Path, kept: bool) -> nn.Module:

@@ -16,7 +16,7 @@ from lpnsr.apps.cli import app
 from lpnsr.apps.cli.reproduce import What, command_line
 from lpnsr.errors import MissingExtraError
 from lpnsr.evaluation.metrics import Metric, metrics_for, registry
-from lpnsr.reproduce import plots, session
+from lpnsr.reproduce import plots, run
 from lpnsr.reproduce.experiments import EXPERIMENTS
 from lpnsr.reproduce.experiments import experiment as run_experiment
 from lpnsr.reproduce.model import Model
@@ -145,7 +145,7 @@ def test_all_goes_on_after_a_failure(place: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None:
-    request = session.ReproductionRequest(
+    request = run.ReproductionRequest(
         lr={"one": place / "lr"},
         hr=place / "hr",
         out=tmp_path,
@@ -156,7 +156,7 @@ def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None
         quick=True,
     )
     said: list[str] = []
-    assert session.reproduce(request, ["mismatch"], lambda *_: None, said.append) == 0
+    assert run.reproduce(request, ["mismatch"], lambda *_: None, said.append) == 0
     assert said[0].startswith("r50 is left out: ")
     assert "- r50: not available. " in (tmp_path / "mismatch.md").read_text()
 

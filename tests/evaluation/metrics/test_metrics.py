@@ -111,7 +111,7 @@ def test_wrong_names_say_what_is_known() -> None:
 
 @pytest.fixture
 def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpnsr.evaluation.metrics.network._answers", lambda url: True)
+    monkeypatch.setattr("lpnsr.evaluation.metrics.network.answers", lambda url: True)
 
 
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "pi", "clipiqa", "musiq", "maniqa"])

@@ -29,9 +29,9 @@ PYIQA = ["lpips-alex", "lpips-vgg", "pi", "clipiqa", "musiq", "maniqa"]
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    network._answers.cache_clear()
+    network.answers.cache_clear()
     yield
-    network._answers.cache_clear()
+    network.answers.cache_clear()
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_else_goes_wrong_is_not_put_on_the_network(silent: str, monkeypatch
         metrics_for(["maniqa"])
 
 
-def test_a_hub_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_thatanswers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving({"w": b"weights"}) as (address, _):
         monkeypatch.setattr(constants, "ENDPOINT", address)  # which has no page of its own: 404 is an answer too
         with network.offline_if_silent() as silent:
@@ -108,7 +108,7 @@ def test_a_hub_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_silent_hub_is_asked_once(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(network, "_asked", lambda url: asked.append(url) is not None)
+    monkeypatch.setattr(network, "is_reachable", lambda url: asked.append(url) is not None)
     for _ in range(3):
         with network.offline_if_silent() as host:
             assert host == "127.0.0.1"
@@ -117,7 +117,7 @@ def test_a_silent_hub_is_asked_once(silent: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_name_that_takes_long_to_look_up(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ever = threading.Event()
-    monkeypatch.setattr(network, "_asked", lambda url: ever.wait(20))
+    monkeypatch.setattr(network, "is_reachable", lambda url: ever.wait(20))
     with network.offline_if_silent() as host:
         assert host == "127.0.0.1"
     ever.set()
@@ -125,7 +125,7 @@ def test_a_name_that_takes_long_to_look_up(silent: str, monkeypatch: pytest.Monk
 
 def test_offline_by_the_users_wish_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(network, "_asked", lambda url: pytest.fail("asked"))
+    monkeypatch.setattr(network, "is_reachable", lambda url: pytest.fail("asked"))
     with network.offline_if_silent():
         assert huggingface_hub.is_offline_mode()
     assert huggingface_hub.is_offline_mode()

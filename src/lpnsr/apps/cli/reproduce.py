@@ -68,7 +68,7 @@ def reproduce(
     Writes OUT/EXPERIMENT.md, .json, .csv and plots. A run that was killed goes on with the next image.
     """
     from lpnsr.reproduce.experiments import EXPERIMENTS
-    from lpnsr.reproduce.session import ReproductionRequest, reproduce
+    from lpnsr.reproduce.run import ReproductionRequest, reproduce
 
     options = {"lr": lr, "hr": hr, "out": out, "model": model, "metrics": metrics, "weights": weights}
     options |= {"method": method, "start": start, "bicubic-model": bicubic_model, "device": device, "quick": quick}

@@ -31,7 +31,7 @@ def offline_if_silent() -> Iterator[str | None]:
     from huggingface_hub import constants
 
     offline = constants.HF_HUB_OFFLINE
-    if offline or _answers(constants.ENDPOINT):
+    if offline or answers(constants.ENDPOINT):
         yield None
         return
     constants.HF_HUB_OFFLINE = True
@@ -44,17 +44,17 @@ def offline_if_silent() -> Iterator[str | None]:
 
 
 @cache
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Tell whether the host answers within ``PATIENCE`` seconds, through the user's proxy if there is one."""
     said: list[bool] = []
     # A thread that may be left behind: looking up a name knows no timeout.
-    thread = Thread(target=lambda: said.append(_asked(url)), daemon=True)
+    thread = Thread(target=lambda: said.append(is_reachable(url)), daemon=True)
     thread.start()
     thread.join(PATIENCE)
     return said == [True]
 
 
-def _asked(url: str) -> bool:
+def is_reachable(url: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE).close()
     except HTTPError:  # an answer, if no kind one

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from lpnsr.reproduce.images import Pair
-from lpnsr.reproduce.instruments import NOISE_EDGES, edge_map, noise_map, optimal_noises
 from lpnsr.reproduce.lab import Lab
+from lpnsr.reproduce.measurements import NOISE_EDGES, edge_map, noise_map, optimal_noises
 from lpnsr.reproduce.plots import maps, require
 from lpnsr.reproduce.report import Column, Hypothesis, Plot, Report, compare
 

@@ -10,8 +10,8 @@ from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.effects import Effect, effect, smallest_effect
 from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
 from lpnsr.reproduce.cases import Case, Ceiling
-from lpnsr.reproduce.instruments import LATENT_ERROR, NOISE_MATCH
 from lpnsr.reproduce.lab import Lab, Scores
+from lpnsr.reproduce.measurements import LATENT_ERROR, NOISE_MATCH
 from lpnsr.reproduce.report import Column, Hypothesis, Report, Table, claims_of, metric_columns, perceptual, table_of
 
 _LATENT = Column("latent_error", "latent RMSE", False)

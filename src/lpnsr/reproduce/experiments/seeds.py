@@ -9,8 +9,8 @@ import torch
 from lpnsr.evaluation.cache import Values
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.images import ImageSet, Pair
-from lpnsr.reproduce.instruments import Scored
 from lpnsr.reproduce.lab import Lab, Scores
+from lpnsr.reproduce.measurements import Scored
 from lpnsr.reproduce.report import Column, Hypothesis, Report, claims_of, metric_columns, table_of
 from lpnsr.reproduce.setting import Noise
 
@@ -48,12 +48,8 @@ def run_seeds(lab: Lab) -> Report:
 
 def _deviations(lab: Lab, images: ImageSet, cases: Mapping[str, Sequence[Chain]]) -> Scores:
     rows: dict[str, list[Values]] = {label: [] for label in cases}
-    done, total = 0, len(images.pairs) * len(cases)
-    for pair in images.pairs:
-        for label, chains in cases.items():
-            rows[label].append(_deviation(lab, pair, chains))
-            done += 1
-            lab.progress(images.name, done, total)
+    for pair, (label, chains) in lab.each(images, cases.items()):
+        rows[label].append(_deviation(lab, pair, chains))
     return Scores(images, rows)
 
 

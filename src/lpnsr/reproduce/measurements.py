@@ -1,10 +1,10 @@
-"""Instruments: measurements of a run. Each gives numbers by name, and the key under which they are cached."""
+"""Measurements of a run: each gives numbers by name, and the key under which they are cached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,11 @@ from lpnsr.evaluation.metrics import Metric
 from lpnsr.reproduce.model import Run
 
 
-class Instrument(Protocol):
+class Measurement(Protocol):
     """A measurement. key: all that decides the numbers besides the run, with a version that rises when they change."""
 
     @property
-    def key(self) -> dict[str, Any]: ...
+    def key(self) -> dict[str, object]: ...
 
     def measure(self, run: Run) -> Values: ...
 
@@ -33,7 +33,7 @@ class Scored:
     metric: Metric
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         return dict(self.metric.identity)
 
     def measure(self, run: Run) -> Values:
@@ -52,7 +52,7 @@ class Measured:
     version: int = 1
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         return {"instrument": self.name, "version": self.version}
 
     def measure(self, run: Run) -> Values:
