@@ -1,8 +1,11 @@
-"""Where servers listen."""
+"""Sockets that listen, and the process of a server."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+
+import uvicorn
 
 from lpnsr.errors import ConfigError
 
@@ -26,3 +29,17 @@ def address(listening: socket.socket) -> str:
     """The URL of a socket that listens."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class AnnouncedServer(uvicorn.Server):
+    """A server that calls ``announce`` with its URL once it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            self._announce(address(sockets[0]))

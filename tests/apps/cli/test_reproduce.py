@@ -166,7 +166,7 @@ def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None
     [
         (("table2", "--method", "InvSR"), "NAME=PATH is needed"),
         (("table2", "--method", "InvSR=/nowhere"), "/nowhere does not exist"),
-        (("table1", "--lr", "one=/nowhere"), "every set needs a name of its own"),
+        (("table1", "--lr", "one=/nowhere"), "have one name, one"),
         (("table1", "--lr", "a/b=/nowhere"), "without a slash"),
         (("table1", "--lr", "two=/nowhere"), "/nowhere is no folder"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from PIL import Image
 
 from support.jobs import colour_of, picture, until
 from support.repository import REPOSITORY
+from support.server_process import server_process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 COLOURS = [(200, 30, 60), (20, 160, 90), (40, 70, 220)]
@@ -28,33 +28,11 @@ COLOURS = [(200, 30, 60), (20, 160, 90), (40, 70, 220)]
 @contextmanager
 def _server(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """A process that listens and is ready, and a client of it."""
-    log = folder / "log"
-    command = [
-        sys.executable,
-        "-c",
-        "from lpnsr.apps.cli import main; main()",
-        "serve",
-        "--model",
-        "lite",
-        "--port",
-        "0",
-        "--device",
-        "cpu",
-    ]
-    with log.open("wb") as file:
-        process = subprocess.Popen([*command, *options], stderr=file)
-    try:
-        until(lambda: process.poll() is not None or b"listening" in log.read_bytes(), 120)
-        address = re.search(r"http://[\d.:]+", log.read_text())
-        assert address, log.read_text()
-        with httpx.Client(base_url=address[0], timeout=60) as client:
-            until(lambda: client.get("/health").status_code == 200, 120)
-            yield process, client
+    command = ("-m", "lpnsr", "serve", "--model", "lite", "--port", "0", "--device", "cpu", *options)
+    with server_process(folder / "log", *command) as (process, client):
+        until(lambda: client.get("/health").status_code == 200, 120)
+        yield process, client
         assert process.poll() is not None, "this test leaves its server alone"
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def _submit(client: httpx.Client, colour: tuple[int, int, int], side: int = 24, **options: Any) -> str:
@@ -146,30 +124,18 @@ serve(engine(models, state_dir={state!r}), port=0, grace={grace}, say=say)
 @pytest.mark.parametrize("state", [None, "state"])
 @pytest.mark.parametrize("grace", [0.1, 1000])
 def test_a_step_that_never_ends_does_not_keep_the_process(tmp_path: Path, state: str | None, grace: float) -> None:
-    temporary, log = tmp_path / "temporary", tmp_path / "log"
+    temporary = tmp_path / "temporary"
     temporary.mkdir()
     state = state and str(tmp_path / state)
     code = _STUCK.format(tests=str(REPOSITORY / "tests"), state=state, grace=grace)
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stderr=file, env=os.environ | {"TMPDIR": str(temporary)}
-        )
-    try:
-        until(lambda: process.poll() is not None or b"listening" in log.read_bytes(), 120)
-        address = re.search(r"http://[\d.:]+", log.read_text())
-        assert address, log.read_text()
-        with httpx.Client(base_url=address[0], timeout=60) as client:
-            job = _submit(client, COLOURS[0])
-            until(lambda: client.get(f"/v1/jobs/{job}").json()["progress"] == 1)
+    with server_process(tmp_path / "log", "-c", code, TMPDIR=str(temporary)) as (process, client):
+        job = _submit(client, COLOURS[0])
+        until(lambda: client.get(f"/v1/jobs/{job}").json()["progress"] == 1)
+        process.send_signal(signal.SIGTERM)
+        if grace > 100:
+            until(lambda: client.get("/health").status_code == 503)
             process.send_signal(signal.SIGTERM)
-            if grace > 100:
-                until(lambda: client.get("/health").status_code == 503)
-                process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in log.read_text(), log.read_text()
+        assert process.wait(60) == 0
     assert [*temporary.iterdir()] == []
     if state is not None:
         kept = json.loads((Path(state) / "jobs" / job / "job.json").read_text())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -319,11 +317,3 @@ def test_chains_of_requests_are_answered_as_the_schema_says(schema: Any) -> None
             case.validate_response(response, excluded_checks=[positive_data_acceptance])
 
     Machine.run(settings=FUZZ)
-
-
-def test_the_extra_is_named_when_it_is_not_there() -> None:
-    code = "import sys; sys.modules['uvicorn'] = None\nfrom lpnsr.apps.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, "serve"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "pip install 'lpnsr[serve]'" in done.stderr
-    assert "Traceback" not in done.stderr

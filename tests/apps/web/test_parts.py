@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -214,10 +212,10 @@ def _worked_off(batch: Any, files: list[Upload], at_news: Any = lambda: None) ->
 
 def test_a_batch_may_last_longer_than_files_are_kept(desk: Desk) -> None:
     pytest.importorskip("gradio", reason="needs the extra web")
-    from lpnsr.apps.web.tabs.batch import _Batch
+    from lpnsr.apps.web.tabs.batch import Batch
 
     visitor = desk.visitor(SimpleNamespace(session_hash="a"))
-    batch = _Batch(desk, visitor, "", 1)
+    batch = Batch(desk, visitor, "", 1)
     files = []
     for number in range(3):
         (desk.uploads / str(number)).mkdir()
@@ -233,9 +231,9 @@ def test_a_batch_may_last_longer_than_files_are_kept(desk: Desk) -> None:
 
 def test_a_batch_keeps_no_copies_of_what_is_refused(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="needs the extra web")
-    from lpnsr.apps.web.tabs.batch import _Batch
+    from lpnsr.apps.web.tabs.batch import Batch
 
-    batch = _Batch(desk, desk.visitor(SimpleNamespace(session_hash="a")), "", 1)
+    batch = Batch(desk, desk.visitor(SimpleNamespace(session_hash="a")), "", 1)
     (tmp_path / "a").write_bytes(b"no image")
     files = [Upload(tmp_path / "a", "a.png"), Upload(tmp_path / "gone", "gone.png"), Upload(tmp_path / "a", "b.png")]
     assert _worked_off(batch, files) == ["failed"] * 3
@@ -347,20 +345,6 @@ def test_members_that_are_files(tmp_path: Path) -> None:
     assert (tmp_path / "b").stat().st_size == 11
 
 
-def test_the_command_says_what_is_wrong() -> None:
-    lines = "from lpnsr.apps.cli import main; main()"
-    hidden = f"import sys; sys.modules['gradio'] = None; {lines}"
-    for code, arguments, words in (
-        (hidden, [], "pip install 'lpnsr[web]'"),
-        (lines, ["--auth", "nocolon"], "USER:PASSWORD"),
-    ):
-        done = subprocess.run([sys.executable, "-c", code, "web", *arguments], capture_output=True, text=True)
-        assert done.returncode in (1, 2)
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-
-
 async def _last(news: Any) -> Any:
     return [each async for each in news][-1]
 
@@ -377,7 +361,7 @@ def test_what_fails_unexpectedly_leaves_the_buttons_usable(desk: Desk) -> None:
     for kind, arguments in ((BatchTab, ("png", 9)), (PhotoTab, ("png", 9)), (ThoughtsTab, (64, 0, 0))):
         with gradio.Blocks():
             tab = kind(desk, gradio.HTML())
-        seen = asyncio.run(_last(tab._run(request, payload, *arguments)))  # without values of the form: a ValueError
+        seen = asyncio.run(_last(tab.react(request, payload, *arguments)))  # without values of the form: a ValueError
         assert "failed unexpectedly" in seen[tab.status]
         assert seen[tab.run].interactive
         assert not seen[tab.stop].visible

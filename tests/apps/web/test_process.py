@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +17,16 @@ pytest.importorskip("gradio", reason="needs the extra web")
 
 import httpx2 as httpx
 
-from support.jobs import picture, until
+from support.jobs import picture
+from support.server_process import server_process
 from support.tiny_model import tiny_upscaler
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 
-@contextmanager
-def _server(model: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    log = temporary.with_suffix(".log")
-    command = [sys.executable, "-m", "lpnsr", "web", "--port", "0", "-n", str(model), "--device", "cpu"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stderr=file, env=os.environ | {"TMPDIR": str(temporary)})
-    try:
-        until(lambda: process.poll() is not None or b"open http" in log.read_bytes(), 120)
-        address = re.search(r"http://[\d.:]+", log.read_text())
-        assert address, log.read_text()
-        with httpx.Client(base_url=address[0], timeout=120) as client:
-            yield process, client
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in log.read_text(), log.read_text()
+def _server(model: Path, temporary: Path) -> AbstractContextManager[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    command = ("-m", "lpnsr", "web", "--port", "0", "-n", str(model), "--device", "cpu")
+    return server_process(temporary.with_suffix(".log"), *command, TMPDIR=str(temporary))
 
 
 def _begin(client: httpx.Client, side: int) -> None:
@@ -87,7 +73,7 @@ def test_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
     with _server(model, temporary) as (process, client):
         assert not left & {*temporary.iterdir()}
         _begin(client, 16)
-        assert "64 x 64" in [*_followed(client)][-1]
+        assert any("64 x 64" in line for line in [*_followed(client)])
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
     assert not [*temporary.glob("lpnsr-jobs-*")]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Preset(StrEnum):
-    """Which degradation."""
+    """Names of the degradations."""
 
     REAL = "real"
     LIGHT = "light"
@@ -90,7 +90,7 @@ def degrade(
 
 
 def _name(photo: Path, source: Path) -> str:
-    """What the draws of a photograph depend on, besides the seed."""
+    """Return the name that, with the seed, determines the degradation of a photograph."""
     return photo.relative_to(source).as_posix()
 
 

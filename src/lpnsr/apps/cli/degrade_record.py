@@ -1,4 +1,4 @@
-"""What ``lpnsr degrade`` has finished in a folder, and how: a hidden file there, so that a killed call goes on."""
+"""A hidden file that records the finished results of ``lpnsr degrade`` in a folder, so that a killed call goes on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Record:
         write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def has(self, name: str, photo: Path, target: Path) -> bool:
-        """Whether ``target`` is the result of ``photo`` as it is now. Raises ImageReadError if one cannot be read."""
+        """Tell whether ``target`` is the result of ``photo`` as it is now. Raises ImageReadError."""
         line = self._finished.get(name)
         return line is not None and (line["sha256"], line["lr_sha256"]) == (content_hash(photo), content_hash(target))
 

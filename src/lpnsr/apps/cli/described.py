@@ -1,4 +1,4 @@
-"""Options of a command out of the fields that describe them."""
+"""Options of a command, made from the fields that describe them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _parameter(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
 
 
 def _typed(annotation: Any) -> Any:
-    """The type of a value as it is typed: of several, text, which the model takes apart."""
+    """Return the type of an option on the command line: text, where a field has several types."""
     if get_origin(annotation) not in (Union, UnionType):
         return annotation
     kinds = [each for each in get_args(annotation) if each is not NoneType]
@@ -67,11 +67,11 @@ def _typed(annotation: Any) -> Any:
 
 
 def _place(parameter: inspect.Parameter, panels: Sequence[str]) -> int:
-    """The place of a parameter's heading in the help; arguments come first."""
+    """Return the place of a parameter's heading in the help; arguments come first."""
     named = [getattr(each, "rich_help_panel", None) for each in getattr(parameter.annotation, "__metadata__", ())]
     return next((panels.index(each) for each in named if each in panels), -1)
 
 
 def parsed(model: type[Config], chosen: Mapping[str, Any]) -> Config:
-    """The fields of ``model`` among the values that were chosen. Raises ConfigError."""
+    """Parse the fields of ``model`` among the chosen values. Raises ConfigError."""
     return model.parse({name: chosen[name] for name in model.model_fields if name in chosen}, "options")

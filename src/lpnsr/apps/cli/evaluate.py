@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lpnsr.apps.cli.common import bars, named
 from lpnsr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,18 +93,23 @@ def evaluate(
 
     request = EvaluationRequest(
         out=out,
-        sr={name: Path(folder) for name, folder in _named(sr or [], "--sr").items()},
-        models=_named(model or [], "--model"),
+        sr={name: Path(folder) for name, folder in named(sr, "--sr", unnamed=True).items()},
+        models=named(model, "--model", unnamed=True),
         hr=hr,
         lr=lr,
         metrics=[name.strip() for text in metrics for name in text.split(",") if name.strip()] if metrics else None,
         protocol=protocol,
-        weights=_weights(weights or []),
+        weights=_weights(weights),
         device=device,
         jobs=jobs,
     )
-    with _Progress(hidden=quiet) as progress:
-        evaluation = evaluate(request, progress.watch)
+    with bars(hidden=quiet) as shown:
+
+        def watch(name: str, total: int) -> Callable[[], None]:
+            task = shown.add_task(name, total=total)
+            return lambda: shown.advance(task)
+
+        evaluation = evaluate(request, watch)
     if json:
         print(json_module.dumps(evaluation.as_json()))
     elif not quiet:
@@ -114,54 +119,12 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _named(texts: Sequence[str], option: str) -> dict[str, str]:
-    """``NAME=VALUE`` or ``VALUE``, which is then named by its last part."""
-    named: dict[str, str] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or Path(text).exists():
-            name, value = Path(text).resolve().name if Path(text).exists() else Path(text).name, text
-        if not name or not value:
-            raise ConfigError(f"{option} {text!r}: NAME=VALUE or VALUE is needed")
-        if name in named:
-            raise ConfigError(f"{option} {text} and {named[name]} have one name, {name}: give each as NAME=...")
-        named[name] = value
-    return named
-
-
-def _weights(texts: Sequence[str]) -> dict[str, Path]:
-    files = {}
-    for text in texts:
-        name, sign, file = text.partition("=")
-        if not sign or not Path(file).is_file():
-            raise ConfigError(f"--weights {text}: METRIC=FILE is needed, and the file has to exist")
-        files[name] = Path(file)
+def _weights(texts: Sequence[str] | None) -> dict[str, Path]:
+    files = {name: Path(file) for name, file in named(texts, "--weights").items()}
+    for name, file in files.items():
+        if not file.is_file():
+            raise ConfigError(f"--weights {name}={file}: METRIC=FILE is needed, and the file has to exist")
     return files
-
-
-class _Progress(AbstractContextManager["_Progress"]):
-    """Bars on standard error, if that is a terminal."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-        self._bars = Progress(
-            *columns, TimeRemainingColumn(), console=console, disable=hidden or not console.is_terminal
-        )
-
-    def __enter__(self) -> _Progress:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._bars.stop()
-
-    def watch(self, name: str, total: int) -> Callable[[], None]:
-        task = self._bars.add_task(name, total=total)
-        return lambda: self._bars.advance(task)
 
 
 def _show(evaluation: Evaluation, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""``lpnsr models``: see, fetch, convert and verify models. Torch is imported by the commands that need it."""
+"""``lpnsr models``: show, fetch, convert and verify models. Torch is imported by the commands that need it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="See, fetch, convert and verify models.", no_args_is_help
 
 
 class PredictorChoice(StrEnum):
-    """Which released noise predictor."""
+    """Released noise predictors."""
 
     PAPER = "paper"
     V2 = "v2"

@@ -5,19 +5,17 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from lpnsr.apps.cli.common import bars, named
 from lpnsr.errors import ConfigError
 from lpnsr.upscaling.options import DEFAULT_MODEL
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
 
 class What(StrEnum):
-    """Which experiment."""
+    """Names of the experiments."""
 
     ALL = "all"
     GRID = "grid"
@@ -81,21 +79,30 @@ def reproduce(
         model=model,
         device=device,
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
-        weights=_named(weights, "weights"),
-        methods=_named(method, "method"),
-        starts=_named(start, "start"),
+        weights=_paths(weights, "weights"),
+        methods=_paths(method, "method"),
+        starts=_paths(start, "start"),
         bicubic_model=bicubic_model,
         quick=quick,
     )
     names = EXPERIMENTS if experiment is What.ALL else (experiment.value,)
-    with _Bars() as bars:
-        failed = reproduce(request, names, bars.update, bars.say)
+    with bars() as shown:
+        task = shown.add_task("loading the model", total=None)
+
+        def update(name: str, what: str, done: int, total: int) -> None:
+            if done == 1:
+                shown.reset(task, total=total)
+            shown.update(task, description=f"{name}, {what}", completed=done, total=total)
+            if shown.disable and done * 10 // total > (done - 1) * 10 // total:
+                shown.console.print(f"{name}: {done} of {total}")
+
+        failed = reproduce(request, names, update, shown.console.print)
     if failed:
         raise typer.Exit(1)
 
 
 def command_line(options: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """The command that these options are of, with ``{}`` for the experiment."""
+    """Return the command line of these options, with ``{}`` for the experiment."""
     words: list[str] = []
     for name, value in options.items():
         if value is None or value == defaults.get(name):
@@ -109,55 +116,12 @@ def command_line(options: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 
 def _sets(texts: list[str]) -> dict[str, Path]:
-    """NAME=DIR, or DIR, whose own name then is the set's."""
-    found: dict[str, Path] = {}
-    for text in texts:
-        name, separator, place = text.partition("=")
-        path = Path(place if separator else text)
-        name = name if separator else path.resolve().name
-        if not name or name in found or "/" in name or (separator and not place):
-            raise ConfigError(
-                f"--lr {text}: every set needs a name of its own, without a slash, as in --lr NAME={path.name or 'DIR'}"
-            )
-        found[name] = path
-    return found
+    sets = _paths(texts, "lr", unnamed=True)
+    for name in sets:
+        if "/" in name:
+            raise ConfigError(f"--lr {name}={sets[name]}: the name of a set is written without a slash")
+    return sets
 
 
-def _named(texts: list[str] | None, option: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for text in texts or []:
-        name, separator, place = text.partition("=")
-        if not (name and separator and place) or name in found:
-            raise ConfigError(f"--{option} {text}: NAME=PATH is needed, every name once")
-        found[name] = Path(place)
-    return found
-
-
-class _Bars:
-    """Progress on a terminal, a line for every tenth of an experiment elsewhere; on standard error."""
-
-    def __enter__(self) -> _Bars:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        self._bars: Progress = Progress(
-            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        )
-        self._task = self._bars.add_task("loading the model", total=None)
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._bars.stop()
-
-    def update(self, experiment: str, what: str, done: int, total: int) -> None:
-        if done == 1:
-            self._bars.reset(self._task, total=total)
-        self._bars.update(self._task, description=f"{experiment}, {what}", completed=done, total=total)
-        if self._bars.disable and done * 10 // total > (done - 1) * 10 // total:
-            self.say(f"{experiment}: {done} of {total}")
-
-    def say(self, text: str) -> None:
-        self._bars.console.print(text)
+def _paths(texts: list[str] | None, option: str, *, unnamed: bool = False) -> dict[str, Path]:
+    return {name: Path(path) for name, path in named(texts, f"--{option}", unnamed=unnamed).items()}

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from lpnsr.apps.cli.described import described, parsed
 from lpnsr.apps.limits import Limits
-from lpnsr.apps.network import LOCAL
 from lpnsr.errors import ConfigError, MissingExtraError
 from lpnsr.system.config import StrictConfig
 from lpnsr.upscaling.options import DEFAULT_MODEL, Cli, ModelOptions
@@ -105,7 +104,7 @@ def web(
     """
     login = _login(auth)
     with _extra("web"):
-        from lpnsr.apps.web.server import serve as serve_
+        from lpnsr.apps.web.app import serve as serve_
     from lpnsr.apps.web.desk import Desk
     from lpnsr.apps.web.fleet import Fleet
 
@@ -142,6 +141,8 @@ def _settings(chosen: dict[str, Any], max_upload: int) -> tuple[Models, list[str
 
 
 def _warn_if_open(host: str, guard: object, what: str) -> None:
+    from lpnsr.apps.network import LOCAL
+
     if guard is None and host not in LOCAL:
         _say(f"warning: everybody who reaches {host} can use this {what} keeps others out")
 

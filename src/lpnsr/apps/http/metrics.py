@@ -14,7 +14,7 @@ _ENDS = ("submitted", "done", "failed", "cancelled", "rejected", "expired")
 
 
 class Metrics(CollectorRegistry):
-    """Of one engine and its HTTP interface: give ``responses`` the status of every answer."""
+    """Metrics of an engine and its HTTP interface; ``responses`` counts answers by status."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()

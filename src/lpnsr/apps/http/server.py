@@ -1,10 +1,9 @@
-"""The process: uvicorn around the application, with an end in which no job is lost."""
+"""The process: uvicorn around the application, and a shutdown that loses no job."""
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ import uvicorn
 
 from lpnsr.apps.http.app import create_app
 from lpnsr.apps.jobs import Engine, State
-from lpnsr.apps.network import address, listen
+from lpnsr.apps.network import AnnouncedServer, listen
 
 _LAST_ANSWERS = 5  # seconds for answers that are under way when everything else has ended
 _LAST_STEP = 0.5  # seconds for a job to notice that it is to stop; a step of the model can take a minute
@@ -54,22 +53,17 @@ def serve(
         os._exit(0)
 
 
-class _Server(uvicorn.Server):
+class _Server(AnnouncedServer):
     def __init__(
         self, config: uvicorn.Config, engine: Engine, fetched: set[str], grace: float, say: Callable[[str], None]
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, lambda address: say(f"listening on {address} (its interface: /docs)"))
         self._engine, self._fetched, self._grace, self._say = engine, fetched, grace, say
         self._signals = 0
         self._hurry = threading.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            self._say(f"listening on {address(sockets[0])} (its interface: /docs)")
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Not uvicorn's, which would stop answering while there is still work."""
+        """Begin to end the server, which goes on answering while there is work; uvicorn's own would stop at once."""
         self._signals += 1
         if self._signals == 1:
             threading.Thread(target=self._end, daemon=True).start()
@@ -96,5 +90,5 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def _to_be_fetched(self, jobs: list[str]) -> bool:
-        """Whether one of these is done and nobody has its result, which would be lost with the process."""
+        """Tell whether one of these jobs is done and its result not fetched, so that it would be lost."""
         return any(job not in self._fetched and self._engine.status(job).state is State.DONE for job in jobs)

@@ -1,4 +1,4 @@
-"""The body of an upload: counted as it arrives, whatever its headers say, and given a limited time."""
+"""The body of an upload, limited in bytes and time whatever its headers say."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def received(request: Request, limit: int, seconds: float) -> AsyncIterato
 
 
 def _counted(request: Request, limit: int) -> Request:
-    """The request, whose body must not have more than ``limit`` bytes."""
+    """Return the request with a body that raises TooLargeError beyond ``limit`` bytes."""
     error = TooLargeError(
         f"the upload has more than {mebibytes(limit - _FORM)}, and that is the limit; send a smaller image"
     )
@@ -76,7 +76,7 @@ def _options(form: FormData) -> JobOptions:
 
 
 def form_schema(models: Sequence[str]) -> dict[str, Any]:
-    """The form as OpenAPI describes it."""
+    """Return the OpenAPI description of the form."""
     schema = JobOptions.model_json_schema()
     fields = {name: _not_null(field) for name, field in schema["properties"].items() if name != "tile"}
     fields["model"] |= {"enum": list(models), "default": models[0]}
@@ -97,7 +97,7 @@ def form_schema(models: Sequence[str]) -> dict[str, Any]:
 
 
 def _not_null(field: dict[str, Any]) -> dict[str, Any]:
-    """A form has no null: a field is absent instead."""
+    """Remove null from a field of the schema: a form leaves the field out instead."""
     rest = {key: value for key, value in field.items() if key not in ("anyOf", "title", "default")}
     if field.get("default") is not None:
         rest["default"] = field["default"]

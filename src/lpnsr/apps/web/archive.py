@@ -1,4 +1,4 @@
-"""Zip files in, which are never unpacked to where they say, and one zip file out."""
+"""Zip files of photographs, whose paths are never used as they are, and the zip file of the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Member:
     entry: str | None = None
 
     def save(self, target: Path, limit: int) -> None:
-        """Copy it to ``target``, up to ``limit`` bytes and a little more. Raises InputError."""
+        """Copy it to ``target``, up to one byte more than ``limit``. Raises InputError."""
         try:
             if self.entry is None:
                 with self.file.open("rb") as source:
@@ -42,7 +42,7 @@ class Member:
 
 
 def members(uploads: Iterable[Upload]) -> list[Member]:
-    """What is to be done, in order. Raises InputError for a zip that cannot be read, or for too many files."""
+    """List the photographs of a batch. Raises InputError for a zip that cannot be read, or for too many files."""
     found: list[Member] = []
     for upload in uploads:
         for member in _members(upload):
@@ -69,7 +69,7 @@ def _members(upload: Upload) -> Iterator[Member]:
 
 
 def _inside(name: str) -> str:
-    """A path of clean names that leads nowhere else."""
+    """Return the path ``name`` without parts that lead elsewhere."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return "/".join(clean_name(part) for part in parts) or "image"
 
@@ -106,7 +106,7 @@ class Results:
         self._lines.append((name, state, free, what))
 
     def missing(self, name: str, state: str, what: str) -> None:
-        """Note that there is no result, and why."""
+        """Note that there is no result, and the reason."""
         self._lines.append((name, state, "", what))
 
     def finish(self) -> None:
@@ -126,10 +126,10 @@ def _written() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Without the server's paths."""
+    """Return the message of an error without paths of the server."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _plain(cell: str) -> str:
-    """Not to be taken for a formula by a spreadsheet."""
+    """Quote a cell that a spreadsheet would take for a formula."""
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell

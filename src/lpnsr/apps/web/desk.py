@@ -1,4 +1,4 @@
-"""What the handlers of the page share: devices, the page's own folder, and who is visiting."""
+"""State that the handlers of the page share: devices, folders, visitors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Visitor:
     stopped: int = 0
 
     def cancel(self, part: str) -> None:
-        """End the job of a part of the page, if it has one."""
+        """End the job of a part of the page, if there is one."""
         if part == "batch":
             self.stopped = self.batches
         if part in self.tickets:
@@ -93,7 +93,7 @@ class Desk:
         self._store.close()
 
     def visitor(self, request: Any) -> Visitor:
-        """Whose tab a request comes from."""
+        """Return the visitor whose tab a request comes from."""
         with self._lock:
             session = str(request.session_hash)
             if session not in self._visitors and len(self._visitors) >= _MOST_VISITORS:
@@ -101,9 +101,9 @@ class Desk:
             return self._visitors.setdefault(session, Visitor())
 
     def leave(self, request: Any) -> None:
-        """End what a tab that was closed has asked for, and delete what was made for it.
+        """End the jobs of a tab that was closed, and delete their results.
 
-        What it has sent goes with its age: another visitor may have sent the same file, which Gradio keeps once.
+        Its uploads are deleted when they are old: Gradio keeps equal files of several visitors once.
         """
         with self._lock:
             visitor = self._visitors.pop(str(request.session_hash), None)
@@ -119,9 +119,9 @@ class Desk:
     def submit(
         self, visitor: Visitor, part: str, upload: Upload, options: dict[str, Any], device: str, owner: str, **how: Any
     ) -> Ticket:
-        """Put a job into the queue of a device; the part's job before it is ended, and its result deleted.
+        """Put a job into the queue of a device.
 
-        A batch keeps the results before. Raises as ``Engine.submit``.
+        The earlier job of the same part is ended and its result deleted, but for a batch. Raises as ``Engine.submit``.
         """
         engine = self.fleet.pick(device)
         earlier = visitor.tickets.get(part) if part != "batch" else None
@@ -134,7 +134,7 @@ class Desk:
         return ticket
 
     def new_file(self, visitor: Visitor, name: str) -> Path:
-        """A place for a file of this name, in a folder that nobody can guess. Raises StorageError."""
+        """Return a path for a file of this name, in a new folder that nobody can guess. Raises StorageError."""
         if not self.room():
             raise StorageError("this server has no room for more files now; try again later")
         folder = self.shown / secrets.token_urlsafe(16)
@@ -146,13 +146,13 @@ class Desk:
         return folder / name
 
     def drop(self, visitor: Visitor, path: Path) -> None:
-        """Delete what ``new_file`` gave."""
+        """Delete a file of ``new_file`` and its folder."""
         shutil.rmtree(path.parent, ignore_errors=True)
         with suppress(ValueError):
             visitor.folders.remove(path.parent)
 
     def handed_out(self, visitor: Visitor, path: Path, name: str) -> Path:
-        """The file ``path`` under another name, without a copy where the disk can do that. Raises StorageError."""
+        """Link, or else copy, the file ``path`` under another name. Raises StorageError."""
         target = self.new_file(visitor, name)
         try:
             os.link(path, target)
@@ -165,7 +165,7 @@ class Desk:
         return target
 
     def room(self) -> bool:
-        """Whether there is room for another file; what is kept of all visitors is limited."""
+        """Tell whether there is room for another file; the bytes of all visitors together are limited."""
         sizes: dict[tuple[int, int], int] = {}  # by inode: links to a file take no room
         for folder, _, names in os.walk(self._store.root):  # rglob fails where a folder goes meanwhile
             for name in names:
@@ -175,7 +175,7 @@ class Desk:
         return sum(sizes.values()) < self.limits.max_stored
 
     def sweep(self) -> None:
-        """Delete folders whose files are too old, and plain files, which are uploads that were broken off."""
+        """Delete folders whose files are too old, and uploads that were broken off, which are plain files."""
         for path in {*self.uploads.iterdir(), *self.shown.iterdir()} - self._examples:
             with suppress(OSError):
                 inside = [*path.iterdir()] if path.is_dir() else []
@@ -196,14 +196,14 @@ class Desk:
 
 
 def renew(paths: Iterable[Path]) -> None:
-    """Have files that are still needed count as new, for the desk (mtime) and for Gradio (ctime)."""
+    """Touch files that are still needed: the desk deletes old ones by mtime, Gradio by ctime."""
     for path in paths:
         with suppress(OSError):
             os.utime(path)
 
 
 def digest(path: Path) -> str:
-    """Raises StorageError."""
+    """Return the SHA-256 of a file. Raises StorageError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

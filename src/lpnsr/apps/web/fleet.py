@@ -37,7 +37,7 @@ class Ticket:
 
     @property
     def at_work(self) -> bool:
-        """Whether the job waits or runs."""
+        """True while the job waits or runs."""
         try:
             return not self.status.state.ended
         except UnknownJobError:  # forgotten, long after its end
@@ -58,14 +58,14 @@ class Ticket:
 
 
 class Fleet:
-    """Engines by the names of their devices; the first is the one that is used unless a visitor chooses another."""
+    """Engines by the names of their devices; the first is the default."""
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self.engines = dict(engines)
 
     @classmethod
     def of(cls, models: Models, devices: Sequence[str], *, dtype: str, limits: Limits) -> Self:
-        """Engines with the kinds of jobs that the page has. Raises ConfigError for a device that is not here."""
+        """Make an engine for each device. Raises ConfigError for a device that this machine does not have."""
         from lpnsr.system.devices import pick_device, pick_dtype
 
         names = list(dict.fromkeys(str(pick_device(name)) for name in devices))
@@ -80,12 +80,12 @@ class Fleet:
 
     @property
     def choices(self) -> list[str]:
-        """What a visitor can choose: with several devices of a kind, also whichever is free first."""
+        """Devices that a visitor can choose; ANY too, if there are several of the first one's kind."""
         names = [*self.engines]
         return [ANY, *names] if len(self._alike()) > 1 else names
 
     def pick(self, device: str) -> Engine:
-        """The engine of a device, or for ANY that with the least to do of those of the first's kind."""
+        """Return the engine of a device; for ANY, the least busy one of the first one's kind."""
         if device in self.engines:
             return self.engines[device]
         return min(self._alike(), key=lambda engine: len(engine.unfinished()))

@@ -19,9 +19,9 @@ _RENEWED = 1.0  # seconds after which files are renewed again
 
 @asynccontextmanager
 async def following(ticket: Ticket, needed: Collection[Path] = ()) -> AsyncIterator[AsyncIterator[Status]]:
-    """A context with the statuses of a job, the last of which has ended; leaving it early ends the job.
+    """Open a context with the statuses of a job, the last one after its end; leaving it early ends the job.
 
-    needed: files that do not get too old meanwhile.
+    needed: files that are kept meanwhile, however old.
     """
     try:
         yield _statuses(ticket, needed)

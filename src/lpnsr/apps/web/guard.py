@@ -1,4 +1,4 @@
-"""The only way to the page: who may come in, which paths there are, and how much may be sent."""
+"""The guard in front of the page: it checks the login, the path and the size of every request."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ _HEADERS = {
 
 
 class Guard:
-    """Around an application. folders: below which files may be read; login: (user, password) for HTTP Basic, or None.
+    """An ASGI application that lets through to ``app`` what the page needs, and answers the rest itself.
 
-    max_upload: bytes of a request with files. room: whether there is room for another.
-    What is not needed by the page is not there: Gradio's other interfaces would fetch addresses that visitors name.
+    folders: files below these may be read. login: (user, password) for HTTP Basic, or None. max_upload: bytes of a
+    request with files. room: tells whether there is room for another. Gradio's other paths are closed: some would fetch
+    addresses that visitors name.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, answer)
 
     def _refused(self, scope: Scope) -> ASGIApp | None:
-        """The answer to what may not come in."""
+        """Return the answer to a request that may not come in, or None."""
         path, method = scope["path"], scope["method"]
         if self._login is not None and not _knows(scope, self._login):
             return _text(401, "This server wants a user and a password.", {"WWW-Authenticate": 'Basic realm="lpnsr"'})
@@ -103,7 +104,7 @@ class Guard:
         return None if known else _text(404, "There is nothing here.")
 
     def _ours(self, path: str) -> bool:
-        """Whether a file is in one of the folders, wherever its links lead."""
+        """Tell whether a file lies in one of the folders after links are followed."""
         try:
             real = Path(path).resolve()
             return Path(path).is_absolute() and any(folder in real.parents for folder in self._folders)
@@ -111,7 +112,7 @@ class Guard:
             return False
 
     def _harmless(self, body: bytes) -> bool:
-        """Whether all files that a call names are here: Gradio would fetch others from where they say."""
+        """Tell whether all files that a call names are local: Gradio would fetch the others."""
         try:
             call = json.loads(body)
         except ValueError:
@@ -120,7 +121,7 @@ class Guard:
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """Whatever is called a path in a call."""
+    """Yield every value of a call under the key ``path``."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -147,7 +148,7 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> ASGI
 
 
 class _Counted:
-    """A body of which no more than ``limit`` bytes are let through; the rest looks like a lost connection."""
+    """A body cut at ``limit`` bytes; beyond, it looks like a lost connection."""
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._limit, self._seen = receive, limit, 0
@@ -163,7 +164,7 @@ class _Counted:
 
 
 async def _body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or None if it is longer than ``limit``."""
+    """Read the whole body; None if it is longer than ``limit``."""
     body, more = b"", True
     while more:
         message = await receive()

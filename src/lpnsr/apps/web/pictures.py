@@ -1,4 +1,4 @@
-"""Pictures that a browser can show, and results in other formats; row by row, so that nothing large is in memory."""
+"""Pictures that a browser can show, crops, and results in other formats; all made row by row."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ def shown(
 
 
 def converted(source: Path, target: Path, quality: int | None) -> None:
-    """The PNG ``source`` in the format that the name of ``target`` tells, with its metadata. Raises OutputError."""
+    """Convert the PNG ``source`` to the format of ``target``, with its metadata. Raises OutputError."""
     write_rows(open_rows(source, max_pixels=2**40, scratch=target.parent), target, quality=quality)
 
 
 def cropped(source: Path, target: Path, side: int, across: float, down: float, *, max_pixels: int, name: str) -> None:
-    """Write a crop of at most ``side`` x ``side`` as a PNG, at these shares (0 to 1) of the way. name: for messages."""
+    """Write a crop of at most ``side`` x ``side`` as a PNG.
+
+    across, down: place of the crop, from 0 (left, top) to 1. name: of the image in messages.
+    """
     try:
         rows = open_rows(source, max_pixels=max_pixels, scratch=target.parent)
     except LpnsrError as error:

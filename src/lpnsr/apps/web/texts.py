@@ -1,4 +1,4 @@
-"""What visitors read while they wait, as HTML."""
+"""Texts of the page as HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def note(text: str) -> str:
 
 
 def bar(fraction: float, text: str) -> str:
-    """A progress bar with a line below it."""
+    """Return a progress bar with a line below it."""
     return (
         f'<div class="lp-progress" role="status"><progress max="1" value="{fraction:.3f}"></progress>'
         f"<span>{escape(text)}</span></div>"
@@ -31,7 +31,7 @@ def bar(fraction: float, text: str) -> str:
 
 
 def progress(status: Status) -> str:
-    """Where a job is: in the queue, at work, or ended."""
+    """Describe the state of a job: in the queue, at work, or ended."""
     left = "" if status.seconds_left is None else f", {spoken(status.seconds_left)} left"
     if status.state is State.QUEUED:
         ahead = (status.position or 1) - 1
@@ -55,12 +55,12 @@ def progress(status: Status) -> str:
 
 
 def image(path: Path, text: str) -> str:
-    """A picture in the page's folder."""
+    """Return an image element for a file in the folder of the page."""
     return f'<img src="gradio_api/file={quote(str(path))}" alt="{escape(text)}" loading="lazy">'
 
 
 def made_with(status: Status) -> str:
-    """The settings of a result, to be noted and used again."""
+    """List the settings of a result, so that they can be used again."""
     options = status.options
     facts = [
         status.name,
@@ -78,7 +78,7 @@ def made_with(status: Status) -> str:
 
 
 def queues(fleet: Fleet) -> str:
-    """A line for each device."""
+    """Return a line for each device."""
     lines = []
     for device, engine in fleet.engines.items():
         counts = engine.counts()
@@ -91,7 +91,7 @@ def queues(fleet: Fleet) -> str:
 
 
 def rows(entries: Sequence[tuple[str, str, str]]) -> str:
-    """A list of (name, state, text)."""
+    """Return a list of entries (name, state, text)."""
     lines = "".join(
         f'<li class="{escape(state)}"><b>{escape(name)}</b><span>{escape(text)}</span></li>'
         for name, state, text in entries

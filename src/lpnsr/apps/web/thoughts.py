@@ -1,4 +1,4 @@
-"""A kind of job that keeps what the model computes on the way: the chain's steps, the noise, the uncertainty."""
+"""A kind of job that keeps the intermediate results of the chain: states, noise, uncertainty."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from lpnsr.imaging import read, to_unit
 from lpnsr.networks import Guide
 from lpnsr.upscaling.progress import Progress
 from lpnsr.upscaling.restorer import fidelity_controls
+from lpnsr.upscaling.upscaler import Upscaler
 
 MOST = 128
-"""The largest side of what is looked at, LR pixels."""
+"""Largest side of the image, LR pixels."""
 _DIVERGING = ((0.13, 0.28, 0.62), (0.55, 0.72, 0.9), (0.97, 0.97, 0.95), (0.95, 0.66, 0.45), (0.7, 0.13, 0.13))
 _SEQUENTIAL = ((0.05, 0.07, 0.2), (0.22, 0.25, 0.55), (0.13, 0.56, 0.55), (0.5, 0.8, 0.35), (0.99, 0.91, 0.15))
 
 
 @torch.inference_mode()
-def think(upscaler: Any, work: Work) -> Path:
+def think(upscaler: Upscaler, work: Work) -> Path:
     """Run the chain on a small image and write a zip: ``facts.json``, and PNG files that it names.
 
     Of every step t: ``state`` (x_t, decoded), ``belief`` (the prediction of x_0, decoded), ``noise`` (z_t), and with a
@@ -54,16 +55,17 @@ def think(upscaler: Any, work: Work) -> Path:
     return album.save(work.folder / "thoughts.zip")
 
 
-def _chain(upscaler: Any, lr: Tensor, work: Work, album: _Album) -> None:
+def _chain(upscaler: Upscaler, lr: Tensor, work: Work, album: _Album) -> None:
     restorer, options = upscaler.restorer, work.options.settled(upscaler.spec, upscaler.parts)
+    start_kind, noise = options.start or "upsampler", options.noise or "predicted"
     temperature, *_ = fidelity_controls(options.fidelity or 0.0)
-    start, guide = restorer.start(lr, options.start)
+    start, guide = restorer.start(lr, start_kind)
     album.picture("bicubic", restorer.bicubic(lr))
     album.picture("start", start)
     guesses: list[tuple[Tensor, Tensor]] = []
 
     def source(guide: Guide) -> Any:
-        usual = restorer.noise_source(options.noise, guide, temperature)
+        usual = restorer.noise_source(noise, guide, temperature)
         if not isinstance(usual, PredictedNoise):
             return usual
 

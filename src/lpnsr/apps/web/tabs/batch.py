@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,22 @@ from lpnsr.apps.web.archive import Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest, renew
 from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
-from lpnsr.apps.web.tabs.components import (
-    LONG,
-    QUICK,
-    RAW,
-    form,
-    formats,
-    quality_of,
-    uploads,
-)
+from lpnsr.apps.web.tabs.components import form, formats, quality_of, uploads
+from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import LpnsrError
 
-_log = logging.getLogger(__name__)
 _PART = "batch"
 _SHOWN = 200  # files of a batch that are listed
 
 
-class BatchTab:
-    """The tab's components and what they do."""
+class BatchTab(Tab):
+    """Components of the tab, and their handlers."""
+
+    part = _PART
+    prefix = "batch-"
 
     def __init__(self, desk: Desk, queue: gr.HTML) -> None:
-        self.desk, self.queue = desk, queue
+        super().__init__(desk, queue)
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
                 self.files = gr.File(
@@ -47,9 +42,7 @@ class BatchTab:
                 self.form = form(desk)
                 with gr.Row():
                     self.kind, self.quality = formats()
-                with gr.Row():
-                    self.run = gr.Button("Upscale all", variant="primary", elem_id="batch-run")
-                    self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="batch-stop")
+                self.buttons("Upscale all")
             with gr.Column(scale=3, min_width=320):
                 self.status = gr.HTML(elem_id="batch-status")
                 self.download = gr.DownloadButton(
@@ -57,49 +50,35 @@ class BatchTab:
                 )
                 self.list = gr.HTML(_EMPTY, elem_id="batch-list")
         inputs = [self.files, self.kind, self.quality, *self.form.inputs]
-        outputs = [self.queue, self.status, self.run, self.stop, self.download, self.list]
-        self.run.click(self._run, inputs, outputs, **LONG, **RAW)
-        self.stop.click(self._stop, None, None, **QUICK)
+        self.connect(inputs, [self.download, self.list])
 
-    async def _run(
+    async def work(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
+    ) -> AsyncGenerator[Changes]:
         """Do one file after the other, with room between them for other visitors' jobs."""
         visitor = self.desk.visitor(request)
         visitor.batches += 1
-        batch = None
-        idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
-        yield {
-            self.run: gr.Button(interactive=False),
-            self.stop: gr.Button(visible=True),
+        yield self.working() | {
             self.download: gr.DownloadButton(visible=False),
             self.status: texts.bar(0, "Looking at the files"),
+            self.list: "",
         }
-        try:
-            batch = _Batch(self.desk, visitor, request.client.host, visitor.batches)
-            options, batch.device = self.form.options(values)
-            batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
-            async for _ in batch.work(uploads(payload)):
-                news = {self.status: batch.progress(), self.list: batch.rows()}
-                yield news | {self.queue: texts.queues(self.desk.fleet)}
-            path = batch.finish()
-            yield idle | {
-                self.status: texts.note(batch.summary()),
-                self.list: batch.rows(),
-                self.download: gr.DownloadButton(value=str(path) if path else None, visible=path is not None),
-            }
-        except LpnsrError as error:
-            rows = {self.list: batch.rows()} if batch else {}
-            yield idle | rows | {self.status: texts.problem(str(error))}
-        except Exception:
-            _log.exception("a batch failed")
-            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
-
-    def _stop(self, request: gr.Request) -> None:
-        self.desk.visitor(request).cancel(_PART)
+        batch = Batch(self.desk, visitor, request.client.host, visitor.batches)
+        options, batch.device = self.form.options(values)
+        batch.options = options | {"format": kind, "quality": quality_of(kind, quality)}
+        async with aclosing(batch.work(uploads(payload))) as news:
+            async for _ in news:
+                shown = {self.status: batch.progress(), self.list: batch.rows()}
+                yield shown | {self.queue: texts.queues(self.desk.fleet)}
+        path = batch.finish()
+        yield {
+            self.status: texts.note(batch.summary()),
+            self.list: batch.rows(),
+            self.download: gr.DownloadButton(value=str(path) if path else None, visible=path is not None),
+        }
 
 
-class _Batch:
+class Batch:
     """One run over the files of a visitor."""
 
     def __init__(self, desk: Desk, visitor: Visitor, owner: str, number: int) -> None:
@@ -118,7 +97,7 @@ class _Batch:
     def stopped(self) -> bool:
         return self.visitor.stopped >= self.number
 
-    async def work(self, files: list[Upload]) -> AsyncIterator[None]:
+    async def work(self, files: list[Upload]) -> AsyncGenerator[None]:
         """Yields whenever there is news."""
         self.members = await asyncio.to_thread(members, files)
         self.states = [("waiting", "waiting")] * len(self.members)
@@ -140,12 +119,12 @@ class _Batch:
                 self._note(index)
 
     def _note(self, index: int) -> None:
-        """In the report, that there is no result of a member."""
+        """Note in the report that a member has no result."""
         state, text = self.states[index]
         if state in ("failed", "cancelled", "expired"):
             self.results.missing(self.members[index].name, state, text)
 
-    async def _one(self, index: int, member: Member) -> AsyncIterator[None]:
+    async def _one(self, index: int, member: Member) -> AsyncGenerator[None]:
         path = await asyncio.to_thread(self.desk.new_file, self.visitor, "input")
         try:
             await asyncio.to_thread(member.save, path, self.desk.limits.max_upload)

@@ -29,7 +29,7 @@ _LARGEST_SEED = 2**53 - 1
 
 
 def photo_input(elem_id: str, height: int) -> gr.Image:
-    """A place to drop a photograph; handlers with RAW give what it has to ``uploads``."""
+    """Make a component to drop a photograph on; ``uploads`` reads its value in handlers with RAW."""
     return gr.Image(
         label="Photograph",
         type="filepath",
@@ -43,7 +43,7 @@ def photo_input(elem_id: str, height: int) -> gr.Image:
 
 
 def uploads(payload: Any) -> list[Upload]:
-    """The files in what a browser sends for an image or for files, which the guard has seen to be here."""
+    """Return the files in the value of an image or file component; the guard has checked their paths."""
     found = []
     for each in payload if isinstance(payload, list) else [payload]:
         if isinstance(each, dict) and isinstance(each.get("path"), str):
@@ -83,11 +83,11 @@ class Form:
 
     @property
     def reusable(self) -> list[Any]:
-        """What ``reused`` gives values for."""
+        """The components that ``reused`` returns values for."""
         return [self.size_kind, self.size, self.model, *self.fields.values()]
 
     def reused(self, made: dict[str, Any], models: dict[str, ModelSpec]) -> list[Any]:
-        """Values for ``reusable`` from the settings that a result was made with; what they do not tell stays."""
+        """Return values for ``reusable`` from the settings of a result; components without one stay as they are."""
         kind = next((key for _, key in _SIZES if key in made), None)
         model = next((name for name, spec in models.items() if spec.name == made.get("model")), None)
         values = [kind, made.get(kind) if kind else None, model, *map(made.get, self.fields)]
@@ -95,7 +95,7 @@ class Form:
 
 
 def form(desk: Desk, *, sized: bool = True) -> Form:
-    """Make the form. sized: whether it asks for the size of the result."""
+    """Make the form. sized: with the size of the result."""
     names, devices = [*desk.models], desk.fleet.choices
     first = desk.models[names[0]]
     with gr.Row(visible=sized, elem_classes="lp-size"):
@@ -127,7 +127,7 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
 
 
 def _component(name: str, field: FieldInfo, spec: ModelSpec) -> Any:
-    """The control of an option."""
+    """Make the control of an option."""
     schema = _schema(name)
     value = _default(name, spec)
     about: dict[str, Any] = {
@@ -150,7 +150,7 @@ def _component(name: str, field: FieldInfo, spec: ModelSpec) -> Any:
 
 
 def _schema(name: str) -> dict[str, Any]:
-    """The JSON schema of an option's values, without null."""
+    """Return the JSON schema of an option's values, without null."""
     schema: dict[str, Any] = JobOptions.model_json_schema()["properties"][name]
     return schema | next((each for each in schema.get("anyOf", ()) if each != {"type": "null"}), {})
 
@@ -160,15 +160,15 @@ def _default(name: str, spec: ModelSpec) -> Any:
 
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Of handlers that answer at once."""
+"""Settings of handlers that answer at once."""
 RAW: dict[str, Any] = {"preprocess": False}
-"""Of handlers that get files: Gradio would open images, and say so in its own words where it cannot."""
+"""Settings of handlers that receive files: Gradio is not to open them, since its errors say less."""
 LONG: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-"""Of handlers that follow a job: the queue of devices is the only one in which visitors wait."""
+"""Settings of handlers that follow a job: visitors wait in the queue of a device, not in Gradio's."""
 
 
 def formats() -> tuple[gr.Dropdown, gr.Slider]:
-    """The format of results and its quality."""
+    """Make the controls of the format of results and its quality."""
     here = [name for name in get_args(FormatName) if name.upper() in FORMATS]
     kind = gr.Dropdown(here, value="png", label="Format", interactive=True, min_width=110)
     quality = gr.Slider(1, 100, 92, step=1, label="Quality", visible=False, min_width=140)
@@ -187,6 +187,6 @@ def _usual_size(kind: str) -> Any:
 
 
 def _of_model(name: str, spec: ModelSpec) -> Any:
-    """The control of an option whose default is the model's, for another model."""
+    """Return the new state of a control whose default is the model's, for another model."""
     value = _default(name, spec)
     return gr.Slider(maximum=value, value=value) if name == "steps" else value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,10 @@ from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
 from lpnsr.apps.web.fleet import Ticket
 from lpnsr.apps.web.follow import following
-from lpnsr.apps.web.tabs.components import (
-    LONG,
-    QUICK,
-    RAW,
-    form,
-    formats,
-    photo_input,
-    quality_of,
-    uploads,
-)
+from lpnsr.apps.web.tabs.components import LONG, QUICK, RAW, form, formats, photo_input, quality_of, uploads
+from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import InputError, LpnsrError
 
-_log = logging.getLogger(__name__)
 PHOTOS = Path(__file__).parent.parent / "photos"
 EXAMPLES = ("otter.png", "dog.png", "coast.jpg")
 _PART = "photo"
@@ -40,11 +30,13 @@ _CONVERTING = "() => ({__type__: 'update', label: 'Converting ...', interactive:
 _DOWNLOADS = 2  # that are kept: the one before the newest may just be being fetched
 
 
-class PhotoTab:
-    """The tab's components and what they do."""
+class PhotoTab(Tab):
+    """Components of the tab, and their handlers."""
+
+    part = _PART
 
     def __init__(self, desk: Desk, queue: gr.HTML) -> None:
-        self.desk, self.queue = desk, queue
+        super().__init__(desk, queue)
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
                 self.photo = photo_input("photo", 260)
@@ -57,9 +49,7 @@ class PhotoTab:
                     elem_id="examples",
                 )
                 self.form = form(desk)
-                with gr.Row():
-                    self.run = gr.Button("Upscale", variant="primary", elem_id="run")
-                    self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="stop")
+                self.buttons("Upscale")
                 self.status = gr.HTML(elem_id="status")
             with gr.Column(scale=3, min_width=320):
                 self.empty = gr.HTML(
@@ -86,9 +76,7 @@ class PhotoTab:
         self.photo.change(self._changed, None, [self.status, *shown], **QUICK)  # apart, for looking may take a while
         self.photo.change(self._arrived, self.photo, [self.about, self.reuse], **QUICK, **RAW)
         self.reuse.click(self._reused, None, self.form.reusable, **QUICK)
-        outputs = [self.queue, self.status, self.run, self.stop, *shown, self.download]
-        self.run.click(self._run, [self.photo, self.kind, self.quality, *self.form.inputs], outputs, **LONG, **RAW)
-        self.stop.click(self._stop, None, None, **QUICK)
+        self.connect([self.photo, self.kind, self.quality, *self.form.inputs], [*shown, self.download])
         chosen = [self.kind.input, self.quality.release]
         gr.on(chosen, None, None, self.download, js=_CONVERTING, trigger_mode="multiple")  # before the server answers
         gr.on(
@@ -120,8 +108,9 @@ class PhotoTab:
         return {self.about: about, self.reuse: gr.Button(visible=reusable)}
 
     def _looked_at(self, request: gr.Request, payload: Any) -> tuple[str, bool]:
-        """What is known of a photograph from its header, with a picture of what a browser cannot show; and whether it
-        tells settings.
+        """Describe a photograph by its header, with a picture where a browser cannot show it.
+
+        Returns HTML, and whether the file holds the settings that it was made with.
         """
         visitor, limits = self.desk.visitor(request), self.desk.limits
         visitor.photo = photo = next(iter(uploads(payload)), None)
@@ -147,38 +136,28 @@ class PhotoTab:
         made = settings_in(photo.path) if photo else None
         return self.form.reused(made or {}, self.desk.models)
 
-    async def _run(
+    async def work(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
+    ) -> AsyncGenerator[Changes]:
         """Follow a job from the queue to the slider."""
         visitor = self.desk.visitor(request)
-        working = {self.run: gr.Button(interactive=False), self.stop: gr.Button(visible=True)}
-        idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
+        photo = next(iter(uploads(payload)), visitor.photo)
+        if photo is None:
+            raise InputError("there is no photograph yet; drop one above, or click an example")
+        options, device = self.form.options(values)
+        ticket = await asyncio.to_thread(self.desk.submit, visitor, _PART, photo, options, device, request.client.host)
+        async with following(ticket, [photo.path]) as statuses:
+            yield self.working() | self._cleared()
+            async for status in statuses:
+                yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
+        if status.state is not State.DONE:
+            yield {self.status: texts.progress(status)}
+            return
+        yield {self.status: texts.bar(1, "Preparing the pictures")}
         try:
-            photo = next(iter(uploads(payload)), visitor.photo)
-            if photo is None:
-                raise InputError("there is no photograph yet; drop one above, or click an example")
-            options, device = self.form.options(values)
-            ticket = await asyncio.to_thread(
-                self.desk.submit, visitor, _PART, photo, options, device, request.client.host
-            )
-            async with following(ticket, [photo.path]) as statuses:
-                yield working | self._cleared()
-                async for status in statuses:
-                    yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
-            if status.state is State.DONE:
-                yield {self.status: texts.bar(1, "Preparing the pictures")}
-                try:
-                    yield idle | await asyncio.to_thread(self._done, visitor, ticket, photo, kind, quality)
-                except LpnsrError as error:
-                    yield idle | {self.status: texts.problem(renamed(error, photo.path, photo.name))}
-            else:
-                yield idle | {self.status: texts.progress(status)}
+            yield await asyncio.to_thread(self._done, visitor, ticket, photo, kind, quality)
         except LpnsrError as error:
-            yield idle | {self.status: texts.problem(str(error))}
-        except Exception:
-            _log.exception("a photograph failed")
-            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
+            yield {self.status: texts.problem(renamed(error, photo.path, photo.name))}
 
     def _done(self, visitor: Visitor, ticket: Ticket, photo: Upload, kind: str, quality: float) -> dict[Any, Any]:
         """The slider, the facts and the download of a job that is done."""
@@ -246,6 +225,3 @@ class PhotoTab:
         changes = await asyncio.to_thread(self._download, visitor, ticket, kind, quality)
         if visitor.tickets.get(_PART) is ticket:  # else there is another result, with its own download
             yield changes
-
-    def _stop(self, request: gr.Request) -> None:
-        self.desk.visitor(request).cancel(_PART)

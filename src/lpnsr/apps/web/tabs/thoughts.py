@@ -1,12 +1,11 @@
-"""What the model thinks on the way, for a small part of a photograph."""
+"""The tab that shows the steps of the chain for a small part of a photograph."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,10 @@ from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
 from lpnsr.apps.web.fleet import THOUGHTS, Ticket
 from lpnsr.apps.web.follow import following
-from lpnsr.apps.web.tabs.components import (
-    LONG,
-    QUICK,
-    RAW,
-    form,
-    photo_input,
-    uploads,
-)
-from lpnsr.errors import InputError, LpnsrError
+from lpnsr.apps.web.tabs.components import QUICK, form, photo_input, uploads
+from lpnsr.apps.web.tabs.tab import Changes, Tab
+from lpnsr.errors import InputError
 
-_log = logging.getLogger(__name__)
 SIDES = (64, 96, 128)
 _ABOUT = (
     "The chain starts at the pre-upsampled photograph with noise on it. Each step <i>t</i> guesses the clean picture, "
@@ -45,11 +37,14 @@ _COLUMNS = (
 )
 
 
-class ThoughtsTab:
-    """The tab's components and what they do."""
+class ThoughtsTab(Tab):
+    """Components of the tab, and their handlers."""
+
+    part = THOUGHTS
+    prefix = "thoughts-"
 
     def __init__(self, desk: Desk, queue: gr.HTML) -> None:
-        self.desk, self.queue = desk, queue
+        super().__init__(desk, queue)
         gr.HTML(f'<p class="lp-about">{_ABOUT}</p>')
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
@@ -58,58 +53,46 @@ class ThoughtsTab:
                 self.across = gr.Slider(0, 100, 50, step=1, label="From the left, %")
                 self.down = gr.Slider(0, 100, 50, step=1, label="From the top, %")
                 self.form = form(desk, sized=False)
-                with gr.Row():
-                    self.run = gr.Button("Think aloud", variant="primary", elem_id="thoughts-run")
-                    self.stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="thoughts-stop")
+                self.buttons("Think aloud")
                 self.status = gr.HTML(elem_id="thoughts-status")
             with gr.Column(scale=3, min_width=320):
                 self.pages = gr.HTML(_EMPTY, elem_id="thoughts")
                 self.download = gr.DownloadButton("Download these pictures", visible=False, elem_id="thoughts-download")
         inputs = [self.photo, self.side, self.across, self.down, *self.form.inputs]
-        outputs = [self.queue, self.status, self.run, self.stop, self.pages, self.download]
-        self.run.click(self._run, inputs, outputs, **LONG, **RAW)
+        self.connect(inputs, [self.pages, self.download])
         self.photo.change(
             lambda: (_EMPTY, gr.DownloadButton(visible=False)), None, [self.pages, self.download], **QUICK
         )
-        self.stop.click(self._stop, None, None, **QUICK)
 
-    async def _run(
+    async def work(
         self, request: gr.Request, payload: Any, side: int, across: float, down: float, *values: Any
-    ) -> AsyncIterator[dict[Any, Any]]:
+    ) -> AsyncGenerator[Changes]:
+        """Crop the part, run the chain on it, and show its steps."""
         visitor = self.desk.visitor(request)
-        idle = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
-        try:
-            if not uploads(payload):
-                raise InputError("there is no photograph yet; drop one above")
-            photo = uploads(payload)[0]
-            if side not in SIDES:
-                raise InputError(f"the part has {side} pixels a side; allowed are {', '.join(map(str, SIDES))}")
-            options, device = self.form.options(values)
-            part = self.desk.new_file(visitor, "part.png")
-            limit = self.desk.limits.max_pixels
-            await asyncio.to_thread(
-                pictures.cropped, photo.path, part, side, across / 100, down / 100, max_pixels=limit, name=photo.name
-            )
-            options = {
-                key: value for key, value in options.items() if key not in ("scale", "width", "height", "max_side")
-            }
-            upload = Upload(part, photo.name)
-            ticket = await asyncio.to_thread(
-                self.desk.submit, visitor, THOUGHTS, upload, options, device, request.client.host, kind=THOUGHTS
-            )
-            async with following(ticket) as statuses:
-                yield {self.run: gr.Button(interactive=False), self.stop: gr.Button(visible=True)}
-                async for status in statuses:
-                    yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
-            if status.state is State.DONE:
-                yield idle | {self.status: ""} | await asyncio.to_thread(self._shown, visitor, ticket)
-            else:
-                yield idle | {self.status: texts.progress(status)}
-        except LpnsrError as error:
-            yield idle | {self.status: texts.problem(str(error))}
-        except Exception:
-            _log.exception("thoughts failed")
-            yield idle | {self.status: texts.problem(texts.UNEXPECTED)}
+        if not uploads(payload):
+            raise InputError("there is no photograph yet; drop one above")
+        photo = uploads(payload)[0]
+        if side not in SIDES:
+            raise InputError(f"the part has {side} pixels a side; allowed are {', '.join(map(str, SIDES))}")
+        options, device = self.form.options(values)
+        part = self.desk.new_file(visitor, "part.png")
+        limit = self.desk.limits.max_pixels
+        await asyncio.to_thread(
+            pictures.cropped, photo.path, part, side, across / 100, down / 100, max_pixels=limit, name=photo.name
+        )
+        options = {key: value for key, value in options.items() if key not in ("scale", "width", "height", "max_side")}
+        upload = Upload(part, photo.name)
+        ticket = await asyncio.to_thread(
+            self.desk.submit, visitor, THOUGHTS, upload, options, device, request.client.host, kind=THOUGHTS
+        )
+        async with following(ticket) as statuses:
+            yield self.working()
+            async for status in statuses:
+                yield {self.status: texts.progress(status), self.queue: texts.queues(self.desk.fleet)}
+        if status.state is State.DONE:
+            yield {self.status: ""} | await asyncio.to_thread(self._shown, visitor, ticket)
+        else:
+            yield {self.status: texts.progress(status)}
 
     def _shown(self, visitor: Visitor, ticket: Ticket) -> dict[Any, Any]:
         target = self.desk.handed_out(visitor, ticket.result(), f"{Path(ticket.status.name).stem}_thoughts.zip")
@@ -122,9 +105,6 @@ class ThoughtsTab:
             self.pages: _page(target.parent, facts["steps"]),
             self.download: gr.DownloadButton(value=str(target), visible=True),
         }
-
-    def _stop(self, request: gr.Request) -> None:
-        self.desk.visitor(request).cancel(THOUGHTS)
 
 
 def _page(folder: Path, steps: list[dict[str, Any]]) -> str:
