@@ -19,7 +19,15 @@ from lpnsr.system import memory
 from lpnsr.upscaling.files import Buffers
 from lpnsr.upscaling.kinds import Planes
 from lpnsr.upscaling.lr_rows import LrRows
-from lpnsr.upscaling.memory import SMALLEST_TILE, Work, best_work, bytes_per_pixel, is_out_of_memory, ladder, usual_tile
+from lpnsr.upscaling.memory import (
+    SMALLEST_TILE,
+    MemoryPlan,
+    best_plan,
+    bytes_per_pixel,
+    is_out_of_memory,
+    ladder,
+    usual_tile,
+)
 from lpnsr.upscaling.options import Options
 from lpnsr.upscaling.planning import Planner
 from lpnsr.upscaling.restorer import Restorer
@@ -51,7 +59,7 @@ def test_a_smaller_tile_or_the_disk_where_memory_is_short() -> None:
         return tile**2 * 1000 + (0 if on_disk else tile * 10**6)
 
     def best(room: int) -> tuple[int, bool]:
-        work = best_work(ladder(192), needed, room, 7)
+        work = best_plan(ladder(192), needed, room, 7)
         assert work.needed == needed(work.tile, work.on_disk)
         assert work.rows == 7
         return work.tile, work.on_disk
@@ -69,13 +77,13 @@ def planner(cost: int = 1000, memory: int | None = None, base: int = 0) -> Plann
     return made
 
 
-def planned(made: Planner, height: int, width: int, held: int = 0, **options: Any) -> Work:
+def planned(made: Planner, height: int, width: int, held: int = 0, **options: Any) -> MemoryPlan:
     lr = LrRows(height, width, iter(()))
     return made.work(lr, Options(**options), held=held, sample_bytes=1)
 
 
 def test_the_free_memory_changes_no_tile_while_it_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(free: float, **options: Any) -> Work:
+    def work(free: float, **options: Any) -> MemoryPlan:
         monkeypatch.setattr(memory, "available_memory", lambda device: int(free))
         return planned(planner(), 700, 700, **options)
 

@@ -1,4 +1,4 @@
-"""How long upscaling will take on this machine, from a tile that is timed beforehand."""
+"""The time that upscaling takes on this machine, from a tile that is timed beforehand."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _tensor_planes(tensor: Tensor) -> tuple[list[Planes], Pack]:
 
 
 _ROUNDING = 1e-3
-"""How far outside [0, 1] a float may lie: what resampling in float32 leaves."""
+"""Largest distance of a float from [0, 1]: the rounding of resampling in float32."""
 
 
 def _planes(unit: Tensor, what: str) -> Planes:

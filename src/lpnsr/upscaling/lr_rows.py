@@ -61,7 +61,7 @@ class LrRows:
         return self._readers[-1]
 
     def guides(self, rows: int) -> Iterator[Tensor]:
-        """What results are held to, in strips (1 | 18, n, W) of ``rows``: where there is colour, 0 or 1.
+        """Bounds of the results in strips (1 | 18, n, W) of ``rows``: where there is colour, 0 or 1.
 
         With alpha also: colours times alpha, colours and alpha, the least and the most of these four nearby, where they
         change together, from 0 to 1, and where not all nearby is opaque.
@@ -141,7 +141,7 @@ def _spread(plane: Tensor) -> Tensor:
 
 
 def _together(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """How far colours (3, n, W) and alpha (1, n, W) change together within a pixel: (1, n, W) from 0 to 1.
+    """Degree to which colours (3, n, W) and alpha (1, n, W) change together within a pixel: (1, n, W) from 0 to 1.
 
     By their covariance, which is how much the composite of means differs from the mean of composites.
     """

@@ -1,4 +1,4 @@
-"""What a tile and an image need, how large tiles may be, and how running out of memory looks.
+"""Memory of tiles and images, the sizes of tiles, and the signs of running out of memory.
 
 The plan: a process that upscales holds Python, torch and the weights (measured when the model is loaded), and works on
 
@@ -41,12 +41,12 @@ MEMORY_FRACTION = 0.8  # of the free memory: the rest is for other programs, whi
 
 
 def rounded_base(resident: int) -> int:
-    """What a process holds beside the work, of its measured resident memory."""
+    """Bytes that a process holds beside the work, from its measured resident memory."""
     return -(-resident // _BASE_STEP) * _BASE_STEP
 
 
 def tile_bytes(pixels: int, pixel_bytes: int) -> int:
-    """What work on a tile of so many LR pixels takes."""
+    """Bytes for the work on a tile of so many LR pixels."""
     return int(pixels * pixel_bytes * _TILE_SLACK) + _TILE_EXTRA
 
 
@@ -57,10 +57,8 @@ def usual_tile(pixel_bytes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Work:
-    """How an image is worked on: the tile, whether the row of tiles in work lies on a disk, the SR rows at a
-    time, and the bytes in all.
-    """
+class MemoryPlan:
+    """Tile of an image, whether the row of tiles in work lies on a disk, SR rows at a time, and bytes in all."""
 
     tile: int
     on_disk: bool
@@ -68,19 +66,19 @@ class Work:
     needed: int
 
 
-def best_work(tiles: tuple[int, ...], needed: Callable[[int, bool], int], room: int, rows: int) -> Work:
+def best_plan(tiles: tuple[int, ...], needed: Callable[[int, bool], int], room: int, rows: int) -> MemoryPlan:
     """The first of ``tiles`` that fits into ``room`` bytes, on a disk where it has to be; if none does, the last.
 
     ``needed(tile, on_disk)`` tells the bytes.
     """
-    options = [Work(tile, on_disk, rows, needed(tile, on_disk)) for tile in tiles for on_disk in (False, True)]
+    options = [MemoryPlan(tile, on_disk, rows, needed(tile, on_disk)) for tile in tiles for on_disk in (False, True)]
     return next((work for work in options if work.needed <= room), options[-1])
 
 
 def strips_bytes(
     plan: TilePlan, scale: int, size: tuple[int, int], lr_bytes: int, *, on_disk: bool, adain: bool
 ) -> int:
-    """What work on the strips between the tiles and the encoder takes, tiles not included.
+    """Bytes for the strips between the tiles and the encoder, tiles not included.
 
     scale: of the model. size: of the result. lr_bytes: of a pixel of the input. on_disk: whether the row of tiles in
     work is.

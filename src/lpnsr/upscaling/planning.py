@@ -1,4 +1,4 @@
-"""How to go about an image: its tiles, and what lies in memory or on a disk, by the memory there is."""
+"""The plan for an image by the memory there is: its tiles, and whether they lie in memory or on a disk."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import (
     IN_MEMORY,
     MEMORY_FRACTION,
-    Work,
-    best_work,
+    MemoryPlan,
+    best_plan,
     bytes_per_pixel,
     ladder,
     rounded_base,
@@ -63,7 +63,7 @@ class Planner:
 
     @cached_property
     def base(self) -> int:
-        """What the process holds before it works on an image, kernels that are loaded at their first use included."""
+        """Bytes that the process holds before it works on an image, with kernels that load at their first use."""
         with torch.inference_mode():
             lr = torch.zeros(1, 3, SMALLEST_TILE, SMALLEST_TILE, device=self.device)
             self.restorer.restore(lr, NoiseField(0).draw())
@@ -78,7 +78,7 @@ class Planner:
                 f"{free / 2**30:,.1f} GiB are free; PNG and TIFF are read and written row by row"
             )
 
-    def work(self, lr: LrRows, options: Options, *, held: int, sample_bytes: int, decoding: int = 0) -> Work:
+    def work(self, lr: LrRows, options: Options, *, held: int, sample_bytes: int, decoding: int = 0) -> MemoryPlan:
         """The plan for an image: the tile that was asked for, or the model's usual one, smaller only where memory is
         short, with an LpnsrWarning.
 
@@ -98,7 +98,7 @@ class Planner:
 
         tiles = self._tiles(lr, options)
         room = self._room()
-        work = best_work(tiles, needed, room, strip_rows(tiled(tiles[0]), self.restorer.scale))
+        work = best_plan(tiles, needed, room, strip_rows(tiled(tiles[0]), self.restorer.scale))
         if self.memory is None and work.needed - held > IN_MEMORY:
             work = replace(work, on_disk=True, needed=needed(work.tile, True))
         if self.memory is not None and work.needed > room:
@@ -122,7 +122,7 @@ class Planner:
         return work
 
     def batch(self, plan: TilePlan) -> int:
-        """How many tiles to restore at once: more than one on GPUs alone, where small tiles leave much idle."""
+        """Number of tiles to restore at once: more than one on GPUs alone, where small tiles leave much idle."""
         if not self._apart:
             return 1
         there = memory.available_memory(self.device) * MEMORY_FRACTION

@@ -1,4 +1,4 @@
-"""How a result was made, inside its file: JSON in the EXIF field ImageHistory, so that it can be made again."""
+"""The settings of a result, inside its file: JSON in the EXIF field ImageHistory, so that it can be made again."""
 
 from __future__ import annotations
 

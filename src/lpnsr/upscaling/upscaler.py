@@ -35,7 +35,7 @@ from lpnsr.system.scratch import Scratch
 from lpnsr.upscaling import files
 from lpnsr.upscaling.kinds import Pack, Planes, pack_pixels, unpack
 from lpnsr.upscaling.lr_rows import LrRows
-from lpnsr.upscaling.memory import Work, usual_tile
+from lpnsr.upscaling.memory import MemoryPlan, usual_tile
 from lpnsr.upscaling.options import DEFAULT_MODEL, NoiseKind
 from lpnsr.upscaling.options import Options as Options
 from lpnsr.upscaling.planning import Planner, plan_model_tiles
@@ -243,7 +243,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def _strips(
-        self, lr: LrRows, options: Options, work: Work, callback: Callback | None, scratch: Folder
+        self, lr: LrRows, options: Options, work: MemoryPlan, callback: Callback | None, scratch: Folder
     ) -> Iterator[Planes]:
         """The result from top to bottom."""
         size = options.output_size((lr.height, lr.width), self.restorer.scale)

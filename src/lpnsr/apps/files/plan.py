@@ -1,4 +1,4 @@
-"""What is read and where it goes, settled before anything starts."""
+"""The inputs of a batch and the names of its results, settled before anything starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lpnsr.imaging import EXTENSIONS, FORMATS, READABLE, left_out, name_key
 from lpnsr.upscaling.batch import Task
 
 COMPARE = ".compare.png"
-"""What the names of before/after pictures end in."""
+"""Ending of the names of before/after pictures."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How results are named. output: a folder, or a file for one image. ext: auto or an extension."""
+    """Names of results. output: a folder, or a file for one image. ext: auto or an extension."""
 
     output: str
     suffix: str = ""
@@ -304,7 +304,7 @@ def _check_inputs_are_safe(tasks: list[Task], results: set[Path]) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells whether two paths are one file, through links and all."""
+    """A value that is equal for two paths of one file, through links too."""
     try:
         status = path.stat()
     except (OSError, ValueError):

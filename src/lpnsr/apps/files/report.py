@@ -1,4 +1,4 @@
-"""What the user sees: bars on a terminal, plain lines elsewhere, JSON for machines."""
+"""The messages of a batch: bars on a terminal, plain lines elsewhere, JSON for machines."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class Report(Observer):
             self._summary()
 
     def expect(self, total: int) -> None:
-        """There will be so many outcomes in all."""
+        """Set the number of outcomes."""
         self._total = total
         self._bars.update(self._images, total=total)
 
     def passed_over(self, results: list[Path]) -> None:
-        """Tell of files that were found and not taken for inputs."""
+        """Report files that were found and not taken for inputs."""
         self._results = len(results)
         if self.as_json:
             for path in results:

@@ -32,7 +32,7 @@ from lpnsr.apps.jobs.errors import (
 from lpnsr.apps.jobs.models import Models
 from lpnsr.apps.jobs.record import State, Status
 from lpnsr.apps.jobs.settings import JobOptions, Limits
-from lpnsr.apps.jobs.work import Kind, Work
+from lpnsr.apps.jobs.worker import Kind, Work
 from lpnsr.upscaling.provenance import settings_in
 
 __all__ = [

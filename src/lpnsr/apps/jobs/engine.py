@@ -17,8 +17,7 @@ from lpnsr.apps.jobs.queue import JobQueue
 from lpnsr.apps.jobs.record import JobRecord
 from lpnsr.apps.jobs.settings import JobOptions, Limits, clean_name
 from lpnsr.apps.jobs.store import Store
-from lpnsr.apps.jobs.work import Kind, upscale
-from lpnsr.apps.jobs.worker import Worker
+from lpnsr.apps.jobs.worker import Kind, Worker, upscale
 from lpnsr.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -114,12 +113,12 @@ class Engine(JobQueue):
 
     @property
     def ready(self) -> bool:
-        """Whether jobs are taken and every worker is there, with its first model if ``warm`` was asked for."""
+        """True if jobs are taken and every worker has started, with its first model if ``warm`` was asked for."""
         return self.accepting and all(worker.ready for worker in self._workers)
 
     @property
     def at_work(self) -> bool:
-        """Whether a worker is at work, or loads its model."""
+        """True if a worker is at work, or loads its model."""
         return any(worker.alive for worker in self._workers)
 
     def finish(self, grace: float = 30.0, *, patience: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a queue of jobs can say no with. All are LpnsrErrors, and their sentences are for users."""
+"""The errors of a queue of jobs. All are LpnsrErrors, and their sentences are for users."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""How far a job is, and how long jobs take."""
+"""Progress of a job, and the time that jobs take."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from lpnsr.apps.jobs.record import JobRecord
+from lpnsr.upscaling.progress import Progress
 
 _NEWEST = 0.5  # weight of the newest job in the mean
 
 
 @dataclass
 class JobProgress:
-    """Of a job that runs. By the monotonic clock: ``started``, and ``begun`` when its model was there."""
+    """Progress of a job that runs. By the monotonic clock: ``started``, and ``begun`` when its model was there."""
 
     started: float = field(default_factory=time.monotonic)
     begun: float | None = None
@@ -22,7 +22,7 @@ class JobProgress:
     step: int = 0
     steps: int = 0
 
-    def update(self, state: Any, steps: int | None) -> None:
+    def update(self, state: Progress, steps: int | None) -> None:
         """Take in a ``Progress``; ``steps`` are those that were asked for, None for the model's own."""
         self.done, self.total, self.step = min(state.done, state.total), state.total, 0
         if state.step is not None:
@@ -61,7 +61,7 @@ class Pace:
         self._last = self._rates[key] = rate + (1 - _NEWEST) * (self._rates.get(key, rate) - rate)
 
     def glimpse(self, record: JobRecord, progress: JobProgress) -> None:
-        """Note how far a job is; it counts until one is done."""
+        """Note the progress of a job; it counts until one is done."""
         if not self._rates and progress.fraction > 0:
             self._last = progress.at_work / progress.fraction / (record.input_height * record.input_width)
 

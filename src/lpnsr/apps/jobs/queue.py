@@ -15,13 +15,14 @@ from typing import Any
 
 from lpnsr.apps.jobs.errors import BusyError, ClosedError, GoneError, NotReadyError, UnknownJobError
 from lpnsr.apps.jobs.progress import JobProgress, Pace
-from lpnsr.apps.jobs.record import JobRecord, State, Status
+from lpnsr.apps.jobs.record import JobFacts, JobRecord, State, Status
 from lpnsr.apps.jobs.settings import Limits
 from lpnsr.apps.jobs.store import Store
 from lpnsr.errors import LpnsrError
+from lpnsr.upscaling.progress import Progress
 
 _log = logging.getLogger(__name__)
-_SHARED = set(Status.model_fields) & set(JobRecord.model_fields) - {"seconds"}
+_SHARED = set(JobFacts.model_fields) - {"seconds"}
 _LINGER = 5.0  # seconds for which an expired file stays: somebody may just be fetching it
 _FEW = (5.0, 10.0)  # seconds until one may try again, where nothing is known
 _MOST_ENDED = 10_000  # ended jobs that are remembered
@@ -205,7 +206,7 @@ class JobQueue:
             if job.progress is not None:
                 job.progress.begun = time.monotonic()
 
-    def advance(self, job: Job, state: Any) -> bool:
+    def advance(self, job: Job, state: Progress) -> bool:
         """Note a ``Progress``. Returns whether the job is to go on."""
         with self._changed:
             if job.state is not State.RUNNING or job.progress is None:

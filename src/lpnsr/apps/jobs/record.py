@@ -1,4 +1,4 @@
-"""What is known of a job: the record that is kept on disk, and the status that callers see."""
+"""The record of a job that is kept on disk, and the status that callers see."""
 
 from __future__ import annotations
 
@@ -23,63 +23,57 @@ class State(StrEnum):
         return self not in (State.QUEUED, State.RUNNING)
 
 
-class JobRecord(StrictConfig):
-    """A job as it is kept. Times are seconds since the epoch; sizes are pixels, height and width of the upright image.
+class JobFacts(StrictConfig):
+    """The fields that a record and a status share.
 
-    number: its place among all jobs, by which the queue is ordered. result: the name of the file in the job's folder.
+    Times are seconds since the epoch; sizes are pixels, height and width of the upright image. width, height: of the
+    result. seconds: time that it has run. error: why it failed or was cancelled.
     """
 
     id: str
-    number: int
+    state: State = State.QUEUED
     kind: str
-    owner: str
     name: str
     options: JobOptions
     input_height: int
     input_width: int
     height: int
     width: int
-    state: State = State.QUEUED
-    attempts: int = 0
     created: float
     ended: float | None = None
     seconds: float | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+
+
+class JobRecord(JobFacts):
+    """A job as it is kept.
+
+    number: its place among all jobs, by which the queue is ordered. result: the name of the file in the job's folder.
+    """
+
+    number: int
+    owner: str
+    attempts: int = 0
     result: str | None = None
     result_bytes: int = 0
 
 
-class Status(StrictConfig):
+class Status(JobFacts):
     """A job as its owner sees it, at one moment.
 
-    position: how many jobs begin before it, plus one; None once it runs. progress: 0 to 1, by ``tiles_done`` of
-    ``tiles`` and ``steps_done`` of ``steps`` in the tile at work. seconds_left: until it ends, an estimate; None once
-    it has, and while nothing is known of it. seconds: how long it has run. width, height: of the result. expires: when
-    the result is deleted, seconds since the epoch. error: why it failed or was cancelled. file_name: what the result is
-    to be called.
+    file_name: name for the result. position: number of jobs that begin before it, plus one; None once it runs.
+    progress: 0 to 1, by ``tiles_done`` of ``tiles`` and ``steps_done`` of ``steps`` in the tile at work. seconds_left:
+    estimated time until it ends; None once it has, and while nothing is known. expires: time at which the result is
+    deleted.
     """
 
-    id: str
-    state: State
-    kind: str
-    name: str
     file_name: str
-    options: JobOptions
-    input_width: int
-    input_height: int
-    width: int
-    height: int
     position: int | None = None
     progress: float = 0.0
     tiles_done: int = 0
     tiles: int = 0
     steps_done: int = 0
     steps: int = 0
-    seconds: float | None = None
     seconds_left: float | None = None
-    created: float
-    ended: float | None = None
     expires: float | None = None
-    error: str | None = None
-    warnings: tuple[str, ...] = ()

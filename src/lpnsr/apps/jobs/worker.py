@@ -1,4 +1,7 @@
-"""A thread that has a device and does one job after another on it."""
+"""The kinds of jobs, and a thread that does one job after another on its device.
+
+A kind is a function of an upscaler and a ``Work``, which returns the result's file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,48 @@ from lpnsr.apps.jobs.hearing import heard, listen
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.apps.jobs.models import Models
 from lpnsr.apps.jobs.queue import Job, JobQueue
-from lpnsr.apps.jobs.work import Kind, Work
+from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.errors import LpnsrError
+from lpnsr.upscaling.files import upscale_file
+from lpnsr.upscaling.progress import Callback, Progress
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job for its kind.
+
+    name: what messages call the image. source: the input's file. folder: the job's own, where the result goes.
+    callback: to be handed to the upscaler, or called with a ``Progress`` now and then; it raises if the job is
+    to stop, and that is to be let through.
+    """
+
+    name: str
+    source: Path
+    folder: Path
+    options: JobOptions
+    limits: Limits
+    callback: Callback
+
+
+Kind = Callable[[Any, Work], Path]
+
+
+def upscale(upscaler: Any, work: Work) -> Path:
+    """The ordinary kind: the input upscaled, with its metadata and the settings. Nothing large is in memory whole."""
+    target = work.folder / f"result{work.options.extension}"
+    upscale_file(
+        upscaler,
+        work.source,
+        target,
+        work.options.of_image(),
+        quality=work.options.quality,
+        max_pixels=work.limits.max_pixels,
+        most=work.limits.result_pixels,
+        callback=work.callback,
+    )
+    return target
 
 
 class _Stopped(BaseException):
@@ -103,7 +145,7 @@ class Worker:
         self._queue.begin(job)
         return self._kinds[job.record.kind](upscaler, work)
 
-    def _watch(self, job: Job, progress: Any) -> None:
+    def _watch(self, job: Job, progress: Progress) -> None:
         if not self._queue.advance(job, progress):
             raise _Stopped
 

@@ -60,7 +60,7 @@ def upscale_big(
     as_json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Do it all; return how many images failed. Raises what concerns them all."""
+    """Upscale all images; return the number of failures. Raises what concerns all of them."""
     max_pixels_allowed(settings.file.max_pixels)
     output = Place(naming.output)
     _check_names(inputs, naming, output)
@@ -110,7 +110,7 @@ class _Batch:
         self._deaths = 0
 
     def find(self, inputs: list[str], recursive: bool) -> int:
-        """Write the listing; tell of what is not to be done. Returns how many are.
+        """Write the listing; report images that are not to be done. Returns the number of those that are.
 
         Raises ConfigError where ``plan`` does, before anything is made.
         """
@@ -248,7 +248,7 @@ class _Batch:
         return Path(self.output.name(target_of(entry, self.naming)))
 
     def _there(self, entries: list[Entry]) -> Iterable[bool]:
-        """Of which entries the results are there, and stay."""
+        """Tell for each entry whether its result is there and stays."""
         if self.settings.overwrite:
             return [False] * len(entries)
         targets = [target_of(entry, self.naming) for entry in entries]
@@ -266,7 +266,7 @@ class _Batch:
         self._settle(row)
 
     def _settle(self, row: dict[str, Any]) -> None:
-        """Tell of an outcome, and note it. Raises what ends the batch."""
+        """Report an outcome and add it to the manifest. Raises what ends the batch."""
         if "fatal" in row:
             raise (ConfigError if row["asked"] else LpnsrError)(row["fatal"])
         self.manifest.add(row)

@@ -1,4 +1,4 @@
-"""What happened to the bundles at hand, in a process that outlives the workers'."""
+"""The state of the bundles at hand, in a process that outlives the workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Bundle:
 
 
 class BundleTracker:
-    """Runs as an actor on the node of the command, so that it outlives every other node.
+    """An actor on the node of the command, so that it outlives every other node.
 
     If its process alone is lost, an empty one takes its place: nothing that is made is lost, but results of the bundles
     at hand are then told as there already where a worker has to begin with such a bundle again.
@@ -26,18 +26,18 @@ class BundleTracker:
         self._bundles: dict[int, Bundle] = {}
 
     def begin(self, number: int) -> Bundle:
-        """A worker begins with a bundle, perhaps because another one died of it."""
+        """Note that a worker begins with a bundle, perhaps because another one died of it."""
         bundle = self._bundles.setdefault(number, Bundle())
         bundle.attempts += 1
         return bundle
 
     def alone(self, number: int, index: int) -> None:
-        """The worker begins with this image and has no other in hand."""
+        """Note that the worker begins with this image and has no other in hand."""
         begun = self._bundles.setdefault(number, Bundle()).begun
         begun[index] = begun.get(index, 0) + 1
 
     def finished(self, number: int, index: int, row: dict[str, Any]) -> None:
-        """This image is done with."""
+        """Keep the outcome of an image."""
         self._bundles.setdefault(number, Bundle()).rows[index] = row
 
     def unclaimed(self) -> list[dict[str, Any]]:
@@ -45,5 +45,5 @@ class BundleTracker:
         return [row for bundle in self._bundles.values() for row in bundle.rows.values()]
 
     def forget(self, number: int) -> None:
-        """The outcomes have arrived where they belong."""
+        """Delete a bundle whose outcomes have arrived."""
         self._bundles.pop(number, None)

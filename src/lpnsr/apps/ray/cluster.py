@@ -1,4 +1,4 @@
-"""Ray: started or joined, the listing as a data source, the pool of actors, and the end of it all."""
+"""Connection to Ray, the listing as a data source, and the pool of actors."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _here() -> Any:
 
 
 def unclaimed(tracker: Any) -> list[dict[str, Any]]:
-    """What is done and did not come out of ``outcomes`` before that was stopped."""
+    """Return the rows that were finished, but not delivered by ``outcomes`` before it was stopped."""
     with suppress(Exception):  # at the end of everything nothing depends on it
         return list(ray.get(tracker.unclaimed.remote(), timeout=_PATIENCE))
     return []
@@ -209,7 +209,7 @@ def _note(file: Path, count: int) -> None:
 
 
 def _device_without_gpus() -> str:
-    """What ``auto`` is where Ray knows of no GPU: a Mac may have one."""
+    """The device for ``auto`` where Ray knows of no GPU: a Mac may have one."""
     if sys.platform != "darwin":
         return "cpu"
     from lpnsr.system.devices import pick_device
@@ -236,7 +236,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _muted(log: Path, debug: bool) -> Iterator[None]:
-    """What processes that are started here write to standard error goes to a file, so that they keep nobody's pipe."""
+    """Send standard error of the processes that are started here to a file, so that they hold no pipe open."""
     if debug:
         yield
         return

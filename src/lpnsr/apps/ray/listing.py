@@ -1,4 +1,4 @@
-"""The names of a batch in a file on a disk, so that their number is no matter of memory."""
+"""The names of a batch in a file on a disk, so that memory does not limit their number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 class Listing:
-    """What was found, no two of it for the same result, and what of it is to be done."""
+    """The images that were found, at most one for each result, and those of them that are to be done."""
 
     def __init__(self, file: Path) -> None:
         self._database = _connect(file)
@@ -33,7 +33,7 @@ class Listing:
         self.found = self.todo = 0
 
     def find(self, entry: Entry, target: str, beside: str | None = None) -> Entry | None:
-        """Note ``entry``, which is to be written to ``target``; or return what else would be.
+        """Add ``entry``, whose result is ``target``; or return the earlier entry with this result.
 
         beside: its own name among the targets, where it lies among them.
         """
@@ -50,7 +50,7 @@ class Listing:
         return None
 
     def replaced(self) -> tuple[Entry, Entry] | None:
-        """What would be written over another that was found, and that other."""
+        """Return an entry whose result would replace another input, and that input."""
         pair = "SELECT writers.id, beside.id FROM writers JOIN beside USING (key)"
         ids = self._database.execute(pair).fetchone() or ()
         found = "SELECT place, name FROM found WHERE id = ?"
@@ -58,22 +58,22 @@ class Listing:
         return (entries[0], entries[1]) if entries else None
 
     def all(self, size: int) -> Iterator[list[Entry]]:
-        """What was found, ``size`` entries at a time."""
+        """The images that were found, ``size`` entries at a time."""
         return _read(self._database, "found", size)
 
     def add(self, entry: Entry) -> None:
-        """It is to be done."""
+        """Add an entry to those that are to be done."""
         self._database.execute("INSERT INTO todo VALUES (?, ?, ?)", (self.todo, *_stored(entry)))
         self.todo += 1
 
     def close(self) -> None:
-        """Nothing is added any more."""
+        """Commit the listing and close its file."""
         self._database.commit()
         self._database.close()
 
 
 def bundles(file: Path, size: int) -> Iterator[list[Entry]]:
-    """What is to be done, ``size`` entries at a time: the same in every call."""
+    """The entries that are to be done, ``size`` at a time: the same in every call."""
     with closing(_connect(file)) as database:
         yield from _read(database, "todo", size)
 

@@ -1,4 +1,4 @@
-"""What became of every image, as Parquet files in one folder."""
+"""The outcome of every image, as Parquet files in one folder."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 def is_url(text: str) -> bool:
-    """Whether ``text`` is no name on a disk."""
+    """Tell whether ``text`` is a URL and no name on a disk."""
     return "://" in text and not _DISK.match(text)
 
 
@@ -59,7 +59,7 @@ class Place:
         return _open(self.text)
 
     def name(self, relative: str = "") -> str:
-        """What ``relative`` is called in messages and in the manifest: an absolute path, or a URL without passwords."""
+        """The name of ``relative`` in messages and in the manifest: an absolute path, or a URL without passwords."""
         return _PASSWORD.sub(r"\1***@", self._full(relative))
 
     def below(self, relative: str) -> Place:
@@ -75,7 +75,7 @@ class Place:
         return "::".join([root + relative + mark + query, *chain])
 
     def is_dir(self, relative: str = "") -> bool:
-        """Whether there is such a folder."""
+        """Tell whether there is such a folder."""
         if self.local is not None:
             return os.path.isdir(self.local / relative)  # noqa: PTH112 (false for names that no file can have)
         fs, root = self._remote
@@ -93,7 +93,7 @@ class Place:
             raise OutputError(f"{self.name()}: no permission to write into this folder; write elsewhere")
 
     def exists(self, relative: str) -> bool:
-        """Whether anything has this name."""
+        """Tell whether anything has this name."""
         if self.local is not None:
             return os.path.lexists(self.local / relative)
         fs, root = self._remote
@@ -109,7 +109,7 @@ class Place:
         return here.removeprefix(there).rstrip("/") if here.startswith(there) else None
 
     def same(self, relative: str, other: Place, there: str = "") -> bool:
-        """Whether ``relative`` is what ``there`` is in ``other``: a file or a folder, through links on a disk."""
+        """Tell whether ``relative`` is the file or folder ``there`` in ``other``, through links on a disk."""
         if self.local is not None and other.local is not None:
             with suppress(OSError, ValueError):
                 return (other.local / there).samefile(self.local / relative)

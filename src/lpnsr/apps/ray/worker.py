@@ -24,13 +24,13 @@ from lpnsr.system.atomic import remove_leftovers
 from lpnsr.upscaling.batch import BatchSettings, FileOutcome, Observer, Pipeline, Skipped, Task, exists_already
 
 MOST_DEATHS = 2
-"""How many workers an image may take with it, being the only one in hand, before it is given up."""
+"""Number of workers that may die of one image, as the only one at hand, before it is given up."""
 _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
 class ActorSettings:
-    """What all actors do. places: of the inputs. scratch: a folder for copies of remote files, where it exists."""
+    """Settings of all actors. places: of the inputs. scratch: a folder for copies of remote files, where it exists."""
 
     settings: BatchSettings
     naming: Naming
