@@ -6,6 +6,7 @@ Inference and end-to-end training call the same functions; both reach the one re
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lpnsr.diffusion import GaussianNoise, NoiseSource, PredictedNoise, Schedule, StepState, reverse_chain
 from lpnsr.errors import ConfigError
 from lpnsr.networks import BicubicConfig, BicubicUpsampler, Guide
+from lpnsr.networks.roles import Autoencoder, Denoiser, NoisePredictor, Upsampler
 from lpnsr.networks.swin_unet import timestep
 from lpnsr.upscaling.options import NoiseKind as NoiseKind
 from lpnsr.upscaling.options import StartKind as StartKind
@@ -52,23 +54,24 @@ class Restorer(nn.Module):
         self.schedule = schedule
         self.autoencoder = autoencoder
         self.denoiser = denoiser
-        self.scale = int(autoencoder.factor)  # type: ignore[arg-type]
+        self.scale = cast(Autoencoder, autoencoder).factor
         self.bicubic = BicubicUpsampler(BicubicConfig(scale=self.scale))
         self.upsampler = upsampler
         self.noise_predictor = noise_predictor
 
     def encode(self, image: Tensor) -> Tensor:
         """Image (B, 3, s h, s w) in [0, 1] -> z (B, c, h, w)."""
-        return self.autoencoder.encode(image * 2 - 1)  # type: ignore[operator,no-any-return]
+        return cast(Autoencoder, self.autoencoder).encode(image * 2 - 1)
 
     def decode(self, z: Tensor) -> Tensor:
         """z (B, c, h, w) -> image (B, 3, s h, s w), about [0, 1]."""
-        return (self.autoencoder.decode(z) + 1) / 2  # type: ignore[operator,no-any-return]
+        return (cast(Autoencoder, self.autoencoder).decode(z) + 1) / 2
 
     def upsample(self, lr: Tensor, start: StartKind = "upsampler") -> Tensor:
         """U(lr): (B, 3, h, w) -> (B, 3, s h, s w) about [0, 1]; as in the released chain, it is not clamped."""
         net = self.upsampler if start == "upsampler" and self.upsampler is not None else self.bicubic
-        return net(lr)  # type: ignore[no-any-return]
+        image: Tensor = net(lr)
+        return image
 
     def start(
         self, lr: Tensor, kind: StartKind = "upsampler", upsample: Upsample | None = None
@@ -81,7 +84,7 @@ class Restorer(nn.Module):
         net = self.bicubic if self.upsampler is None else self.upsampler
         features = None
         if kind == "upsampler" or self.denoiser.feature_channels:
-            image, features = (upsample or net.upsample)(lr)  # type: ignore[operator]
+            image, features = (upsample or cast(Upsampler, net).upsample)(lr)
         if kind == "bicubic":
             image = self.bicubic(lr)
         return self.start_at(image, lr, features)
@@ -107,12 +110,12 @@ class Restorer(nn.Module):
         """The noise of the intermediate steps; without a predictor, ``predicted`` means Gaussian."""
         if kind not in ("predicted", "mode", "gaussian"):
             raise ConfigError(f"noise = {kind!r}: choose predicted, mode or gaussian")
-        predictor = self.noise_predictor
+        predictor = cast("NoisePredictor | None", self.noise_predictor)
         if kind == "gaussian" or predictor is None:
             return GaussianNoise()
 
         def predict(state: StepState) -> tuple[Tensor, Tensor]:
-            return predictor.predict(state, guide)  # type: ignore[no-any-return,operator]
+            return predictor.predict(state, guide)
 
         return PredictedNoise(predict, temperature=0.0 if kind == "mode" else temperature)
 
@@ -132,7 +135,7 @@ class Restorer(nn.Module):
         """
 
         def denoise(x: Tensor, label: int) -> Tensor:
-            return self.denoiser.denoise(x, timestep(label, x), guide, self.schedule)  # type: ignore[no-any-return,operator]
+            return cast(Denoiser, self.denoiser).denoise(x, timestep(label, x), guide, self.schedule)
 
         source = noise(guide) if callable(noise) else self.noise_source(noise, guide, temperature)
         return reverse_chain(denoise, self.schedule, guide.y0, source, draw, start=steps, callback=callback)

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from lpnsr.diffusion import Draw, NoiseField, StepState, ahead
 from lpnsr.errors import CheckpointError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, Tile, TilePlan
 from lpnsr.networks.placement import memory_format
+from lpnsr.networks.roles import Autoencoder
 from lpnsr.upscaling.lr_rows import LrRows
 from lpnsr.upscaling.memory import is_out_of_memory
 from lpnsr.upscaling.options import SMALLEST_TILE, Options
@@ -166,7 +167,7 @@ class TileRestorer:
         draw, steps = self._field.draw(corners), self.options.steps or self.restorer.schedule.steps
         if self.device.type != "cuda" or self.options.steps == 0:
             return draw
-        latent: int = self.restorer.autoencoder.latent_channels  # type: ignore[assignment]
+        latent = cast(Autoencoder, self.restorer.autoencoder).latent_channels
         return ahead(draw, steps, (shape[0], latent, *shape[2:]), self.device)
 
     def _precision(self, dtype: torch.dtype) -> AbstractContextManager[Any]:

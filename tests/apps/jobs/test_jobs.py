@@ -228,7 +228,7 @@ def test_cancelling_what_waits_runs_and_is_done(models: FakeModels) -> None:
         assert queue.status(third).position == 1
         assert queue.cancel(first).state is State.CANCELLED
         running(queue, third)  # the device is free although the gate is shut
-        assert models.at_work == 1
+        until(lambda: models.at_work == 1)
         models.gate.set()
         assert ended(queue, third).state is State.DONE
         path = queue.result(third)

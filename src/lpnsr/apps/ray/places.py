@@ -47,11 +47,8 @@ class Place:
         self.text = text
         self.local = None if is_url(text) else Path(on_disk(text)).absolute()
 
-    def __getstate__(self) -> str:
-        return self.text if self.local is None else str(self.local)
-
-    def __setstate__(self, text: str) -> None:
-        self.__init__(text)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[Place], tuple[str]]:
+        return Place, (self.text if self.local is None else str(self.local),)
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
