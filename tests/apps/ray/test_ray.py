@@ -312,7 +312,7 @@ def test_from_a_zip_into_a_place_behind_a_url(watched, actor, folder):
     assert rows[0]["output"] == f"dir://out/b2.png::{url}"
     assert rows[0]["input_bytes"] == Path("photos/b2.png").stat().st_size
     assert rows[1]["error"].startswith(f"zip://deep/bad.png::{url}/photos.zip: the content is not an image")
-    assert not list(Path(actor._worker._scratch.name).iterdir())
+    assert not list(Path(actor._work._scratch.name).iterdir())
     [again] = actor._bundle(1, [Entry(0, "b2.png")])
     assert again["error"] == f"dir://out/b2.png::{url} exists already; use --overwrite or --skip-existing"
     [missing] = actor._bundle(2, [Entry(0, "none.png")])

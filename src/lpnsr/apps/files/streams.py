@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lpnsr.apps.files.plan import Naming, result_name
 from lpnsr.errors import ConfigError, OutputError
-from lpnsr.imaging import EXTENSIONS
 
 STANDARD = "-"
 
@@ -52,10 +52,7 @@ def staged(names: list[str], output: str, ext: str) -> Iterator[tuple[list[str],
             return
         if len(names) > 1 or Path(names[0]).is_dir():
             raise ConfigError(f"-o {output}: a stream takes the result of one image; several need a folder")
-        suffix = Path(names[0]).suffix.lower() if ext == "auto" else "." + ext.lower().removeprefix(".")
-        if suffix not in EXTENSIONS and ext != "auto":
-            raise ConfigError(f"--ext {ext}: choose auto, {', '.join(e[1:] for e in EXTENSIONS)}")
-        result = Path(folder) / f"result{suffix if suffix in EXTENSIONS else '.png'}"
+        result = Path(folder) / f"result{result_name(Path(names[0]), Naming(output, ext=ext)).suffix}"
         yield names, str(result)
         if result.exists():
             _send(result, output)

@@ -21,12 +21,11 @@ def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple
     """
     if path.stat().st_size == 0:
         raise InputError(f"{name}: the file is empty (0 bytes)")
-    size = _header_size(path, name, limits.max_pixels)
-    return size, result_size(size, name, options, limits)
-
-
-def result_size(size: tuple[int, int], name: str, options: JobOptions, limits: Limits) -> tuple[int, int]:
-    """(height, width) of the result of an input of ``size``. Raises as ``inspect`` does."""
+    try:
+        size = header_size(path, name, limits.max_pixels)
+    except ImageTooLargeError as error:
+        what = str(error).partition(", more than")[0]
+        raise TooLargeError(f"{what}, and {limits.max_pixels:,} is the limit; send a smaller image") from None
     height, width = options.output_size(size)
     if height * width > limits.result_pixels:
         raise TooLargeError(
@@ -34,15 +33,7 @@ def result_size(size: tuple[int, int], name: str, options: JobOptions, limits: L
             "for a smaller size"
         )
     check_size(f"result{options.extension}", height, width)
-    return height, width
-
-
-def _header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
-    try:
-        return header_size(path, name, limit)
-    except ImageTooLargeError as error:
-        what = str(error).partition(", more than")[0]
-        raise TooLargeError(f"{what}, and {limit:,} is the limit; send a smaller image") from None
+    return size, (height, width)
 
 
 def renamed(text: object, path: Path, name: str) -> str:

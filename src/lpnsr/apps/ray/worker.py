@@ -55,7 +55,7 @@ class Actor:
         torch.set_num_threads(settings.threads)
         self._debug = settings.settings.debug
         self._tracker = tracker
-        self._worker = _PlacesWorker(settings)
+        self._work = _PlacesPipeline(settings)
         self._warnings: list[str] = []
         warnings.simplefilter("always", LpnsrWarning)
         warnings.showwarning = self._warn  # type: ignore[assignment]
@@ -76,16 +76,16 @@ class Actor:
         rows = bundle.rows
         left = [index for index in range(len(entries)) if index not in rows]
         again = bundle.attempts > 1
-        self._worker.begin(again)
+        self._work.begin(again)
         for group in [[index] for index in left] if again else [left]:
             first = group[0] if group else 0
             if again:
                 if bundle.begun.get(first, 0) >= MOST_DEATHS:
-                    rows[first] = self._worker.given_up(entries[first]) | {"attempt": bundle.attempts}
+                    rows[first] = self._work.given_up(entries[first]) | {"attempt": bundle.attempts}
                     continue
                 ray.get(self._tracker.alone.remote(number, first))
             try:
-                for index, row in zip(group, self._worker.rows([entries[index] for index in group]), strict=True):
+                for index, row in zip(group, self._work.rows([entries[index] for index in group]), strict=True):
                     rows[index] = row | {"attempt": bundle.attempts, "warnings": self._warnings[:]}
                     self._warnings.clear()
                     ray.get(self._tracker.finished.remote(number, index, rows[index]))
@@ -109,10 +109,10 @@ class _Item:
     facts: dict[str, Any]
 
 
-class _PlacesWorker(Observer):
-    """Does tasks whose images come from, and go to, places; what is remote lies in a temporary folder meanwhile.
+class _PlacesPipeline(Observer):
+    """A pipeline from places to places; remote files lie in a temporary folder meanwhile.
 
-    It is the observer of its pipeline, and says nothing: the driver does, when outcomes arrive.
+    It observes its own pipeline, and prints nothing: the driver reports the outcomes.
     """
 
     def __init__(self, settings: ActorSettings) -> None:
