@@ -20,8 +20,7 @@ from lpnsr.apps.jobs import State, StorageError
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import MOST_FILES, Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload
-from lpnsr.apps.web.fleet import ANY, KINDS, Fleet, Ticket
-from lpnsr.apps.web.follow import following
+from lpnsr.apps.web.fleet import ANY, KINDS, Fleet, Ticket, following
 from lpnsr.errors import InputError, OutputError
 from support.jobs import FakeModels, ended, engine, picture, until
 
@@ -277,7 +276,7 @@ def test_a_page_whose_job_waits_looks_less_and_less_often(monkeypatch: pytest.Mo
             async for _ in statuses:
                 pass
 
-    monkeypatch.setattr("lpnsr.apps.web.follow.asyncio.sleep", sleep)
+    monkeypatch.setattr("lpnsr.apps.web.fleet.asyncio.sleep", sleep)
     asyncio.run(look())
     waiting, running = pauses[:12], pauses[12:]
     assert waiting == sorted(waiting)

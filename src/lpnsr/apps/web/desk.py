@@ -9,7 +9,6 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,13 +192,6 @@ class Desk:
                 self.sweep()
             except Exception:
                 _log.exception("looking for files that are too old failed")
-
-
-def renew(paths: Iterable[Path]) -> None:
-    """Touch files that are still needed: the desk deletes old ones by mtime, Gradio by ctime."""
-    for path in paths:
-        with suppress(OSError):
-            os.utime(path)
 
 
 def digest(path: Path) -> str:

@@ -1,17 +1,23 @@
-"""One queue a device, so that visitors can choose the device."""
+"""One queue a device, so that visitors can choose the device; jobs in these queues, and waiting for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lpnsr.apps.jobs import Engine, Limits, Models, Status, UnknownJobError, Work
+from lpnsr.apps.jobs import Engine, Limits, Models, State, Status, UnknownJobError, Work
 
 ANY = "any"
 THOUGHTS = "thoughts"
+_EVERY = 0.25  # seconds between two looks at a job
+_WAITING = 2.0  # at most, of one that waits: with many who wait, looks and what they change take the processor
+_RENEWED = 1.0  # seconds after which files are renewed again
 
 
 def _think(upscaler: Any, work: Work) -> Path:
@@ -103,3 +109,34 @@ class Fleet:
             engine.stop_accepting()
         for engine in self.engines.values():
             engine.close(grace)
+
+
+@asynccontextmanager
+async def following(ticket: Ticket, needed: Collection[Path] = ()) -> AsyncIterator[AsyncIterator[Status]]:
+    """Open a context with the statuses of a job, the last one after its end; leaving it early ends the job.
+
+    needed: files that are kept meanwhile, however old.
+    """
+    try:
+        yield _statuses(ticket, needed)
+    finally:
+        ticket.cancel()
+
+
+async def _statuses(ticket: Ticket, needed: Collection[Path]) -> AsyncIterator[Status]:
+    renewed, pause = float("-inf"), _EVERY
+    while not (status := ticket.status).state.ended:
+        if time.monotonic() - renewed > _RENEWED:
+            renew(needed)
+            renewed = time.monotonic()
+        yield status
+        pause = min(1.3 * pause, _WAITING) if status.state is State.QUEUED else _EVERY
+        await asyncio.sleep(pause)
+    yield status
+
+
+def renew(paths: Iterable[Path]) -> None:
+    """Touch files that are still needed: the desk deletes old ones by mtime, Gradio by ctime."""
+    for path in paths:
+        with suppress(OSError):
+            os.utime(path)

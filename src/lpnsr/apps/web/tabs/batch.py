@@ -15,9 +15,8 @@ import gradio as gr
 from lpnsr.apps.jobs import BusyError, State, Status
 from lpnsr.apps.web import texts
 from lpnsr.apps.web.archive import Member, Results, members
-from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest, renew
-from lpnsr.apps.web.fleet import Ticket
-from lpnsr.apps.web.follow import following
+from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest
+from lpnsr.apps.web.fleet import Ticket, following, renew
 from lpnsr.apps.web.tabs.components import form, formats, quality_of, uploads
 from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import LpnsrError

@@ -15,8 +15,7 @@ from lpnsr.apps.jobs.inspect import inspect, renamed
 from lpnsr.apps.jobs.settings import JobOptions, mebibytes
 from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
-from lpnsr.apps.web.fleet import Ticket
-from lpnsr.apps.web.follow import following
+from lpnsr.apps.web.fleet import Ticket, following
 from lpnsr.apps.web.tabs.components import LONG, QUICK, RAW, form, formats, photo_input, quality_of, uploads
 from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import InputError, LpnsrError

@@ -15,8 +15,7 @@ import gradio as gr
 from lpnsr.apps.jobs import State
 from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.desk import Desk, Upload, Visitor
-from lpnsr.apps.web.fleet import THOUGHTS, Ticket
-from lpnsr.apps.web.follow import following
+from lpnsr.apps.web.fleet import THOUGHTS, Ticket, following
 from lpnsr.apps.web.tabs.components import QUICK, form, photo_input, uploads
 from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import InputError
