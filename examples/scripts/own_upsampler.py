@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpnsr import Upscaler
-from lpnsr.checkpoints.upsampler import load_upsampler
+from lpnsr.checkpoints.convert import load_upsampler
 from lpnsr.system.tensor_files import read_state_dict
 
 

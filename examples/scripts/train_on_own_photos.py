@@ -45,7 +45,9 @@ def compare(out: Path, model: Path) -> None:
             write(Photo(from_unit(image.permute(1, 2, 0).numpy(), np.uint8)), out / kind / f"{number}.png")
     if len(held_back[0]):
         models = {"lite": "lite", "mine": str(model)}
-        evaluate(EvaluationRequest(out / "report", models=models, hr=out / "hr", lr=out / "lr", metrics=("psnr", "lpips")))
+        evaluate(
+            EvaluationRequest(out / "report", models=models, hr=out / "hr", lr=out / "lr", metrics=("psnr", "lpips"))
+        )
         print((out / "report" / "report.md").read_text(encoding="utf-8"))
 
 

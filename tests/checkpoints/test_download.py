@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lpnsr.checkpoints import convert, load_folder, registry, resolve, verify
-from lpnsr.checkpoints.download import Record, download_official, read_lock
+from lpnsr.checkpoints.download import LockEntry, download_official, read_lock
 from lpnsr.checkpoints.fetch import address
 from lpnsr.checkpoints.locate import official_folder
 from lpnsr.checkpoints.registry import OFFICIAL, official_files, shapes_hash
@@ -161,7 +161,7 @@ def test_the_next_mirror_is_tried_when_one_fails_and_the_one_that_served_is_told
     for file in official_files():
         digest = hashlib.sha256(SMALL[file.name]).hexdigest()
         assert f"{file.name}: served by owner/name; its SHA-256 is remembered: {digest}" in told
-        assert records[file.name] == Record(digest, "owner/name")
+        assert records[file.name] == LockEntry(digest, "owner/name")
 
 
 def test_a_failure_of_all_mirrors_names_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from lpnsr.checkpoints import locate, resolve
-from lpnsr.checkpoints.listing import known_models
-from lpnsr.checkpoints.locate import cache_folder, hub_folder, official_folder
+from lpnsr.checkpoints.locate import cache_folder, hub_folder, known_models, official_folder
 from lpnsr.errors import CheckpointError, ConfigError
 from support.http_server import Behaviour, as_hub, serving
 
@@ -168,5 +167,5 @@ def test_the_list_of_known_models(tmp_path: Path) -> None:
 
 
 def test_finding_a_model_does_not_import_torch() -> None:
-    code = "import sys, lpnsr.checkpoints.listing as l; l.known_models('/nowhere'); sys.exit('torch' in sys.modules)"
+    code = "import sys, lpnsr.checkpoints.locate as l; l.known_models('/nowhere'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)

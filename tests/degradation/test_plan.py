@@ -90,8 +90,9 @@ def test_blur_kernels(order: str, largest: int, sigma: tuple[float, float]) -> N
 )
 def test_resizes(order: str, base: int, odds: tuple[float, ...], factor: tuple[float, float]) -> None:
     plans = [draw(PRESETS["real"], seed, (base * 4000, base * 4000)) for seed in range(6000)]  # rounding hides nothing
+    whole = base * 4000 // (1 if order == "first" else 4)
+    base = whole
     place = 0 if order == "first" else 1
-    base = base * 4000 // 4**place
     resizes = [plan.stages[place].resize for plan in plans if len(plan.stages) > place]
     factors = [resize.size[0] / base for resize in resizes if resize]
     for hits, probability in zip(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpnsr.evaluation.effects import Effect, effect, effects_text, smallest_effect
 from lpnsr.evaluation.metrics import METRICS
-from lpnsr.evaluation.statistics import Interval
+from lpnsr.evaluation.statistics import Effect, Interval, effect, effects_text, smallest_effect
 
 numbers = st.floats(-10, 10)
 smallest = st.floats(1e-4, 1)

@@ -172,7 +172,7 @@ def test_files_that_are_no_images(tmp_path):
     def expect(path: Path, message: str) -> None:
         with pytest.raises(ImageReadError, match=message) as caught:
             read(path)
-        assert str(path) in str(caught.value)
+        assert str(caught.value).count(str(path)) == 1
 
     (tmp_path / "text.png").write_text("hello " * 50)
     expect(tmp_path / "text.png", "not an image")
@@ -248,11 +248,3 @@ def test_photo_refuses_what_it_cannot_mean():
         Photo(np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match="alpha"):
         Photo(np.zeros((4, 4, 3), np.uint8), alpha=np.zeros((4, 5), np.uint8))
-
-
-def test_an_empty_file_is_named_once(tmp_path):
-    path = tmp_path / "empty.jpg"
-    path.touch()
-    with pytest.raises(ImageReadError) as caught:
-        read(path)
-    assert str(caught.value).count("empty.jpg") == 1

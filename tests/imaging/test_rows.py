@@ -240,15 +240,11 @@ def test_strips_are_put_together_again():
         np.testing.assert_array_equal(again.alpha, photo.alpha)
 
 
-def strips_of(photo: Photo, rows: int = 5) -> PhotoRows:
-    return PhotoRows.of(photo, rows)
-
-
 @pytest.mark.parametrize("extension", [".png", ".tif", ".jpg", ".gif"])
 def test_a_photo_written_while_it_is_made(tmp_path, extension):
     photo = photo_of(picture())
     path = tmp_path / f"x{extension}"
-    rows = strips_of(photo)
+    rows = PhotoRows.of(photo, 5)
     writer = RowWriter(rows, path, ahead=100)
     for strip in rows.strips:
         writer.put(strip)
@@ -265,7 +261,7 @@ def test_a_photo_written_while_it_is_made(tmp_path, extension):
 def test_an_abandoned_photo_leaves_what_was_there(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(b"old")
-    rows = strips_of(photo_of(picture()))
+    rows = PhotoRows.of(photo_of(picture()), 5)
     threads = set(threading.enumerate())
     writer = RowWriter(rows, path)
     writer.put(next(rows.strips))
@@ -278,7 +274,7 @@ def test_an_abandoned_photo_leaves_what_was_there(tmp_path):
 
 
 def test_a_full_disk_is_told_while_there_is_more_to_come(tmp_path, monkeypatch):
-    rows = strips_of(photo_of(np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)), 50)
+    rows = PhotoRows.of(photo_of(np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)), 50)
     monkeypatch.setattr("lpnsr.imaging.codecs.encoders._STRIP_BYTES", 1000)
     writer = RowWriter(rows, tmp_path / "x.png", ahead=1)
     monkeypatch.setattr("lpnsr.imaging.codecs.encoders.png_chunk", lambda *_: failing(errno.ENOSPC)())

@@ -222,13 +222,6 @@ def test_tiff_with_inverted_gray_and_premultiplied_colour(tmp_path):
     assert straight.pixels[0, 0].tolist() == [0, 0, 0]
 
 
-def test_many_strips(tmp_path):
-    samples = np.random.default_rng(0).integers(0, 65536, (900, 700, 3)).astype(np.uint16)
-    for name in ("x.png", "x.tif"):
-        write(Photo(samples), tmp_path / name)
-        np.testing.assert_array_equal(read(tmp_path / name).pixels, samples)
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_eight_and_sixteen_bit_files_against_pillow_and_tifffile(tmp_path, channels, dtype, monkeypatch):

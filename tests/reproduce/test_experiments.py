@@ -17,27 +17,27 @@ from lpnsr.evaluation.cache import Cache
 from lpnsr.imaging import Photo, write
 from lpnsr.networks import build
 from lpnsr.networks.tensors import stored
-from lpnsr.reproduce.cases import Ceiling, Chain, Folder
+from lpnsr.reproduce.cases import Ceiling, Chain, Folder, load_network
 from lpnsr.reproduce.experiments import table1
 from lpnsr.reproduce.experiments.oracle import _share
 from lpnsr.reproduce.images import ImageSet, find_pairs
-from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.markdown import claim_lines, table_text
-from lpnsr.reproduce.measurements import (
+from lpnsr.reproduce.lab import (
     LATENT_ERROR,
     NOISE_EDGES,
     NOISE_MATCH,
+    Lab,
+    Scores,
     correlation,
     edge_map,
     latent_error,
     noise_edges,
     noise_match,
 )
-from lpnsr.reproduce.model import Model, Run, load_network
+from lpnsr.reproduce.markdown import claim_lines, table_text
+from lpnsr.reproduce.model import Model, Restoration, Setting
 from lpnsr.reproduce.plots import maps
 from lpnsr.reproduce.report import Claim, Column, Hypothesis, differences, table_of
-from lpnsr.reproduce.setting import Setting
-from lpnsr.system.machine import machine_of
+from lpnsr.system import machine
 from lpnsr.upscaling.restorer import Restorer
 from support.pairs import make_images
 from support.tiny_model import CHAIN, GUIDED, NETWORKS, tiny_upscaler
@@ -75,12 +75,12 @@ def test_a_run_is_what_upscale_gives(model: Model, images: ImageSet) -> None:
     pair = images.pairs[0]
     upscaled = tiny_upscaler()(pair.lr, seed=3, fidelity=0.75, noise="mode", steps=3, tile=0)
     setting = Setting(steps=3, noise="mode", fidelity=0.75, seed=3)
-    assert torch.equal(model.run(pair.lr, pair.hr, setting).sr, (upscaled.clamp(0, 1) * 255).round() / 255)
+    assert torch.equal(model.restore(pair.lr, pair.hr, setting).sr, (upscaled.clamp(0, 1) * 255).round() / 255)
 
 
 def test_oracle_noise_lands_nearer_to_the_truth(model: Model, images: ImageSet) -> None:
     for pair in images.pairs:
-        runs = {n: model.run(pair.lr, pair.hr, Setting(noise=n)) for n in ("oracle", "gaussian", "predicted")}
+        runs = {n: model.restore(pair.lr, pair.hr, Setting(noise=n)) for n in ("oracle", "gaussian", "predicted")}
         states = {noise: run.states[-1].x_t - run.truth() for noise, run in runs.items()}
         assert states["oracle"].norm() < 0.2 * min(states["gaussian"].norm(), states["predicted"].norm())
         match = noise_match(runs["oracle"])
@@ -94,10 +94,10 @@ def test_a_mixture_switches_the_predictor_at_the_named_step(model: Model, images
     predictor = model.restorer.noise_predictor
     handle = predictor.register_forward_hook(lambda net, inputs, out: asked.append(int(inputs[3][0])))
     try:
-        model.run(pair.lr, pair.hr, Setting(at=((3, "gaussian"),)))
+        model.restore(pair.lr, pair.hr, Setting(at=((3, "gaussian"),)))
         off = list(asked)
         asked.clear()
-        run = model.run(pair.lr, pair.hr, Setting(noise="gaussian", at=((2, "predicted"),)))
+        run = model.restore(pair.lr, pair.hr, Setting(noise="gaussian", at=((2, "predicted"),)))
     finally:
         handle.remove()
     assert off == [3, 1]
@@ -163,8 +163,8 @@ def test_models_of_the_same_weights_but_another_configuration_share_no_results(
     others = [variant(residual=False), variant(chain={"kappa": 0.6})]
     assert variant().digest == model.digest
     assert len({one.digest for one in (model, *others)}) == 3
-    ours = model.run(pair.lr, pair.hr, Setting()).sr
-    assert not any(torch.equal(other.run(pair.lr, pair.hr, Setting()).sr, ours) for other in others)
+    ours = model.restore(pair.lr, pair.hr, Setting()).sr
+    assert not any(torch.equal(other.restore(pair.lr, pair.hr, Setting()).sr, ours) for other in others)
     for name, residual in (("a", True), ("b", False)):
         (tmp_path / name).mkdir()
         save_file(stored(model.restorer.denoiser, torch.float32, name), tmp_path / name / "model.safetensors")
@@ -178,7 +178,7 @@ def test_the_arithmetic_of_a_setting(images: ImageSet, tmp_path: Path, monkeypat
         upscaler = tiny_upscaler(networks=networks)
         tiny = Model("tiny", upscaler.restorer, upscaler.device)
         lab = Lab(tiny, (ImageSet("one", images.pairs[:1]),), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
-        rows = {label: row["mflop"].mean for label, row in table1.run_table1(lab).tables[0].rows.items()}
+        rows = {label: row["mflop"].mean for label, row in table1.make_report(lab).tables[0].rows.items()}
         assert rows["T = 1, ResShift"] == rows["T = 1, PreSet-A"] < rows["T = 4, ResShift"] < rows["T = 4, PreSet-A"]
         guided = networks is GUIDED  # its chain asks the pre-upsampler for features, whatever the start is
         assert (rows["T = 4, PreSet-A"] == rows["T = 4, PreSet-B"]) == guided
@@ -192,7 +192,7 @@ def test_seconds_of_another_machine_are_measured_again(
 
     def runs() -> int:
         before = len(counted)
-        table1.run_table1(Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None))
+        table1.make_report(Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None))
         return len(counted) - before
 
     timed = (4 * 3 - 1) * 2 * 3  # of steps and ways, two are one; images; times
@@ -202,9 +202,21 @@ def test_seconds_of_another_machine_are_measured_again(
     assert runs() == timed
     torch.set_num_threads(1)
     assert runs() == 0
+    monkeypatch.setattr(machine, "_processor", lambda: "Another CPU")
+    assert runs() == timed
     monkeypatch.setattr(torch, "__version__", "99.0")
     assert runs() == timed
-    assert machine_of(model.device).endswith("cores, 1 threads, PyTorch 99.0")
+    assert machine.machine_of(model.device).endswith("cores, 1 threads, PyTorch 99.0")
+
+
+@pytest.mark.parametrize(
+    ("information", "name"), [("processor: 0\nmodel name\t: Some  CPU @ 2 GHz\n", "Some CPU @ 2 GHz"), ("", "chip")]
+)
+def test_the_name_of_the_processor(information: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: information)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "chip")
+    assert machine._processor.__wrapped__() == name
 
 
 def test_rows_of_one_name_are_refused(model: Model, images: ImageSet, tmp_path: Path) -> None:
@@ -215,25 +227,25 @@ def test_rows_of_one_name_are_refused(model: Model, images: ImageSet, tmp_path: 
 
 def test_a_lab_computes_once(model: Model, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
-    original = Model.run
-    monkeypatch.setattr(Model, "run", lambda self, *a: counted.append(1) or original(self, *a))
+    original = Model.restore
+    monkeypatch.setattr(Model, "restore", lambda self, *a: counted.append(1) or original(self, *a))
 
     def lab() -> Lab:
         return Lab(model, (images,), (), Cache(tmp_path / "cache.jsonl"), lambda *_: None)
 
     cases = [lab().chain("gaussian", noise="gaussian"), lab().chain("mode", noise="mode")]
     first = lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES])
-    assert len(counted) == 6  # not once an measurement
+    assert len(counted) == 6  # not once an instrument
     assert lab().score(images, cases, [LATENT_ERROR, NOISE_EDGES]) == first
     assert len(counted) == 6
     more = lab().score(images, [*cases, lab().chain("the same", fidelity=0.5)], [LATENT_ERROR, NOISE_MATCH])
-    assert len(counted) == 12  # for the new measurement, but the third case is the mode
+    assert len(counted) == 12  # for the new instrument, but the third case is the mode
     assert more.of("mode", "latent_error") == first.of("mode", "latent_error") == more.of("the same", "latent_error")
 
 
-def test_measurements(model: Model, images: ImageSet) -> None:
+def test_instruments(model: Model, images: ImageSet) -> None:
     pair = images.pairs[0]
-    run = model.run(pair.lr, pair.hr, Setting(noise="gaussian"))
+    run = model.restore(pair.lr, pair.hr, Setting(noise="gaussian"))
     last = run.states[-1].x_previous
     assert latent_error(run)["latent_error"] == pytest.approx(float((last - run.truth()).square().mean().sqrt()))
     what = ("distance", "correlation", "size", "size_optimal")
@@ -243,11 +255,11 @@ def test_measurements(model: Model, images: ImageSet) -> None:
         (match["size_t3"] ** 2 + match["size_optimal_t3"] ** 2) ** 0.5, rel=0.2
     )
     assert abs(noise_edges(run)["edges_t3"]) < 0.3  # 256 pixels of chance
-    start = model.run(pair.lr, pair.hr, Setting(steps=0))
+    start = model.restore(pair.lr, pair.hr, Setting(steps=0))
     assert latent_error(start)["latent_error"] == pytest.approx(
         float((start.y0 - start.truth()).square().mean().sqrt())
     )
-    assert latent_error(Run(pair.lr, pair.hr, pair.hr)) == {"latent_error": None}
+    assert latent_error(Restoration(pair.lr, pair.hr, pair.hr)) == {"latent_error": None}
     a = torch.rand(50, generator=torch.Generator().manual_seed(0))
     assert correlation(a, 3 * a + 2) == pytest.approx(1)
     assert correlation(a, -a) == pytest.approx(-1)
@@ -261,7 +273,7 @@ def test_measurements(model: Model, images: ImageSet) -> None:
 
 def test_the_ceiling_knows_the_truth(model: Model, images: ImageSet) -> None:
     pair = images.pairs[0]
-    run = Ceiling("ceiling", model).run(pair)
+    run = Ceiling("ceiling", model).make(pair)
     assert run.sr.shape == pair.hr.shape
     chain = Chain("chain", model, Setting())
     assert Ceiling("ceiling", model).identity(pair) != chain.identity(pair)
@@ -276,11 +288,11 @@ def test_guided_chains(images: ImageSet) -> None:
     upsampler = guided.restorer.upsampler
     handle = upsampler.conv_last.register_forward_hook(lambda *_: asked.append(1))
     settings = [Setting(), Setting(noise="oracle"), Setting(start="bicubic", steps=2), Setting(steps=0)]
-    runs = [guided.run(pair.lr, pair.hr, setting) for setting in settings]
+    runs = [guided.restore(pair.lr, pair.hr, setting) for setting in settings]
     ceiling = guided.ceiling(pair.lr, pair.hr)
     assert len(asked) == 1  # the settings of an image share what the pre-upsampler gave
-    guided.run(other.lr, other.hr, Setting())
-    again = guided.run(pair.lr, pair.hr, Setting())
+    guided.restore(other.lr, other.hr, Setting())
+    again = guided.restore(pair.lr, pair.hr, Setting())
     assert len(asked) == 3
     handle.remove()
     assert torch.equal(again.sr, runs[0].sr)
@@ -300,7 +312,7 @@ def test_another_start_leaves_the_features_of_a_guided_chain(images: ImageSet) -
     other = guided.starting_from("other", plain)
     assert other.digest != guided.digest
     assert torch.equal(
-        other.run(pair.lr, pair.hr, Setting(steps=0)).y0, other.encode(plain(pair.lr[None])[0].clamp(0, 1))
+        other.restore(pair.lr, pair.hr, Setting(steps=0)).y0, other.encode(plain(pair.lr[None])[0].clamp(0, 1))
     )
     (_, ours), (_, theirs) = (one.restorer.start(pair.lr[None]) for one in (guided, other))
     assert torch.equal(ours.features, theirs.features)
@@ -310,16 +322,16 @@ def test_folders_of_other_methods(images: ImageSet, tmp_path: Path) -> None:
     first, second, third = images.pairs
     hr = first.hr_path.parent
     with pytest.raises(ConfigError, match="no images"):
-        Folder("other", tmp_path, hr).run(first)
+        Folder("other", tmp_path, hr).make(first)
     for pixels, name in ((first.hr, "0_x4.png"), (second.lr, "1.png")):
         write(Photo((pixels * 255).round().byte().permute(1, 2, 0).numpy()), tmp_path / name)
     method = Folder("other", tmp_path, hr)
-    assert torch.equal(method.run(first).sr, first.hr)
+    assert torch.equal(method.make(first).sr, first.hr)
     assert method.identity(first) != method.identity(second)
     with pytest.raises(InputError, match="16 x 16 px"):
-        method.run(second)
+        method.make(second)
     with pytest.raises(InputError, match=r"no image for 2\.png"):
-        method.run(third)
+        method.make(third)
 
 
 def test_pairs_are_checked(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 
 from lpnsr import networks
 from lpnsr.checkpoints.folder import check_target, save_folder
-from lpnsr.checkpoints.infer import IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
+from lpnsr.checkpoints.infer import DEFAULT_IMAGE_SIZE, IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
 from lpnsr.checkpoints.registry import APACHE, LICENCE_NOTICE, OFFICIAL, S_LAB, Predictor, require_spandrel
 from lpnsr.checkpoints.spec import PARTS, ChainSettings, ModelSpec, PartName, Say, SourceFile, silent
-from lpnsr.checkpoints.upsampler import load_upsampler
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError
-from lpnsr.networks.tensors import load_strict, named
+from lpnsr.networks import SpandrelUpsampler
+from lpnsr.networks.layers.swin import relative_position_index, window_mask
+from lpnsr.networks.tensors import is_derived, load_strict, named
 from lpnsr.system.hashes import file_sha256
 from lpnsr.system.tensor_files import read_state_dict
 
@@ -37,7 +39,7 @@ BOOKKEEPING = frozenset({"global_step", "epoch", "iteration", "step"})
 def find_released(
     folder: Path | str, predictor: Predictor | None = None, given: Collection[PartName] = ()
 ) -> dict[PartName, Path]:
-    """The released files in ``folder``, known by their names (``.pth``, or the same name as ``.safetensors``).
+    """Return the released files in ``folder``, known by their names (``.pth``, or the same name as ``.safetensors``).
 
     With both noise predictors there and ``predictor`` None, the paper's is taken. Parts that are ``given`` are
     not looked for. Raises CheckpointError if there is no such folder, or if the autoencoder, the denoiser or
@@ -117,7 +119,7 @@ def _spec(name: str, files: Mapping[PartName, Path]) -> ModelSpec:
 
 
 def _licence(part: PartName, path: Path) -> str:
-    """Of the official file by that name; else that of the part's usual source, or unknown for an upsampler."""
+    """Return the licence of the official file of that name; else that of the part's usual source, if known."""
     if part != "upsampler":
         return S_LAB
     official = any(path.stem == file.name.removesuffix(".pth") for file in OFFICIAL if file.part == part)
@@ -125,7 +127,7 @@ def _licence(part: PartName, path: Path) -> str:
 
 
 def read_released(part: PartName, path: Path, latent_channels: int, say: Say = silent) -> nn.Module:
-    """The network in a released checkpoint file, in float32, its size inferred. Raises CheckpointError."""
+    """Return the network in a released checkpoint file, in float32, its size inferred. Raises CheckpointError."""
     where = f"the {part} {path}"
     tensors = _without_leftovers(part, read_state_dict(path), say)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -141,6 +143,32 @@ def read_released(part: PartName, path: Path, latent_channels: int, say: Say = s
     load_strict(net, tensors, where)
     _check_masks(net, shapes, where)
     return net
+
+
+def load_upsampler(tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the upsampler that these tensors belong to. Raises CheckpointError if spandrel cannot load them."""
+    return SpandrelUpsampler.from_state_dict(with_swinir_buffers(tensors)).float()
+
+
+def with_swinir_buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``tensors``, and if they are SwinIR's, with its computed buffers: spandrel knows SwinIR by them.
+
+    A checkpoint may lack them. Those that it has say nothing but the image size that their masks are for.
+    """
+    if not any(name.startswith("layers.0.residual_group.blocks.0.attn.") for name in tensors):
+        return dict(tensors)
+    full = {name: tensor for name, tensor in tensors.items() if not is_derived(name)}
+    masks = [tensor.shape for name, tensor in tensors.items() if name.endswith(".attn_mask")]
+    for name in list(full):
+        if not name.endswith(".attn.relative_position_bias_table"):
+            continue
+        block = name.removesuffix(".attn.relative_position_bias_table")
+        window = (math.isqrt(full[name].shape[0]) + 1) // 2
+        full[f"{block}.attn.relative_position_index"] = relative_position_index(window)
+        size = math.isqrt(masks[0][0]) * window if masks and masks[0] else DEFAULT_IMAGE_SIZE
+        if int(block.rsplit(".", 1)[-1]) % 2:
+            full[f"{block}.attn_mask"] = window_mask(size, size, window, "full")
+    return full
 
 
 def _without_leftovers(part: PartName, tensors: dict[str, Tensor], say: Say) -> dict[str, Tensor]:
@@ -180,7 +208,7 @@ def _channels(part: PartName, channels: tuple[int, int] | None, latent: int) -> 
 
 
 def _check_masks(net: nn.Module, shapes: Shapes, where: str) -> None:
-    """The masks are not read, but where they stand shows which windows shift: that has to agree."""
+    """Check where the masks stand: they are not read, but show which windows shift."""
     ours = {name for name in net.state_dict() if name.endswith("attn_mask")}
     theirs = {name for name in shapes if name.endswith("attn_mask")}
     if theirs and ours != theirs:

@@ -35,7 +35,7 @@ LOCK = "lock.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class LockEntry:
     """The hash of a file's first copy, and the mirror that served it; empty for a file put there by hand."""
 
     sha256: str
@@ -76,12 +76,12 @@ def download_official(
     return target
 
 
-def read_lock(downloads: Path) -> dict[str, Record]:
+def read_lock(downloads: Path) -> dict[str, LockEntry]:
     """Read what is remembered about the files in ``downloads``. Raises CheckpointError if it is unreadable."""
     path = downloads / LOCK
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Record(**values) for name, values in content.items()}
+        return {name: LockEntry(**values) for name, values in content.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -90,12 +90,12 @@ def read_lock(downloads: Path) -> dict[str, Record]:
         ) from None
 
 
-def known_sha256(file: OfficialFile, record: Record | None) -> str | None:
+def known_sha256(file: OfficialFile, record: LockEntry | None) -> str | None:
     """Return the published hash of a file, else the remembered one, if any."""
     return file.sha256 or (record.sha256 if record else None)
 
 
-def check_file(path: Path, file: OfficialFile, record: Record | None) -> str:
+def check_file(path: Path, file: OfficialFile, record: LockEntry | None) -> str:
     """Return the SHA-256 of a downloaded file that is what it should be. Raises CheckpointError if it is not."""
     digest, expected = file_sha256(path), known_sha256(file, record)
     if expected is not None and digest != expected:
@@ -144,7 +144,7 @@ def _obtain(file: OfficialFile, downloads: Path, mirrors: tuple[str, ...], say: 
     else:
         digest, served = _first(file, downloads, mirrors, known_sha256(file, record), say)
     if record is None:
-        records = {**read_lock(downloads), file.name: Record(digest, served)}
+        records = {**read_lock(downloads), file.name: LockEntry(digest, served)}
         text = json.dumps({name: asdict(value) for name, value in records.items()}, indent=2)
         write_bytes(downloads / LOCK, (text + "\n").encode())
 

@@ -21,7 +21,7 @@ def check_parts(parts: Mapping[PartName, nn.Module], where: str) -> None:
 
 
 def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
-    """What is missing, or a network of another role."""
+    """Yield what is missing, or a network of another role."""
     for name in NEEDED:
         if name not in parts:
             yield f"it has no {name}, which every model needs"
@@ -33,7 +33,7 @@ def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
 
 
 def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
-    """What does not fit the autoencoder, every part being in its place."""
+    """Yield what does not fit the autoencoder, every part being in its place."""
     autoencoder: Any = parts["autoencoder"]
     latent = autoencoder.latent_channels
     upsampler: Any = parts.get("upsampler")

@@ -50,7 +50,7 @@ def load_folder(
 
 
 def load_part(folder: Path) -> nn.Module:
-    """The network of one part's folder: float32, on the CPU, in evaluation mode. Raises CheckpointError."""
+    """Return the network of one part's folder: float32, on the CPU, in evaluation mode. Raises CheckpointError."""
     if any(folder.glob("*.onnx")) and not (folder / WEIGHTS).exists():
         raise CheckpointError(
             f"{folder} is of an exported model, which has graphs and no weights; give the model that it was made from"
@@ -61,7 +61,7 @@ def load_part(folder: Path) -> nn.Module:
 
 
 def build_part(folder: Path) -> nn.Module:
-    """The network of one part's folder without its weights. Raises CheckpointError."""
+    """Return the network of one part's folder without its weights. Raises CheckpointError."""
     try:
         return networks.build(read_json(folder / CONFIG))
     except (MissingExtraError, CheckpointError):

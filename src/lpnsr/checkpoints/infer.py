@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from lpnsr.checkpoints.spec import PartName
 from lpnsr.errors import CheckpointError
@@ -21,7 +20,7 @@ LEVELS_OF_FACTOR_4 = 3
 
 
 def what_is(shapes: Shapes, latent_channels: int) -> PartName | None:
-    """The part whose released layout these tensors have, judged by a few telling ones; None if by none."""
+    """Recognise the part whose released layout these tensors have, by a few telling ones; None if there is none."""
     if "encoder.conv_in.weight" in shapes and "quantize.embedding.weight" in shapes:
         return "autoencoder"
     if "conv_first.weight" in shapes and any(name.startswith("layers.0.residual_group.") for name in shapes):
@@ -37,15 +36,15 @@ def what_is(shapes: Shapes, latent_channels: int) -> PartName | None:
 
 
 def trunk_channels(shapes: Shapes) -> tuple[int, int] | None:
-    """Input and output channels of a Swin-UNet; None if these are the tensors of something else."""
+    """Return input and output channels of a Swin-UNet; None if these are the tensors of something else."""
     first, last = shapes.get("input_blocks.0.0.weight"), shapes.get("out.2.weight")
     if first is None or last is None or len(first) != 4 or len(last) != 4:
         return None
     return first[1], last[0]
 
 
-def infer(part: PartName, shapes: Shapes) -> dict[str, Any]:
-    """Configuration for ``networks.build`` from the shapes of a released ``part``.
+def infer(part: PartName, shapes: Shapes) -> dict[str, object]:
+    """Return the configuration for ``networks.build`` from the shapes of a released ``part``.
 
     Raises CheckpointError naming the tensor that is missing, or saying that no network has such shapes.
     """
@@ -58,7 +57,7 @@ def infer(part: PartName, shapes: Shapes) -> dict[str, Any]:
         raise CheckpointError("the tensors have shapes that no network of this layout has") from None
 
 
-def _autoencoder(shapes: Shapes) -> dict[str, Any]:
+def _autoencoder(shapes: Shapes) -> dict[str, object]:
     width, channels = shapes["encoder.conv_in.weight"][:2]
     levels = _count(shapes, "encoder.down")
     blocks = _count(shapes, "encoder.down.0.block")
@@ -78,19 +77,19 @@ def _autoencoder(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _denoiser(shapes: Shapes) -> dict[str, Any]:
+def _denoiser(shapes: Shapes) -> dict[str, object]:
     taken, given = shapes["input_blocks.0.0.weight"][1], shapes["out.2.weight"][0]
     size = {"in_channels": given, "cond_channels": taken - given, "out_channels": given}
     return {"type": "swin_unet", **size, **_trunk(shapes)}
 
 
-def _noise_predictor(shapes: Shapes) -> dict[str, Any]:
+def _noise_predictor(shapes: Shapes) -> dict[str, object]:
     taken, given = shapes["input_blocks.0.0.weight"][1], shapes["out.2.weight"][0]
     size = {"latent_channels": given // 2, "cond_channels": taken - given}
     return {"type": "noise_predictor", **size, **_trunk(shapes)}
 
 
-def _trunk(shapes: Shapes) -> dict[str, Any]:
+def _trunk(shapes: Shapes) -> dict[str, object]:
     width = shapes["time_embed.0.weight"][1]
     levels, attention = _levels(shapes)
     swins = sorted(name.removesuffix("patch_embed.proj.weight") for name in shapes if "patch_embed.proj" in name)
@@ -116,7 +115,7 @@ def _trunk(shapes: Shapes) -> dict[str, Any]:
 
 
 def _levels(shapes: Shapes) -> tuple[list[list[int]], list[int]]:
-    """Output widths of the residual blocks of each level on the way down; the levels with a Swin layer."""
+    """Return the output widths of the residual blocks of each level on the way down; the levels with a Swin layer."""
     levels: list[list[int]] = [[]]
     attention: list[int] = []
     for index in range(1, _count(shapes, "input_blocks")):
@@ -131,7 +130,7 @@ def _levels(shapes: Shapes) -> tuple[list[list[int]], list[int]]:
 
 
 def _image_size(shapes: Shapes, window: int) -> int:
-    """The input size that the stored masks were made for: one mask a window of the map they belong to."""
+    """Return the input size that the stored masks were made for: one mask a window of the map they belong to."""
     level = 0
     for index in range(1, _count(shapes, "input_blocks")):
         stage = f"input_blocks.{index}"
@@ -143,7 +142,7 @@ def _image_size(shapes: Shapes, window: int) -> int:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """One more than the largest number n of a child ``prefix.n``; 0 if there is none."""
+    """Return one more than the largest number n of a child ``prefix.n``; 0 if there is none."""
     start = len(prefix) + 1
     numbers = {name[start:].split(".")[0] for name in shapes if name.startswith(prefix + ".")}
     return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)

@@ -12,10 +12,11 @@ import difflib
 import os
 import re
 import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from lpnsr.checkpoints.registry import predictor_of
+from lpnsr.checkpoints.registry import PREDICTORS, Predictor, official_files, official_name, predictor_of
 from lpnsr.errors import CheckpointError, ConfigError
 
 BUNDLED = ("base", "lite")
@@ -24,7 +25,7 @@ HUB_FILES = ["*.json", "*.safetensors", "README.md"]
 
 
 def cache_folder(choice: Path | str | None = None) -> Path:
-    """Where downloads and converted models are kept; not created here.
+    """Return where downloads and converted models are kept; not created here.
 
     ``choice``, else ``$LPNSR_CACHE``, else the platform's place for caches (``$XDG_CACHE_HOME/lpnsr`` or
     ``~/.cache/lpnsr``, ``~/Library/Caches/lpnsr``, ``%LOCALAPPDATA%\\lpnsr``).
@@ -42,22 +43,22 @@ def cache_folder(choice: Path | str | None = None) -> Path:
 
 
 def downloads_folder(cache_dir: Path | str | None = None) -> Path:
-    """Where fetched checkpoint files are, and where a file fetched by hand is to be put."""
+    """Return where fetched checkpoint files are, and where a file fetched by hand is to be put."""
     return cache_folder(cache_dir) / "downloads"
 
 
 def official_folder(name: str, cache_dir: Path | str | None = None) -> Path:
-    """Where the converted model ``official`` or ``official-v2`` is."""
+    """Return where the converted model ``official`` or ``official-v2`` is."""
     return cache_folder(cache_dir) / "models" / name
 
 
 def bundled_folder(name: str) -> Path:
-    """The folder of a model inside the package, whether or not it is there."""
+    """Return the folder of a model inside the package, whether or not it is there."""
     return Path(str(files("lpnsr"))) / "weights" / name
 
 
 def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str | None = None) -> Path:
-    """The model folder for ``name``; see the module for what names there are.
+    """Return the model folder for ``name``; see the module for what names there are.
 
     ``revision`` (branch, tag or commit) is for Hugging Face repositories alone: elsewhere it is a ConfigError.
     Raises CheckpointError that says what to do if there is no such model here and it cannot be fetched.
@@ -126,5 +127,40 @@ def _from_hub(repository: str, revision: str | None, cache_dir: Path | str | Non
 
 
 def hub_folder(cache_dir: Path | str | None = None) -> Path:
-    """Where models from Hugging Face are kept."""
+    """Return where models from Hugging Face are kept."""
     return cache_folder(cache_dir) / "hub"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that has a name. ``where``: its folder, or how to get it."""
+
+    name: str
+    available: bool
+    where: str
+
+
+def known_models(cache_dir: Path | str | None = None) -> list[KnownModel]:
+    """Return the bundled models, the official ones, and those fetched from Hugging Face into the cache."""
+    models = []
+    for name in BUNDLED:
+        folder = bundled_folder(name)
+        there = (folder / "model.json").is_file()
+        models.append(KnownModel(name, there, str(folder) if there else "not in this installation"))
+    for predictor in PREDICTORS:
+        models.append(_official(predictor, cache_dir))
+    for path in sorted(hub_folder(cache_dir).glob("models--*--*/snapshots/*/model.json")):
+        repository = path.parents[2].name.removeprefix("models--").replace("--", "/", 1)
+        models.append(KnownModel(f"{repository} @ {path.parent.name[:12]}", True, str(path.parent)))
+    return models
+
+
+def _official(predictor: Predictor, cache_dir: Path | str | None) -> KnownModel:
+    name = official_name(predictor)
+    folder = official_folder(name, cache_dir)
+    if (folder / "model.json").is_file():
+        return KnownModel(name, True, str(folder))
+    files = official_files(predictor)
+    here = sum((downloads_folder(cache_dir) / file.name).is_file() for file in files)
+    how = f"lpnsr models download official --predictor {predictor} (non-commercial licence)"
+    return KnownModel(name, False, f"{here} of {len(files)} files downloaded; get it with: {how}")

@@ -68,7 +68,7 @@ def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:
 
 
 def official_files(predictor: Predictor = "paper") -> tuple[OfficialFile, ...]:
-    """The four files of the official model with the noise predictor of the paper or its second version."""
+    """Return the four files of the official model with the noise predictor of the paper or its second version."""
     return tuple(file for file in OFFICIAL if file.predictor in (None, predictor))
 
 
@@ -78,7 +78,7 @@ def official_name(predictor: Predictor) -> str:
 
 
 def predictor_of(name: str) -> Predictor | None:
-    """The inverse of ``official_name``; None if ``name`` is not an official model's."""
+    """Return the inverse of ``official_name``; None if ``name`` is not an official model's."""
     return next((each for each in PREDICTORS if official_name(each) == name), None)
 
 

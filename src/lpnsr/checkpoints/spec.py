@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 def silent(text: str) -> None:
-    """A ``Say`` that keeps quiet."""
+    """Say nothing: a ``Say`` that keeps quiet."""
 
 
 def _one_segment(value: str) -> str:
@@ -101,8 +101,8 @@ class ModelSpec(StrictConfig):
     sha256: dict[str, str] = Field(default_factory=dict)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError if it is missing, unreadable or no object."""
+def read_json(path: Path) -> dict[str, object]:
+    """Return the object in a JSON file. Raises CheckpointError if it is missing, unreadable or no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """The specification of a model folder. Raises CheckpointError, also for a newer format."""
+    """Return the specification of a model folder. Raises CheckpointError, also for a newer format."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; a model is a folder with a model.json")
     path = folder / "model.json"

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from lpnsr.checkpoints.download import Record, check_file, known_sha256, read_lock
+from lpnsr.checkpoints.download import LockEntry, check_file, known_sha256, read_lock
 from lpnsr.checkpoints.locate import downloads_folder
 from lpnsr.checkpoints.registry import OFFICIAL, official_files, predictor_of, shapes_hash
 from lpnsr.checkpoints.spec import ModelSpec, PartName, read_json, read_spec
@@ -31,7 +31,7 @@ class PartSummary:
     type: str
     parameters: int
     bytes: int
-    config: dict[str, Any]
+    config: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Check:
 
 
 def summarise(folder: Path, spec: ModelSpec) -> list[PartSummary]:
-    """All parts of a model folder; reads headers alone. Raises CheckpointError if a file is missing or damaged."""
+    """Summarise all parts of a model folder; reads headers alone. Raises CheckpointError if a file is damaged."""
     return [_summary(name, folder / place) for name, place in spec.parts.items()]
 
 
@@ -114,7 +114,7 @@ def _check_part(part: PartName, folder: Path, nets: dict[PartName, nn.Module]) -
     return Check(part, True, "loads strictly, all weights are finite")
 
 
-def _origin(part: PartName, spec: ModelSpec, weights: Path, records: Mapping[str, Record]) -> str | None:
+def _origin(part: PartName, spec: ModelSpec, weights: Path, records: Mapping[str, LockEntry]) -> str | None:
     """Say which published file a sound part is of; None if its tensors are those of none."""
     files = [file for file in OFFICIAL if file.part == part and file.shapes == shapes_hash(_shapes(weights))]
     hashes = {known_sha256(file, records.get(file.name)): file.name for file in OFFICIAL if file.part == part}

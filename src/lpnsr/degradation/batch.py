@@ -1,7 +1,7 @@
-"""Degradation of a batch by its plans, in torch, on any device.
+"""Plans carried out on a batch, in torch, on any device.
 
-After the first resize the samples differ in size. They lie at the top left of a common canvas; pixels to the right
-and below are never read.
+After the first resize the samples differ in size. They lie at the top left of a common canvas; what is right of them
+and below is never read.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def degrade_batch(hr: Tensor, plans: Sequence[Plan]) -> Tensor:
 
 
 def blur(canvas: Canvas, kernels: Sequence[Kernel | None]) -> Canvas:
-    """Correlate every channel with its sample's kernel, borders reflected: one grouped convolution a bucket."""
+    """Correlate every channel with its sample's kernel, borders by reflection: one grouped convolution a bucket."""
     out = canvas.x.clone()
-    for bucket, chosen in _bucketed(kernels).items():
-        rows = list(chosen)
+    for bucket, rows in _bucketed(kernels).items():
         weight = np.zeros((len(rows), bucket, bucket), np.float32)
-        for place, kernel in enumerate(chosen.values()):
-            edge = (bucket - kernel.size) // 2
-            weight[place, edge : edge + kernel.size, edge : edge + kernel.size] = kernel.taps()
+        for place, row in enumerate(rows):
+            taps = kernels[row].taps()  # type: ignore[union-attr]  # rows have one
+            edge = (bucket - len(taps)) // 2
+            weight[place, edge : edge + len(taps), edge : edge + len(taps)] = taps
         height, width = canvas.x.shape[2:]
         padded = _continued(canvas, rows, bucket // 2, (height + bucket - 1, width + bucket - 1), _reflected)
         per_channel = torch.from_numpy(weight).to(out).repeat_interleave(3, 0)[:, None]
@@ -77,7 +77,7 @@ def resize(canvas: Canvas, to: Sequence[Resize | None]) -> Canvas:
 
 
 def add_noise(canvas: Canvas, noise: Sequence[Noise | None], generators: Sequence[torch.Generator]) -> Canvas:
-    """Add noise by ``noisy``; each sample has its own generator, so the draws are a loop."""
+    """Add noise, see ``noisy``; each sample has its own generator, so the draws are a loop."""
     out = canvas.x.clone()
     for row, (wanted, (height, width), generator) in enumerate(zip(noise, canvas.sizes, generators, strict=True)):
         if wanted is not None:
@@ -87,7 +87,7 @@ def add_noise(canvas: Canvas, noise: Sequence[Noise | None], generators: Sequenc
 
 
 def jpeg(canvas: Canvas, qualities: Sequence[int | None]) -> Canvas:
-    """Compress by kornia's codec on a GPU where it is installed, else by the encoder, one sample at a time."""
+    """Code as JPEG and back: by kornia's codec on a GPU where it is installed, else one sample at a time."""
     rows = [row for row, quality in enumerate(qualities) if quality is not None]
     if not rows:
         return canvas
@@ -99,7 +99,7 @@ def jpeg(canvas: Canvas, qualities: Sequence[int | None]) -> Canvas:
 
 
 def coded_at_once(canvas: Canvas, rows: list[int], qualities: Sequence[int]) -> Tensor:
-    """Compress all samples at once. Blocks are independent: with its border repeated, a sample is coded as if alone."""
+    """Code samples that repeat their border up to the canvas's: blocks do not depend on each other."""
     height, width = canvas.x.shape[2:]
     whole = (-(-height // _MCU) * _MCU, -(-width // _MCU) * _MCU)
     return codec(_continued(canvas, rows, 0, whole, _repeated), qualities)[..., :height, :width]
@@ -114,17 +114,16 @@ def _coded_in_turn(canvas: Canvas, rows: list[int], qualities: Sequence[int]) ->
     return out
 
 
-def _bucketed(kernels: Sequence[Kernel | None]) -> dict[int, dict[int, Kernel]]:
-    """Sort the kernels by the size that they are padded to: size -> row -> kernel."""
-    buckets: dict[int, dict[int, Kernel]] = {}
+def _bucketed(kernels: Sequence[Kernel | None]) -> dict[int, list[int]]:
+    buckets: dict[int, list[int]] = {}
     for row, kernel in enumerate(kernels):
         if kernel is not None:
-            buckets.setdefault(next((b for b in _BUCKETS if kernel.size <= b), kernel.size), {})[row] = kernel
+            buckets.setdefault(next((b for b in _BUCKETS if kernel.size <= b), kernel.size), []).append(row)
     return buckets
 
 
 def _reflected(index: _Index, length: int) -> _Index:
-    """Reflect an index: ... 2 1 0 1 2 ... n-2 n-1 n-2 ..., as often as it takes."""
+    """Return ... 2 1 0 1 2 ... n-2 n-1 n-2 ..., as often as it takes."""
     turned = index % max(1, 2 * (length - 1))
     return np.minimum(turned, 2 * (length - 1) - turned)
 
@@ -134,7 +133,7 @@ def _repeated(index: _Index, length: int) -> _Index:
 
 
 def _continued(canvas: Canvas, rows: list[int], before: int, whole: Size, law: _Law) -> Tensor:
-    """Continue the samples of ``rows`` by ``law`` to (b, 3, *whole), with ``before`` pixels at the top and left."""
+    """Continue the samples of ``rows`` by ``law`` to (b, 3, *whole), ``before`` pixels of it at the top and left."""
     x = canvas.x[rows]
     for axis in (0, 1):
         index = np.stack([law(np.arange(whole[axis]) - before, canvas.sizes[row][axis]) for row in rows])
@@ -147,7 +146,7 @@ def _continued(canvas: Canvas, rows: list[int], before: int, whole: Size, law: _
 
 
 def _matrices(canvas: Canvas, sizes: Sequence[Size], to: Sequence[Resize | None], axis: int) -> Tensor:
-    """Make (B, largest target, canvas) weights along one axis; a sample that keeps its size has the identity."""
+    """Return (B, largest target, canvas) weights along one axis; a sample that keeps its size has the identity."""
     length = canvas.x.shape[2 + axis]
     out = canvas.x.new_zeros(len(sizes), max(size[axis] for size in sizes), length)
     kinds: dict[tuple[Mode, bool], list[int]] = {}
@@ -163,7 +162,7 @@ def _matrices(canvas: Canvas, sizes: Sequence[Size], to: Sequence[Resize | None]
 def resampling_matrices(
     source: Sequence[int], target: Sequence[int], columns: int, mode: Mode, antialias: bool, device: torch.device
 ) -> Tensor:
-    """Make (B, max(target), columns): row i of matrix b weighs the source pixels for target pixel i.
+    """Make (B, max(target), columns): row i of matrix b weighs the source pixels that make target pixel i.
 
     They are those of torch's interpolate: cubic with a = -1/2 where antialiased, else -3/4; pixels beyond the border
     count as the border where not antialiased, and not at all where they are.
@@ -185,7 +184,7 @@ def resampling_matrices(
 
 
 def _cubic(t: Tensor, a: float) -> Tensor:
-    """Evaluate the cubic convolution kernel (Keys 1981) at distance t >= 0."""
+    """Return the cubic convolution kernel (Keys 1981) at distance t >= 0."""
     near = ((a + 2) * t - (a + 3)) * t * t + 1
     far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
     return torch.where(t <= 1, near, torch.where(t < 2, far, 0))

@@ -20,7 +20,7 @@ from lpnsr.errors import InputError
 
 @torch.no_grad()
 def degrade(hr: Tensor, recipe: DegradationRecipe, seeds: Sequence[int]) -> Tensor:
-    """Make the LR images of ``hr``.
+    """Make LR images of ``hr``.
 
     hr: (B, 3, H, W) float32 in [0, 1] with H and W multiples of the scale; seeds: one per sample.
     Returns (B, 3, H/scale, W/scale), clamped to [0, 1] and rounded to 8-bit levels, on the same device. The same seed

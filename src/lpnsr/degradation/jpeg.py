@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def encode_decode(x: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
-    """Code (3, H, W) in [0, 1] as an 8-bit baseline JPEG (4:2:0) of ``quality`` (1..100), and decode it."""
+    """Code (3, H, W) in [0, 1] as an 8-bit baseline JPEG (4:2:0) of ``quality`` (1..100), and back."""
     pixels = np.ascontiguousarray(np.rint(np.clip(x[::-1], 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
     _, code = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1]
@@ -21,7 +21,7 @@ def encode_decode(x: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
 
 
 def codec(x: Tensor, qualities: Sequence[int]) -> Tensor:
-    """Apply ``encode_decode`` to (B, 3, H, W), a quality each, on its device, rounded to 8 bits. Needs kornia.
+    """Apply ``encode_decode`` to (B, 3, H, W), a quality each, on the device of ``x``. Needs kornia.
 
     Chroma is brought back to full size in another way than libjpeg does it, so that a pixel at a coloured edge can
     differ by several levels; on average it is a fraction of one.
@@ -35,5 +35,5 @@ def codec(x: Tensor, qualities: Sequence[int]) -> Tensor:
 
 
 def has_codec() -> bool:
-    """Tell whether kornia is installed."""
+    """Tell whether kornia is there."""
     return find_spec("kornia") is not None

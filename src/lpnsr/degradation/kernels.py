@@ -13,17 +13,17 @@ _Grid = NDArray[np.float64]
 
 
 def gaussian(size: int, sigma_x: float, sigma_y: float, theta: float, beta: float = 1.0) -> Taps:
-    """Make exp(-q^beta / 2), q = p^T S^-1 p: Gaussian for beta = 1, generalised Gaussian otherwise."""
+    """Compute exp(-q^beta / 2), q = p^T S^-1 p: Gaussian for beta = 1, generalised Gaussian otherwise."""
     return _normalised(np.exp(-0.5 * _quadratic_form(size, sigma_x, sigma_y, theta) ** beta))
 
 
 def plateau(size: int, sigma_x: float, sigma_y: float, theta: float, beta: float) -> Taps:
-    """Make 1 / (1 + q^beta): flat in the middle, falling off like a power."""
+    """Compute 1 / (1 + q^beta): flat in the middle, falling off like a power."""
     return _normalised(1 / (1 + _quadratic_form(size, sigma_x, sigma_y, theta) ** beta))
 
 
 def sinc(size: int, cutoff: float) -> Taps:
-    """Make the circular low-pass w J1(w r) / (2 pi r), w = ``cutoff`` in (0, pi], which rings like over-sharpening."""
+    """Make a low-pass: w J1(w r) / (2 pi r), w = ``cutoff`` in (0, pi]. It rings like oversharpening."""
     x, y = _grid(size)
     r = np.hypot(x, y)
     r[size // 2, size // 2] = 1  # any but 0: the middle has its limit, w^2 / (4 pi), below
@@ -33,7 +33,7 @@ def sinc(size: int, cutoff: float) -> Taps:
 
 
 def separable(kernel: Taps, tolerance: float = 2e-4) -> list[tuple[Taps, Taps]]:
-    """Find (column, row) pairs whose outer products add up to ``kernel`` but for ``tolerance``, a sum of magnitudes.
+    """Compute (column, row) pairs whose outer products add up to ``kernel`` but for ``tolerance``, a sum of magnitudes.
 
     It bounds the error of a blurred pixel: 2e-4 is a twentieth of an 8-bit level. The terms are those of the singular
     value decomposition; a Gaussian along the axes has one, most others have two to five.
@@ -49,7 +49,7 @@ def separable(kernel: Taps, tolerance: float = 2e-4) -> list[tuple[Taps, Taps]]:
 
 
 def _grid(size: int) -> tuple[_Grid, _Grid]:
-    """Return x and y of the pixels, the middle at 0."""
+    """Compute x and y of the pixels, the middle at 0."""
     axis = np.arange(size, dtype=np.float64) - size // 2
     x, y = np.meshgrid(axis, axis)
     return x, y

@@ -11,7 +11,7 @@ _LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
 def noisy(x: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
-    """Add ``noise`` to (3, H, W) in [0, 1] and clamp to [0, 1]; the expectation before the clamp is x.
+    """Add ``noise`` to (3, H, W) in [0, 1], clamped to [0, 1]; the expectation before the clamping is x.
 
     Poisson: an 8-bit pixel v is a mean of v N photons, N the number of levels in the image rounded up to a power of two
     (METHOD: Real-ESRGAN), so counts / N - v has no bias. Gray noise is that of the luma, in every channel.

@@ -1,4 +1,4 @@
-"""Degradation of one image by its plan on the CPU, by OpenCV where it is faster than torch.
+"""A plan carried out on one image on the CPU, by OpenCV where it is faster than torch.
 
 On a CPU this beats the batch: ragged sizes cost no padding, and separable kernels no two-dimensional sums
 (benchmarks/degradation.py measures both).
@@ -35,7 +35,7 @@ def degrade_one(hr: Tensor, plan: Plan) -> Tensor:
 
 
 def blur(x: Planes, kernel: Kernel | None) -> Planes:
-    """Correlate every channel with the kernel, borders reflected."""
+    """Correlate every channel with the kernel, borders by reflection."""
     if kernel is None:
         return x
     taps = kernel.taps()
@@ -60,10 +60,10 @@ def resize(x: Planes, to: Resize | None) -> Planes:
 
 
 def add_noise(x: Planes, noise: Noise | None, generator: torch.Generator) -> Planes:
-    """Add noise by ``noisy``."""
+    """Add noise; see ``noisy``."""
     return x if noise is None else noisy(torch.from_numpy(x), noise, generator).numpy()
 
 
 def jpeg(x: Planes, quality: int | None) -> Planes:
-    """Compress by ``encode_decode``."""
+    """Code as JPEG and back; see ``encode_decode``."""
     return x if quality is None else encode_decode(x, quality)

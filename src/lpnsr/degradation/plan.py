@@ -1,4 +1,4 @@
-"""``Plan``: every parameter of one sample's degradation, drawn from its seed alone before any pixel is touched."""
+"""What will be done to one sample: every parameter, drawn from its seed alone, before any pixel is touched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lpnsr.degradation import kernels
 from lpnsr.degradation.recipe import BlurRecipe, DegradationRecipe, KernelKind, NoiseRecipe, ResizeRecipe
 
 DRAWING_ORDER = 2
-"""Version of the drawing: it rises whenever the same seed and recipe begin to give another LR image."""
+"""Counts up whenever the same seed and recipe begin to give another LR image."""
 
 Mode = Literal["area", "bilinear", "bicubic"]
 MODES: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
@@ -33,7 +33,7 @@ class Kernel:
     cutoff: float = 0.0
 
     def taps(self) -> kernels.Taps:
-        """Make (size, size) float32 with the sum 1."""
+        """Return (size, size) float32 with the sum 1."""
         if self.kind == "sinc":
             return kernels.sinc(self.size, self.cutoff)
         family = kernels.plateau if self.kind.startswith("plateau") else kernels.gaussian
@@ -42,7 +42,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Resize:
-    """A resize to ``size`` = (height, width)."""
+    """To ``size`` = (height, width)."""
 
     size: tuple[int, int]
     mode: Mode
@@ -51,7 +51,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise of the standard deviation ``strength`` in [0, 1] units, or Poisson noise times ``strength``.
+    """Gaussian of the standard deviation ``strength`` in [0, 1] units, or Poisson times ``strength``.
 
     gray: one field for all channels.
     """
@@ -129,7 +129,7 @@ def _blur(recipe: BlurRecipe, rng: Generator) -> Kernel | None:
 
 
 def _resize(recipe: ResizeRecipe, base: tuple[int, int], antialias: bool, rng: Generator) -> Resize:
-    """Draw a resize to ``base`` times a factor: up to the range's end, down to its beginning, or exactly ``base``."""
+    """Resize to ``base`` times a factor: up to the range's end, down to its beginning, or exactly ``base``."""
     direction = _choice(recipe.odds, rng)
     low, high = ((1.0, max(1.0, recipe.factor[1])), (min(1.0, recipe.factor[0]), 1.0), (1.0, 1.0))[direction]
     factor = float(rng.uniform(low, high))

@@ -35,7 +35,7 @@ class NoiseField:
             raise ConfigError(f"seed is {self.seed}; allowed: 0 to 2**64 - 1")
 
     def window(self, step: int, top: int, left: int, height: int, width: int, channels: int) -> Tensor:
-        """The field of ``step`` from (top, left) on: float32 (channels, height, width).
+        """Compute the field of ``step`` from (top, left) on: float32 (channels, height, width).
 
         Positions may be negative (padding above and left of an image).
         """
@@ -57,7 +57,7 @@ class NoiseField:
         )
 
     def draw(self, offsets: Sequence[tuple[int, int]] = ((0, 0),)) -> Draw:
-        """For ``reverse_chain``: noise for a batch of windows with (top, left) latent corners ``offsets``.
+        """Return noise for a batch of windows with (top, left) latent corners ``offsets``, for ``reverse_chain``.
 
         Asked for another batch size than there are offsets, it raises ConfigError.
         """
@@ -72,7 +72,7 @@ class NoiseField:
 
 
 def ahead(draw: Draw, steps: int, shape: tuple[int, ...], device: torch.device) -> Draw:
-    """``draw`` for a chain of ``steps`` on ``device``, all of its noise (B, c, h, w) drawn and sent there now.
+    """Draw all noise (B, c, h, w) of a chain of ``steps`` now and send it to ``device``.
 
     The chain then does not wait for the host at each step. Asked for another shape, it raises ConfigError.
     """
@@ -90,6 +90,6 @@ def ahead(draw: Draw, steps: int, shape: tuple[int, ...], device: torch.device) 
 
 
 def _overlap(block: int, start: int, size: int) -> tuple[slice, slice]:
-    """Where a block and the range start .. start+size meet: within the block, and within the range."""
+    """Return where a block and the range start .. start+size meet: within the block, and within the range."""
     first, last = max(block * BLOCK, start), min((block + 1) * BLOCK, start + size)
     return slice(first - block * BLOCK, last - block * BLOCK), slice(first - start, last - start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,7 +42,7 @@ class Schedule:
         etas_end: float = 0.99,
         power: float = 0.3,
     ) -> Self:
-        """sqrt(eta) grows geometrically in warped time (ResShift, Sec. 3.1).
+        """Make a schedule whose sqrt(eta) grows geometrically in warped time (ResShift, Sec. 3.1).
 
             sqrt(eta_t) = s_1 (s_T / s_1) ** (((t-1) / (T-1)) ** power),  s_1 = min(m / kappa, m),  s_T = etas_end
 
@@ -68,17 +67,11 @@ class Schedule:
         The networks go on being told the labels that they were trained with.
         Raises ConfigError unless 1 <= count <= steps.
         """
-        self._check_count(count)
-        last = self.steps - 1
-        kept = [math.floor(i * last / (count - 1) + 0.5) for i in range(count)] if count > 1 else [last]
-        return self._select(kept)
-
-    def _select(self, kept: Sequence[int]) -> Self:
-        return type(self)(self.kappa, tuple(self.etas[i] for i in kept), tuple(self.labels[i] for i in kept))
-
-    def _check_count(self, count: int) -> None:
         if not 1 <= count <= self.steps:
             raise ConfigError(f"{count} steps asked of a schedule of {self.steps}; allowed: 1 to {self.steps}")
+        last = self.steps - 1
+        kept = [math.floor(i * last / (count - 1) + 0.5) for i in range(count)] if count > 1 else [last]
+        return type(self)(self.kappa, tuple(self.etas[i] for i in kept), tuple(self.labels[i] for i in kept))
 
     @property
     def steps(self) -> int:
@@ -86,11 +79,11 @@ class Schedule:
         return len(self.etas)
 
     def eta(self, t: int) -> float:
-        """eta_t."""
+        """Compute eta_t."""
         return self.etas[self._index(t)]
 
     def label(self, t: int) -> int:
-        """The index that the networks know step ``t`` by."""
+        """Return the index that the networks know step ``t`` by."""
         return self.labels[self._index(t)]
 
     def _index(self, t: int) -> int:
@@ -99,25 +92,25 @@ class Schedule:
         return t - 1
 
     def eta_previous(self, t: int) -> float:
-        """eta_{t-1}; eta_0 is 0."""
+        """Compute eta_{t-1}; eta_0 is 0."""
         return self.eta(t - 1) if t != 1 else 0.0
 
     def alpha(self, t: int) -> float:
-        """alpha_t = eta_t - eta_{t-1}."""
+        """Compute alpha_t = eta_t - eta_{t-1}."""
         return self.eta(t) - self.eta_previous(t)
 
     def posterior_coefficients(self, t: int) -> tuple[float, float]:
-        """(a, b) of mu_t = a x_t + b x0:  a = eta_{t-1} / eta_t,  b = alpha_t / eta_t."""
+        """Compute (a, b) of mu_t = a x_t + b x0:  a = eta_{t-1} / eta_t,  b = alpha_t / eta_t."""
         return self.eta_previous(t) / self.eta(t), self.alpha(t) / self.eta(t)
 
     def sigma(self, t: int) -> float:
-        """sigma_t = kappa sqrt(eta_{t-1} alpha_t / eta_t); 0 at t = 1."""
+        """Compute sigma_t = kappa sqrt(eta_{t-1} alpha_t / eta_t); 0 at t = 1."""
         return self.kappa * math.sqrt(self.eta_previous(t) * self.alpha(t) / self.eta(t))
 
     def noise_scale(self, t: int) -> float:
-        """kappa sqrt(eta_t), the standard deviation of q(x_t | x_0, y_0)."""
+        """Compute kappa sqrt(eta_t), the standard deviation of q(x_t | x_0, y_0)."""
         return self.kappa * math.sqrt(self.eta(t))
 
     def input_scale(self, t: int) -> float:
-        """1 / sqrt(kappa^2 eta_t + 1): what x_t is multiplied by before the denoiser sees it."""
+        """Compute 1 / sqrt(kappa^2 eta_t + 1): what x_t is multiplied by before the denoiser sees it."""
         return 1.0 / math.sqrt(self.kappa**2 * self.eta(t) + 1.0)

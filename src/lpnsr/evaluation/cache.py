@@ -1,4 +1,4 @@
-"""``Cache``: numbers computed earlier, as JSON lines, so that a killed run resumes.
+"""``Cache``: numbers that were computed before, as JSON lines: a killed run goes on where it was.
 
 A line is whole or ignored, so a line that a kill cut short is computed again.
 """
@@ -42,11 +42,11 @@ class Cache:
                     self._values[entry["key"]] = values
 
     def get(self, key: Mapping[str, object]) -> Values | None:
-        """Return the numbers kept under ``key``, a JSON object of all that they depend on, or None."""
+        """Return the values known under ``key``, a JSON object of all that the numbers depend on."""
         return self._values.get(_digest(key))
 
     def put(self, key: Mapping[str, object], values: Values, about: Mapping[str, object]) -> None:
-        """Keep ``values``; ``about`` is for readers of the file. Raises OutputError if it cannot be written."""
+        """Keep ``values``; ``about`` is for people who read the file. Raises OutputError if it cannot be written."""
         digest = _digest(key)
         text = json.dumps({"key": digest, "values": values, **about}, ensure_ascii=False)
         line = text.encode(errors="surrogateescape") + b"\n"  # any file name

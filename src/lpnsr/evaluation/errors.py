@@ -1,4 +1,4 @@
-"""Exceptions of evaluation, for images and metrics without a number."""
+"""What evaluation reports instead of a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files as tensors for metrics."""
+"""Image files as metrics want them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPARE = ".compare"  # before/after pictures that ``lpnsr upscale --compare`` 
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the image files of a folder by extension, sorted, without hidden files and NAME.compare.png.
+    """Return the image files of a folder by extension, sorted; hidden files and NAME.compare.png are none.
 
     Raises ConfigError if there is no such folder or no image in it.
     """
@@ -33,7 +33,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def read_unit(path: Path) -> Tensor:
-    """Read an image as (3, H, W) float32 in [0, 1]: gray repeated, 16 bits kept, transparent parts white.
+    """Return (3, H, W) float32 in [0, 1]; gray is repeated, 16 bits are kept, transparent parts are white.
 
     Raises ImageReadError.
     """
@@ -42,7 +42,7 @@ def read_unit(path: Path) -> Tensor:
 
 
 def content_hash(path: Path) -> str:
-    """Compute the SHA-256 of a file. Raises ImageReadError."""
+    """Return the SHA-256 of a file. Raises ImageReadError."""
     try:
         return file_sha256(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pairing of SR and LR files with HR files, by name.
+"""Which SR and LR file belongs to which HR file, by name.
 
 A file belongs to the reference whose name it has; else to the one whose name it has without what tools append
 (``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the one that is alike when both are without; else to the
@@ -42,7 +42,7 @@ class Sample:
 def pair(
     sr: Mapping[str, Sequence[Path]], hr: Sequence[Path] = (), lr: Sequence[Path] = ()
 ) -> tuple[list[Sample], list[Problem]]:
-    """Make a sample for each file of ``hr``, else of ``lr``, else of the first method; also list the problems.
+    """Return samples for the files of ``hr``, else of ``lr``, else of the first method, and what did not fit.
 
     sr: files by the method's name.
     """
@@ -71,7 +71,7 @@ def pair(
 def match(
     files: Sequence[Path], references: Sequence[Path], label: str, base: str
 ) -> tuple[dict[Path, Path], list[Problem]]:
-    """Find the file of each reference, and list a problem for every file and reference that stays alone."""
+    """Return the file of each reference, and a problem for every file and reference that stays alone."""
     if not references:
         return {}, []
     claims: dict[Path, dict[int, list[Path]]] = {}
@@ -113,7 +113,7 @@ def core_name(path: Path) -> str:
 
 
 def _shortened(name: str) -> list[str]:
-    """Return the name, and its rest as one appended mark after the other is removed."""
+    """Return the name, and what is left of it as one appended mark after the other is taken away."""
     names = [name]
     while (shorter := _APPENDED.sub("", names[-1])) not in (names[-1], ""):
         names.append(shorter)

@@ -1,4 +1,4 @@
-"""``Evaluation``: scores, their means and differences, and the files that could not be scored."""
+"""What an evaluation found: scores, their means and differences, and what could not be scored."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 
 from lpnsr import __version__
-from lpnsr.evaluation.effects import Effect, effect, effects_text, smallest_effect
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.pairing import Problem
 from lpnsr.evaluation.scoring import SampleScores
-from lpnsr.evaluation.statistics import Interval, mean_interval, paired_difference
+from lpnsr.evaluation.statistics import (
+    Effect,
+    Interval,
+    effect,
+    effects_text,
+    mean_interval,
+    paired_difference,
+    smallest_effect,
+)
 from lpnsr.evaluation.upscaling import Timing
 
 INTERVALS = "95% bootstrap over the images (10 000 resamples, percentiles, fixed seed)"
 _FEW = 10  # images of which an interval says little
+_OF_A_METRIC = ("title", "higher_is_better", "needs_reference", "protocol", "version")
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,12 @@ class Evaluation:
         return any(problem.failed for problem in self.problems)
 
     def values(self, method: str, metric: Metric) -> dict[str, float]:
-        """Return the scores by the sample's name, where there is one."""
+        """Return scores by the sample's name, where there is one."""
         found = {s.sample.name: s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes}
         return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}
 
     def missing(self, method: str, metric: Metric) -> dict[str, int]:
-        """Count the images of the method without a score by the kind of reason; they are no part of its mean."""
+        """Return how many images of the method have no score, by the kind of reason; they are no part of its mean."""
         outcomes = (s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes)
         return dict(Counter(outcome.kind for outcome in outcomes if outcome.kind is not None))
 
@@ -76,7 +84,7 @@ class Evaluation:
         return (max if metric.higher_is_better else min)(means, key=means.__getitem__)
 
     def differences(self) -> list[Difference]:
-        """Compare every two methods in every metric."""
+        """Compare every two methods, in every metric."""
         found = []
         for a, b in combinations(self.methods, 2):
             for metric in self.metrics:
@@ -91,25 +99,15 @@ class Evaluation:
         return effects_text((m.name, m.title) for m in self.metrics)
 
     def as_json(self) -> dict[str, object]:
-        """Return everything for machines. ``NaN`` never occurs: a missing score is null beside its reason."""
+        """Return everything, for machines; a score that is not there is null beside its reason."""
         return {
             "made_by": f"lpnsr {__version__}",
             "intervals": INTERVALS,
             "methods": self.methods,
-            "metrics": {
-                m.name: {
-                    "title": m.title,
-                    "higher_is_better": m.higher_is_better,
-                    "needs_reference": m.needs_reference,
-                    "protocol": m.protocol,
-                    "version": m.version,
-                }
-                for m in self.metrics
-            },
+            "metrics": {m.name: {key: getattr(m, key) for key in _OF_A_METRIC} for m in self.metrics},
             "unavailable": self.unavailable,
             "means": {
-                method: {m.name: i and asdict(i) for m in self.metrics for i in [self.mean(method, m)]}
-                for method in self.methods
+                method: {m.name: _interval(self.mean(method, m)) for m in self.metrics} for method in self.methods
             },
             "missing": {
                 method: {m.name: missing for m in self.metrics if (missing := self.missing(method, m))}
@@ -117,7 +115,7 @@ class Evaluation:
             },
             "verdicts": self.verdicts,
             "differences": [
-                {"a": d.a, "b": d.b, "metric": d.metric.name, **asdict(d.interval), "verdict": d.verdict}
+                {"a": d.a, "b": d.b, "metric": d.metric.name, **(_interval(d.interval) or {}), "verdict": d.verdict}
                 for d in self.differences()
             ],
             "timings": {
@@ -139,3 +137,7 @@ class Evaluation:
             ],
             "problems": [asdict(problem) for problem in self.problems],
         }
+
+
+def _interval(interval: Interval | None) -> dict[str, float | int] | None:
+    return None if interval is None else asdict(interval)

@@ -1,4 +1,4 @@
-"""``Roofline``: the measured limits of a machine. ``Work``: the demands of a computation."""
+"""What a machine could do at most, measured, and what a computation asks of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Roofline:
     bandwidth: float
 
     def seconds(self, work: Work) -> float:
-        """Return the least time for ``work``: per operation, the longer of its arithmetic and its memory traffic."""
+        """Return the least time for ``work``: of each operation its arithmetic's or its memory's, whichever is more."""
         return sum(max(flop / self.flops, size / self.bandwidth) for flop, size in work.operations)
 
 
@@ -42,7 +42,7 @@ class Work:
 
 
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context that collects the operations within it in ``work``. Winograd's method counts as the direct sum."""
+    """Within this context, ``work`` collects what is computed. Winograd's method counts as the direct sum."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -72,25 +72,24 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has finished its work."""
+    """Wait until ``device`` has done what it was asked."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Time one call, until ``device`` has finished it."""
-    synchronize(device)
-    begun = time.perf_counter()
-    work()
-    synchronize(device)
-    return time.perf_counter() - begun
-
-
-def best_time(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest of five calls, after one to warm up."""
-    return min([seconds_of(work, device) for _ in range(1 + _TRIES)][1:])
+def best_time(run: Callable[[], object], device: torch.device, tries: int = _TRIES) -> float:
+    """Return the seconds of the fastest of ``tries`` calls, after one to warm up."""
+    run()
+    times = []
+    for _ in range(tries):
+        synchronize(device)
+        begun = time.perf_counter()
+        run()
+        synchronize(device)
+        times.append(time.perf_counter() - begun)
+    return min(times)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""``evaluate``: folders and models -> an ``Evaluation`` and its files."""
+"""``evaluate``: folders and models in, an ``Evaluation`` and its files out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INPUTS = "inputs"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Images and models to evaluate.
+    """What to evaluate.
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
     ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. metrics, protocol,
@@ -52,7 +52,7 @@ class EvaluationRequest:
 
 
 class Watcher(Protocol):
-    """A function called when work on ``total`` images begins; it returns a function to call after each."""
+    """Told that work on ``total`` images begins, under this name; returns what to call after each."""
 
     def __call__(self, name: str, total: int) -> Callable[[], None]: ...
 
@@ -91,7 +91,7 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
 
 
 def write_reports(evaluation: Evaluation, out: Path) -> None:
-    """Write every file whole or not at all. Raises OutputError."""
+    """Write the files of an evaluation, each whole or not at all. Raises OutputError."""
     contents = {
         "scores.csv": scores_csv(evaluation),
         "means.csv": means_csv(evaluation),
@@ -124,15 +124,15 @@ def _check(request: EvaluationRequest) -> None:
 
 
 def _metrics(request: EvaluationRequest) -> tuple[list[Metric], dict[str, str]]:
-    """Make the metrics that can be computed, and give the reasons why others cannot."""
-    names = list(dict.fromkeys(request.metrics or DEFAULT_METRICS))
-    metrics, reasons = available_metrics(names, request.protocol, str(pick_device(request.device)), request.weights)
+    """Make the metrics that can be computed, and tell why others cannot."""
+    device = str(pick_device(request.device))
+    names = request.metrics or DEFAULT_METRICS
+    metrics, unavailable = available_metrics(names, request.protocol, device, request.weights)
     if request.hr is None:
-        if request.metrics:
-            no_hr = "it compares with HR images, and there is no --hr"
-            reasons |= {metric.name: no_hr for metric in metrics if metric.needs_reference}
+        alone = [metric.name for metric in metrics if metric.needs_reference]
         metrics = [metric for metric in metrics if not metric.needs_reference]
-    unavailable = {name: reasons[name] for name in names if name in reasons}
+        if request.metrics:
+            unavailable |= dict.fromkeys(alone, "it compares with HR images, and there is no --hr")
     if not metrics:
         raise MetricUnavailable("no metric can be computed. " + "; ".join(f"{n}: {r}" for n, r in unavailable.items()))
     return metrics, unavailable
@@ -141,7 +141,7 @@ def _metrics(request: EvaluationRequest) -> tuple[list[Metric], dict[str, str]]:
 def _upscale(
     request: EvaluationRequest, images: Sequence[Path], watch: Watcher
 ) -> tuple[dict[str, list[Path]], dict[str, Timing], list[Problem]]:
-    """Return the models' results, their times, and the inputs that could not be used."""
+    """Return the models' results, how long they took, and which inputs could not be used."""
     made, timings, problems = {}, {}, []
     for name, model in request.models.items():
         done = watch(f"upscaling with {name}", len(images))

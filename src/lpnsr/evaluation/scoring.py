@@ -1,4 +1,4 @@
-"""Samples -> scores: several images at once; nothing is decoded or computed whose score is known."""
+"""Samples -> scores: several images at once, no file decoded and nothing computed that is known already."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MetricResult:
     """A score, or why there is none: in a sentence, and in a word or two."""
 
     value: float | None = None
@@ -40,7 +40,7 @@ class SampleScores:
     """``outcomes[method][metric]`` of one sample, and what is wrong with its files."""
 
     sample: Sample
-    outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, MetricResult]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -52,7 +52,7 @@ def score_samples(
     jobs: int = 1,
     done: Callable[[], None] | None = None,
 ) -> list[SampleScores]:
-    """Score all samples, in their order. jobs: images at a time, which share the cores. done: called after each."""
+    """Score all samples, in their order. jobs: images at a time, which share the cores. done: after each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     pool = ThreadPoolExecutor(jobs)
@@ -86,7 +86,7 @@ def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> Sa
 
 
 class _File:
-    """An image file, hashed and decoded when first needed; a failure is noted as a problem."""
+    """One image file, hashed and decoded when first needed; where that fails, a problem is noted."""
 
     def __init__(self, path: Path, where: str, problems: list[Problem]) -> None:
         self.path = path
@@ -123,22 +123,22 @@ class _File:
 
 
 def _cut_sides(sr: _File, hr: _File) -> tuple[int, int] | None:
-    """Return the size of ``sr`` if it is that of ``hr`` cut to a multiple of the factor, and smaller."""
+    """Return the height and width of ``sr`` if they are those of ``hr`` without what is too little for an LR pixel."""
     if sr.header is None or hr.header is None or sr.header == hr.header:
         return None
     height, width = hr.header
     return sr.header if sr.header == (height - height % FACTOR, width - width % FACTOR) else None
 
 
-def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outcome:
+def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> MetricResult:
     hr = hr if metric.needs_reference else None
     key = {**metric.identity, "sr": sr.hash, "hr": hr.hash if hr else None}
     known = cache.get(key) if sr.sound and (hr is None or hr.sound) else None
     if known is not None:
-        return Outcome(known[metric.name])
+        return MetricResult(known[metric.name])
     for file in (sr, hr):
         if file is not None and file.image is None:
-            return Outcome(reason=f"{file.path.name} cannot be read", kind="unreadable")
+            return MetricResult(reason=f"{file.path.name} cannot be read", kind="unreadable")
     assert sr.image is not None
     try:
         reference = hr.image if hr else None
@@ -146,6 +146,6 @@ def _outcome(metric: Metric, sr: _File, hr: _File | None, cache: Cache) -> Outco
             reference = reference[:, : cut[0], : cut[1]]
         value = metric(sr.image, reference)
     except UnscorableImage as error:
-        return Outcome(reason=str(error), kind=error.kind)
+        return MetricResult(reason=str(error), kind=error.kind)
     cache.put(key, {metric.name: value}, {"file": sr.path.name})
-    return Outcome(value)
+    return MetricResult(value)

@@ -1,8 +1,9 @@
-"""Speed of a model: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
+"""How fast a model is: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
 
 from __future__ import annotations
 
 import statistics
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpnsr.evaluation.roofline import Counter, Roofline, Work, seconds_of
+from lpnsr.evaluation.roofline import Counter, Roofline, Work, synchronize
 from lpnsr.system.memory import peak_memory
 from lpnsr.upscaling.upscaler import Upscaler
 
@@ -30,8 +31,8 @@ class Speed:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def summary(self, roofline: Roofline) -> dict[str, Any]:
-        """Return plain figures, for JSON."""
+    def summary(self, roofline: Roofline) -> dict[str, object]:
+        """Return the figures for JSON."""
         return {
             "width": self.width,
             "height": self.height,
@@ -48,7 +49,7 @@ class Speed:
 
 
 def picture(width: int, height: int) -> Tensor:
-    """Make an image in [0, 1], (3, height, width), always the same: smooth shapes under noise."""
+    """Return an image in [0, 1], (3, height, width), always the same: smooth shapes under noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 8, 8, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
@@ -58,7 +59,7 @@ def picture(width: int, height: int) -> Tensor:
 def measure(
     up: Upscaler, width: int, height: int, repetitions: int, *, counted: Upscaler | None = None, **options: Any
 ) -> Speed:
-    """Upscale a width x height image ``repetitions`` times with the colour fix, after one call to warm up.
+    """Upscale a width x height image ``repetitions`` times after one call to warm up, with the colour fix and all.
 
     The arithmetic is that of the first call, of ``counted`` where it is given: the same model in PyTorch.
     """
@@ -70,12 +71,18 @@ def measure(
     if counted is not up:
         up(image, **options)
     _forget_peak(up.device)
-    seconds = tuple(seconds_of(lambda: up(image, **options), up.device) for _ in range(repetitions))
-    return Speed(width, height, seconds, counter.work, peak_memory(up.device))
+    seconds = []
+    for _ in range(repetitions):
+        synchronize(up.device)
+        begun = time.perf_counter()
+        up(image, **options)
+        synchronize(up.device)
+        seconds.append(time.perf_counter() - begun)
+    return Speed(width, height, tuple(seconds), counter.work, peak_memory(up.device))
 
 
 def _forget_peak(device: torch.device) -> None:
-    """Reset the peak of memory, where the system can (Linux, CUDA)."""
+    """Let the peak of memory begin anew, where the system can (Linux, CUDA)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

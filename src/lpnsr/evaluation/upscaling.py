@@ -1,4 +1,4 @@
-"""LR images -> SR images in a folder, timed, for ``lpnsr evaluate --model``.
+"""LR images -> SR images in a folder, timed: what ``lpnsr evaluate --model`` scores.
 
 A result is used again if the version of lpnsr, the model, the LR file and the result are those that its record names.
 """
@@ -36,7 +36,7 @@ _WARM_UP = 16  # side of the patch that is upscaled first, untimed
 
 @dataclass(frozen=True)
 class Timing:
-    """Time of a model. seconds: the median of one image, without reading and writing."""
+    """How long a model took. seconds: the median of one image, without reading and writing."""
 
     seconds: float
     count: int
@@ -46,7 +46,7 @@ class Timing:
 def upscale_folder(
     model: str, images: Sequence[Path], out: Path, *, device: str = "auto", done: Callable[[], None] | None = None
 ) -> tuple[list[Path], Timing | None, list[Problem]]:
-    """Upscale all ``images`` by 4 into ``out``, as PNG of the same stems, with ``model`` at its default settings.
+    """Upscale all ``images`` 4x into ``out``, as PNG of the same stems, with ``model`` at its default settings.
 
     Returns the results, which may not be all that is in ``out``. Files that cannot be upscaled become problems.
     Raises CheckpointError, ConfigError for the model, OutputError.
@@ -85,7 +85,7 @@ def upscale_folder(
 
 
 class _Maker:
-    """A model, loaded when the first image is made."""
+    """One model, loaded when the first image is made."""
 
     def __init__(self, model: str, device: str) -> None:
         self.model = model
@@ -99,7 +99,7 @@ class _Maker:
         self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
 
     def make(self, photo: Photo) -> tuple[Photo, float]:
-        """Upscale the photo by 4; return it and the seconds it took."""
+        """Return the photo at 4x, and the seconds that took."""
         if self.model == BICUBIC:
             started = time.perf_counter()
             size = (photo.height * FACTOR, photo.width * FACTOR)

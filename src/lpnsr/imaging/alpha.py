@@ -31,7 +31,7 @@ def fill_transparent(pixels: Array, alpha: Array) -> Array:
 
 
 def fill_strips(strips: Iterable[Photo], height: int, width: int) -> Iterator[Photo]:
-    """``fill_transparent`` of a photo with alpha that comes in strips of any heights."""
+    """Apply ``fill_transparent`` to a photo with alpha that comes in strips of any heights."""
     window = Window(torch.from_numpy(samples(strip)).permute(2, 0, 1) for strip in strips)
     for top, bottom, start, stop in _blocks(height):
         window.forget(start)
@@ -45,14 +45,14 @@ def fill_strips(strips: Iterable[Photo], height: int, width: int) -> Iterator[Ph
 
 
 def _blocks(length: int) -> Iterator[tuple[int, int, int, int]]:
-    """Begin and end of every block, and of the context around it."""
+    """Yield begin and end of every block, and of the context around it."""
     for begin in range(0, length, _BLOCK):
         end = min(length, begin + _BLOCK)
         yield begin, end, max(0, begin - _CONTEXT), min(length, end + _CONTEXT)
 
 
 def _filled(pixels: Array, alpha: Array, inner: tuple[slice, slice]) -> Array:
-    """The ``inner`` part of ``pixels``, filled."""
+    """Return the ``inner`` part of ``pixels``, filled."""
     if alpha[inner].all() or not alpha.any():
         return pixels[inner]
     weight = torch.from_numpy(alpha.astype(np.float32))[None, None] / float(np.iinfo(alpha.dtype).max)
@@ -62,7 +62,7 @@ def _filled(pixels: Array, alpha: Array, inner: tuple[slice, slice]) -> Array:
 
 
 def _push_pull(colour: Tensor, weight: Tensor) -> Tensor:
-    """colour (1, C, h, w) with weight (1, 1, h, w) >= 0 -> colour, known where the weight was 0."""
+    """Fill colour (1, C, h, w) where the weight (1, 1, h, w) >= 0 is 0."""
     known = weight > 0
     if bool(known.all()) or max(weight.shape[-2:]) == 1:
         return colour

@@ -24,7 +24,7 @@ _COLUMNS = 2048
 
 
 def wavelet_colour_fix(sr: Tensor, reference: Tensor, levels: int = LEVELS, *, rows: int = 256) -> Tensor:
-    """High frequencies of ``sr`` on the low frequencies of ``reference``.
+    """Put the high frequencies of ``sr`` on the low frequencies of ``reference``.
 
     sr, reference: (B, 3, H, W), any range, best [0, 1]; the result has the same range but is not clipped. The
     low frequencies L(x) are ``levels`` blurs in a row with the kernel [1 2 1; 2 4 2; 1 2 1]/16, the i-th
@@ -44,7 +44,7 @@ def wavelet_colour_fix(sr: Tensor, reference: Tensor, levels: int = LEVELS, *, r
 def wavelet_strips(
     strips: Iterable[Tensor], reference: Part, size: tuple[int, int], levels: int = LEVELS, *, rows: int = 256
 ) -> Iterator[Tensor]:
-    """``wavelet_colour_fix`` of an image (..., height, width) = (..., *size) that comes in strips of any heights.
+    """Apply ``wavelet_colour_fix`` to an image (..., height, width) = (..., *size) in strips of any heights.
 
     The result comes in strips of ``rows``, each once the 2^levels - 1 rows below it have come. ``reference`` is asked
     for parts whose top never moves up.
@@ -70,7 +70,7 @@ def wavelet_strips(
 
 
 def _blur(x: Tensor, distance: int, dim: int) -> Tensor:
-    """[1 2 1]/4 along ``dim`` with taps ``distance`` apart. Slices, not a convolution: rows must not
+    """Return [1 2 1]/4 along ``dim`` with taps ``distance`` apart. Slices, not a convolution: rows must not
     influence each other's rounding.
     """
     size = x.shape[dim]
@@ -126,7 +126,7 @@ class ChannelSums:
 
 
 def adain_fix(sr: ChannelSums, reference: ChannelSums, eps: float = 1e-5) -> Callable[[Tensor], Tensor]:
-    """The function of a strip (C, n, W) that ``adain_colour_fix`` comes to."""
+    """Return what ``adain_colour_fix`` does, as a function of a strip (C, n, W)."""
     gain = ((reference.variance + eps) / (sr.variance + eps)).sqrt()
     shift = reference.mean - sr.mean * gain
     return lambda strip: strip * gain.to(strip.dtype) + shift.to(strip.dtype)

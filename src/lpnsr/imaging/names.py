@@ -13,13 +13,13 @@ from lpnsr.imaging.codecs.formats import READABLE, why_unread
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files below ``folder`` by extension, sorted; hidden ones, and all in hidden folders, are none."""
+    """List the image files below ``folder`` by extension, sorted, without hidden ones and hidden folders."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
     return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
 def left_out(paths: Iterable[Path]) -> str | None:
-    """A sentence about the files among ``paths`` that are no images that can be read, None if all are."""
+    """Describe the files among ``paths`` that are no readable images; None if all are."""
     kinds = Counter(kind for path in paths if (kind := why_unread(path.suffix)) is not None)
     if not kinds:
         return None
@@ -29,6 +29,6 @@ def left_out(paths: Iterable[Path]) -> str | None:
 
 
 def name_key(path: Path | str) -> str:
-    """Equal for paths that are, or would be, one file: on Windows and macOS whatever the case, through links."""
+    """Return a key that is equal for paths of one file: on Windows and macOS whatever the case, through links."""
     key = os.path.normcase(os.path.realpath(path))
     return unicodedata.normalize("NFC", key).casefold() if sys.platform == "darwin" else key

@@ -17,7 +17,7 @@ from PIL import Image
 from lpnsr.imaging.codecs.headers import png_bit_depth
 from lpnsr.imaging.codecs.png_rows import PngFile
 from lpnsr.imaging.codecs.wide import is_wide
-from lpnsr.imaging.metadata import turned
+from lpnsr.imaging.metadata.exif import turned
 from lpnsr.imaging.photo import Photo
 from lpnsr.imaging.reading import (
     DEFAULT_MAX_PIXELS_OF_ROWS,
@@ -46,8 +46,8 @@ def open_rows(
     held: int = HELD,
     scratch: str | os.PathLike[str] | None = None,
 ) -> PhotoRows:
-    """``read``, row by row. An image of up to ``held`` bytes of pixels is decoded at once, a larger one when its first
-    strip is asked for.
+    """Read an image row by row; of up to ``held`` bytes of pixels, it is decoded at once, else when its first strip is
+    asked for.
 
     max_pixels: see ``max_pixels_allowed``, 400 million by default. ``PhotoRows.decoding`` tells what memory that takes
     beside the strips. scratch: a folder for large images that can only be decoded whole, or are turned.
@@ -81,7 +81,7 @@ def open_rows(
 
 
 def _kind(source: Opened, kind: tuple[bool, np.dtype[Any], bool], decoding: int) -> dict[str, Any]:
-    """The fields of PhotoRows that are of the pixels as they are stored."""
+    """Return the fields of PhotoRows that are of the pixels as they are stored."""
     fields = dict(zip(("gray", "dtype", "transparent"), kind, strict=True))
     return {"height": source.height, "width": source.width, "decoding": decoding} | fields
 
@@ -115,14 +115,14 @@ def _guarded(strips: Iterator[Photo], name: str) -> Iterator[Photo]:
 
 
 def _decoding_bytes(image: Image.Image) -> int:
-    """Memory a pixel that Pillow takes to decode a whole image."""
+    """Return the memory a pixel that Pillow takes to decode a whole image."""
     if image.format in ("JPEG", "MPO"):
         return 4 + (6 if image.info.get("progressive") else 0)
     return 4 if image.format in ("BMP", "TIFF", "PPM") else 12
 
 
 def _decoded(name: str, limit: int) -> Iterator[Photo]:
-    """Strips of an image that Pillow decodes as a whole, in 8 bits."""
+    """Yield strips of an image that Pillow decodes as a whole, in 8 bits."""
     with opened(name, limit, again=True) as source:
         image = source.image
         assert image is not None
@@ -137,7 +137,7 @@ def _decoded(name: str, limit: int) -> Iterator[Photo]:
 
 
 def _laid_down(rows: PhotoRows, turn: int, folder: str | os.PathLike[str] | None) -> PhotoRows:
-    """``rows``, which are stored with the orientation ``turn``, upright: laid on a disk first."""
+    """Turn ``rows``, which are stored with the orientation ``turn``, upright on a disk."""
     height, width = (rows.width, rows.height) if turn in TRANSPOSED else (rows.height, rows.width)
     return replace(rows, height=height, width=width, strips=_from_disk(rows, (height, width), turn, folder))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpnsr.errors import InputError
-from lpnsr.imaging.extras import NO_EXTRAS, Extras
+from lpnsr.imaging.metadata.extras import NO_EXTRAS, Extras
 
 Array = NDArray[Any]
 _STRIP = 1 << 22  # values converted at a time: keeps the temporary copies of big images small
@@ -63,12 +63,12 @@ class Photo:
 
 
 def to_unit(values: Array) -> NDArray[np.float32]:
-    """uint8 or uint16 -> float32 in [0, 1], same shape."""
+    """Convert uint8 or uint16 to float32 in [0, 1] of the same shape."""
     return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
 
 def from_unit(values: Array, dtype: np.dtype[Any] | type) -> Array:
-    """Float in [0, 1] -> uint8 or uint16, same shape: clipped, then rounded to the nearest."""
+    """Convert float in [0, 1] to uint8 or uint16 of the same shape: clip, then round to the nearest."""
     top = np.iinfo(dtype).max
     out = np.empty(values.shape, dtype)
     rows = max(1, _STRIP // max(1, values[0].size)) if values.ndim else 1

@@ -14,7 +14,7 @@ _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def from_pil(image: Image.Image) -> Photo:
-    """The photo of a PIL image of any mode but F, as a viewer shows it: an orientation in its EXIF is applied, once.
+    """Convert a PIL image of any mode but F, as a viewer shows it: an orientation in its EXIF is applied, once.
 
     The frame that the image stands at is taken. Raises InputError for float images and for 32-bit integers outside
     0..65535.
@@ -29,7 +29,7 @@ def from_pil(image: Image.Image) -> Photo:
 
 
 def _stored_depth(image: Image.Image) -> int:
-    """Bits per sample of a gray file that is open but not loaded yet; afterwards Pillow no longer knows them: 8."""
+    """Return the bits per sample of a gray file that is not loaded yet; afterwards Pillow does not know them: 8."""
     for tile in getattr(image, "tile", ()):
         if tile.args in ("L;2", "L;4"):
             return int(tile.args[2:])
@@ -50,7 +50,7 @@ def _narrow(image: Image.Image, depth: int) -> tuple[Array, Array | None]:
 
 
 def to_pil(photo: Photo) -> Image.Image:
-    """A PIL image of mode L, LA, RGB, RGBA or, for 16-bit gray, I;16; its info holds the profile, EXIF and
+    """Return a PIL image of mode L, LA, RGB, RGBA or, for 16-bit gray, I;16; its info holds the profile, EXIF and
     density.
 
     PIL has no 16-bit colour: that is rounded to 8 bits, as is 16-bit gray with alpha.

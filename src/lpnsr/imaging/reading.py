@@ -25,8 +25,9 @@ from lpnsr.imaging.codecs import foreign, png_chunks, tiff
 from lpnsr.imaging.codecs.formats import FORMATS, READ_ONLY
 from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.codecs.wide import is_wide, read_wide
-from lpnsr.imaging.extras import extras_of
-from lpnsr.imaging.metadata import ORIENTATION, carried_exif, clean_dpi, cmyk_to_rgb, fitting_icc, upright
+from lpnsr.imaging.metadata.exif import ORIENTATION, carried_exif, clean_dpi, turned
+from lpnsr.imaging.metadata.extras import extras_of
+from lpnsr.imaging.metadata.profiles import cmyk_to_rgb, fitting_icc
 from lpnsr.imaging.photo import Array, Photo
 from lpnsr.imaging.rows import PhotoRows
 
@@ -38,7 +39,7 @@ GRAY_MODES = ("1", "L", "LA", "La")
 
 
 def max_pixels_allowed(value: int | None = None, default: int = DEFAULT_MAX_PIXELS) -> int:
-    """The largest input in pixels: ``value``, else the environment's LPNSR_MAX_PIXELS, else ``default``."""
+    """Return the largest input in pixels: ``value``, else the environment's LPNSR_MAX_PIXELS, else ``default``."""
     text = os.environ.get(MAX_PIXELS_VARIABLE, "").strip()
     if value is None and text:
         try:
@@ -72,7 +73,7 @@ class Opened:
 
     @classmethod
     def of(cls, image: Image.Image, name: str, file: BinaryIO | None = None) -> Self:
-        """Of an image that Pillow opened."""
+        """Describe an image that Pillow opened."""
         info = {str(key): value for key, value in image.info.items()}
         size, exif = (image.height, image.width), image.getexif()
         return cls(file or BytesIO(), name, image.format or "PNG", *size, exif, info, image)
@@ -91,7 +92,7 @@ class Opened:
         return (self.width, self.height) if self.orientation in TRANSPOSED else (self.height, self.width)
 
     def carried(self, channels: int) -> dict[str, Any]:
-        """The fields of a photo that are no pixels."""
+        """Return the fields of a photo that are no pixels."""
         dpi = clean_dpi(self.info.get("dpi"))
         return {
             "icc": fitting_icc(self.info.get("icc_profile"), channels),
@@ -102,13 +103,10 @@ class Opened:
         }
 
     def upright_photo(self, pixels: Array, alpha: Array | None) -> Photo:
-        """The photo with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
-        turn = self.orientation
-        return Photo(
-            pixels=upright(pixels, turn),
-            alpha=None if alpha is None else upright(alpha, turn),
-            **self.carried(pixels.shape[2]),
-        )
+        """Return the photo with ``pixels`` and ``alpha`` as they are stored: turned, with its metadata."""
+        pixels = np.ascontiguousarray(turned(pixels, self.orientation))
+        alpha = None if alpha is None else np.ascontiguousarray(turned(alpha, self.orientation))
+        return Photo(pixels, alpha, **self.carried(pixels.shape[2]))
 
     def tell_of_others(self) -> None:
         """Warn of frames or pages that are left out. Not of MPO: a camera's JPEG has previews and gain maps beside."""
@@ -135,7 +133,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Phot
 
 
 def header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
-    """(height, width) of the upright image in ``path``, called ``name``; nothing is decoded. Raises ImageReadError."""
+    """Return (height, width) of the upright image ``path``; nothing is decoded. Raises ImageReadError."""
     with opened(path, limit, name=name, again=True) as source:
         return source.upright_size
 
@@ -144,7 +142,7 @@ def header_size(path: Path, name: str, limit: int) -> tuple[int, int]:
 def opened(
     path: str | os.PathLike[str], limit: int, *, name: str | None = None, again: bool = False
 ) -> Iterator[Opened]:
-    """An image file of up to ``limit`` pixels, nothing decoded; whatever goes wrong inside is an ImageReadError.
+    """Open an image file of up to ``limit`` pixels without decoding it. Whatever goes wrong is an ImageReadError.
 
     name: what messages call it. again: what was wrong with its header was told already, or will be.
     """
@@ -204,7 +202,7 @@ def _open_tiff(file: BinaryIO, name: str, limit: int, again: bool) -> Opened:
 
 @contextmanager
 def told(name: str) -> Iterator[None]:
-    """What decoders raise at damaged data (anything) becomes an ImageReadError."""
+    """Turn whatever decoders raise at damaged data into an ImageReadError."""
     try:
         yield
     except LpnsrError:
@@ -218,7 +216,7 @@ def told(name: str) -> Iterator[None]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A file that may be an image. Raises ImageReadError."""
+    """Open a file that may be an image. Raises ImageReadError."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -239,12 +237,13 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def _open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
-    """What Pillow makes of the header; nothing is decoded. Raises ImageReadError, also above ``limit`` pixels."""
+    """Open an image with Pillow; nothing is decoded. Raises ImageReadError, also above ``limit`` pixels."""
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # the caller asked for more than Pillow's guard lets through
     file.seek(0)
+    Image.init()
     try:
-        image = Image.open(file, formats=[*FORMATS, *(form for form in READ_ONLY if form in _registered())])
+        image = Image.open(file, formats=[*FORMATS, *(form for form in READ_ONLY if form in Image.OPEN)])
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(name, f"it declares {int(pixels[0]):,} pixels" if pixels else "it is huge", limit) from None
@@ -256,18 +255,13 @@ def _open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
     return image
 
 
-def _registered() -> dict[str, Any]:
-    Image.init()
-    return Image.OPEN
-
-
 def _check_pixels(width: int, height: int, limit: int, name: str) -> None:
     if width * height > limit:
         raise _too_large(name, f"it declares {width} x {height} = {width * height:,} pixels", limit)
 
 
 def decode(source: Opened) -> Photo:
-    """The photo of an image that was opened. Raises whatever the decoders do."""
+    """Decode an image that was opened. Raises whatever the decoders do."""
     image, file, name = source.image, source.file, source.name
     if source.tiff is not None:
         strips = source.tiff.strips(source.info.get("icc_profile"))
@@ -297,7 +291,7 @@ def check(source: Opened) -> None:
 
 
 def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | None]:
-    """Pixels (H, W, 1 | 3) uint8 and alpha (H, W) or None of a loaded image with 8 bits or less."""
+    """Return pixels (H, W, 1 | 3) uint8 and alpha (H, W) or None of a loaded image with 8 bits or less."""
     key = image.info.get("transparency")
     if image.mode == "L" and depth in (2, 4) and isinstance(key, int):
         image.info["transparency"] = key * (255 // (2**depth - 1))  # Pillow scales the pixels, but not the key
@@ -326,7 +320,7 @@ def _too_large(name: str, what: str, limit: int) -> ImageTooLargeError:
 
 
 def _what_it_is(file: BinaryIO) -> str:
-    """A sentence for a file in which no decoder sees an image."""
+    """Describe a file in which no decoder sees an image."""
     file.seek(0)
     head = file.read(32)
     if form := foreign.plugin_format(head):

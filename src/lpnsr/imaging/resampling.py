@@ -24,7 +24,7 @@ def output_size(
     height: int | None = None,
     max_side: int | None = None,
 ) -> tuple[int, int]:
-    """(height, width) of the result for an input of ``size`` = (height, width).
+    """Return (height, width) of the result for an input of ``size`` = (height, width).
 
     One of: scale; width or height (the other side follows in proportion) or both (exactly these, in whatever
     proportion); max_side, the longer side. Sides are rounded as Python's ``round`` does, exact halves to the even
@@ -99,7 +99,7 @@ def resize_strips(
 
 
 def _taps(length: int, new_length: int) -> list[tuple[Tensor, Tensor]]:
-    """Per tap, of every new sample: the index of the sample it sees, in ascending order, and its float32 weight.
+    """Return per tap, of every new sample: the index of the sample it sees, in ascending order, and its float32 weight.
 
     Keys' cubic with a = -1/2, stretched by the factor of shrinking; beyond the edges the weights are shared out.
     """
@@ -122,7 +122,7 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _weighted(x: Tensor, taps: list[tuple[Tensor, Tensor]], dim: int) -> Tensor:
-    """The weighted sum of what the taps see along ``dim``."""
+    """Return the weighted sum of what the taps see along ``dim``."""
     out = torch.zeros(())
     for index, weight in taps:
         seen = x.index_select(dim, index).mul_(weight if dim == -1 else weight[:, None])

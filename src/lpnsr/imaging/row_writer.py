@@ -66,11 +66,11 @@ class RowWriter:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """All rows were put."""
+        """State that all rows were put."""
         self._set("finished")
 
     def wait(self) -> None:
-        """Until all is encoded."""
+        """Wait until all is encoded."""
         self._thread.join()
         if self._error:
             raise self._error
@@ -81,7 +81,7 @@ class RowWriter:
             self._atomic.commit()
 
     def abandon(self) -> None:
-        """Leave nothing, unless the file was committed."""
+        """Discard the file, unless it was committed."""
         self._set("abandoned")
         self._thread.join()
         self._atomic.discard()

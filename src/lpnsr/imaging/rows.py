@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from lpnsr.imaging.extras import NO_EXTRAS, Extras
+from lpnsr.imaging.metadata.extras import NO_EXTRAS, Extras
 from lpnsr.imaging.photo import Array, Photo
 
 _STRIP_BYTES = 1 << 24
@@ -16,7 +16,7 @@ _FEWEST, _MOST = 16, 256
 
 
 def rows_at_once(row_bytes: int) -> int:
-    """How many rows of ``row_bytes`` to have in work at a time: 16 MiB of them, but 16 to 256."""
+    """Return how many rows of ``row_bytes`` to process at a time: 16 MiB of them, but 16 to 256."""
     return min(_MOST, max(_FEWEST, _STRIP_BYTES // max(1, row_bytes)))
 
 
@@ -43,7 +43,7 @@ class PhotoRows:
 
     @classmethod
     def of(cls, photo: Photo, rows: int | None = None) -> Self:
-        """``photo`` in strips of ``rows``."""
+        """Cut ``photo`` into strips of ``rows``."""
         count = rows or rows_at_once(photo.pixels[0].nbytes)
         return cls(
             height=photo.height,
@@ -69,7 +69,7 @@ class PhotoRows:
         return self.width * self.channels * self.dtype.itemsize
 
     def whole(self) -> Photo:
-        """The photo in memory."""
+        """Return the whole photo in memory."""
         pixels = np.empty((self.height, self.width, 1 if self.gray else 3), self.dtype)
         alpha = np.empty((self.height, self.width), self.dtype) if self.transparent else None
         top = 0
@@ -87,17 +87,17 @@ def _part(photo: Photo, start: int, stop: int) -> Photo:
 
 
 def samples(photo: Photo) -> Array:
-    """(H, W, 1..4): pixels, and alpha behind them."""
+    """Return (H, W, 1..4): pixels, and alpha behind them."""
     return photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
 
 
-def mapped(rows: PhotoRows, change: Any, **fields: Any) -> PhotoRows:
-    """``rows`` with every strip changed by the function ``change``, and other ``fields``."""
+def mapped(rows: PhotoRows, change: Callable[[Photo], Photo], **fields: Any) -> PhotoRows:
+    """Apply the function ``change`` to every strip of ``rows``, and set other ``fields``."""
     return replace(rows, strips=map(change, rows.strips), **fields)
 
 
 def recut(strips: Iterable[Array], rows: int) -> Iterator[Array]:
-    """Strips (n, ...) of any heights as strips of ``rows``; the last may be lower."""
+    """Yield strips (n, ...) of any heights as strips of ``rows``; the last may be lower."""
     held: list[Array] = []
     for strip in strips:
         while len(strip):

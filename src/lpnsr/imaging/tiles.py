@@ -28,7 +28,7 @@ class Tile:
     width: int
 
     def crop(self, image: Tensor) -> Tensor:
-        """The tile's part (..., height, width) of an image (..., H, W)."""
+        """Return the tile's part (..., height, width) of an image (..., H, W)."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
@@ -42,11 +42,11 @@ class Axis:
     band: int
 
     def extent(self, index: int) -> int:
-        """Pixels of tile ``index``: ``size``, or fewer of the last."""
+        """Return pixels of tile ``index``: ``size``, or fewer of the last."""
         return min(self.size, self.length - self.starts[index])
 
     def seam(self, index: int) -> tuple[int, int]:
-        """The band [begin, end) in which tile ``index`` takes over from its predecessor; empty at the edge,
+        """Return the band [begin, end) in which tile ``index`` takes over from its predecessor; empty at the edge,
         0.
         """
         if index == 0:
@@ -123,7 +123,7 @@ class InMemory:
         self.array: Array = np.empty(shape, np.float32)
 
     def release(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the array stays in memory."""
 
 
 class Blender:
@@ -172,7 +172,7 @@ class Blender:
         self.added += 1
 
     def finished(self, rows: int) -> Iterator[Tensor]:
-        """The rows that no later tile changes and that did not come before, ``rows`` at a time: (C, n, scale * width).
+        """Yield new rows that no later tile changes, ``rows`` at a time: (C, n, scale * width).
 
         None but after the last tile of a row.
         """
@@ -207,5 +207,5 @@ def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _ramp(count: int) -> Tensor:
-    """``count`` values that rise linearly between 0 and 1, float32."""
+    """Return ``count`` values that rise linearly between 0 and 1, float32."""
     return (torch.arange(count, dtype=torch.float32) + 0.5) / max(1, count)

@@ -23,7 +23,7 @@ class Window:
         self._end += strip.shape[-2]
 
     def crop(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> Tensor:
-        """Rows [top, bottom), columns [left, right), perhaps a view of what is held. Strips are drawn as needed."""
+        """Return rows [top, bottom), columns [left, right), perhaps as a view. Strips are drawn as needed."""
         while self._end < bottom:
             self.append(next(self._coming))
         parts = [
@@ -34,6 +34,6 @@ class Window:
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
     def forget(self, before: int) -> None:
-        """Rows above ``before`` will not be asked for again."""
+        """Drop the rows above ``before``, which will not be asked for again."""
         while self._held and self._held[0][0] + self._held[0][1].shape[-2] <= before:
             self._held.popleft()

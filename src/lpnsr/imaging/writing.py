@@ -15,12 +15,12 @@ from PIL import ExifTags, Image, PngImagePlugin
 from lpnsr.errors import ConfigError, LpnsrWarning, OutputError
 from lpnsr.imaging.codecs.encoders import write_png, write_tiff
 from lpnsr.imaging.codecs.formats import Format, check_size, format_of
-from lpnsr.imaging.extras import PHOTOSHOP, Extras, photoshop_resources
-from lpnsr.imaging.metadata import fitting_icc, rgb_to_srgb, sized_exif, without_measures
+from lpnsr.imaging.metadata.exif import scaled_positions, sized_exif, without_positions
+from lpnsr.imaging.metadata.extras import PHOTOSHOP, Extras, photoshop_resources
+from lpnsr.imaging.metadata.profiles import compact, fitting_icc, from_png, gray_as_rgb, is_said, rgb_to_srgb
+from lpnsr.imaging.metadata.xml import sized_xmp
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
-from lpnsr.imaging.profiles import compact, from_png, gray_as_rgb, is_said
 from lpnsr.imaging.rows import PhotoRows, mapped, samples
-from lpnsr.imaging.xml import sized_xmp
 from lpnsr.system.atomic import AtomicFile
 from lpnsr.system.scratch import Scratch
 
@@ -48,7 +48,7 @@ def write(photo: Photo, path: str | os.PathLike[str], *, quality: int | None = N
 def write_rows(
     rows: PhotoRows, path: str | os.PathLike[str], *, quality: int | None = None, frugal: bool = False
 ) -> None:
-    """``write`` for a photo that comes row by row.
+    """Write a photo that comes row by row, as ``write`` does.
 
     PNG and TIFF take the rows as they come; JPEG lays large images, and all that are ``frugal``, on the disk of
     ``path`` first; the other formats need the whole in memory.
@@ -63,7 +63,7 @@ def write_rows(
 
 
 def encode(photo: Photo, form: Format, name: str, quality: int | None = None) -> bytes:
-    """The bytes of a file of format ``form``; ``name`` is for messages. Raises OutputError."""
+    """Encode a photo as a file of format ``form``; ``name`` is for messages. Raises OutputError."""
     out = io.BytesIO()
     encode_rows(PhotoRows.of(photo), out, form, name, quality)
     return out.getvalue()
@@ -96,7 +96,7 @@ _ENCODING = {"JPEG": 8, "WEBP": 16, "AVIF": 40, "GIF": 12, "BMP": 8}  # bytes a 
 
 
 def encoding_bytes(rows: PhotoRows, path: str | os.PathLike[str], *, frugal: bool = False) -> int:
-    """Memory that ``write_rows`` takes, beside the strips."""
+    """Estimate the memory that ``write_rows`` takes beside the strips."""
     form = format_of(path).name
     if form in ("PNG", "TIFF") or (form == "JPEG" and _lies_on_disk(rows, frugal)):
         return 1 << 24
@@ -108,7 +108,7 @@ def _lies_on_disk(rows: PhotoRows, frugal: bool) -> bool:
 
 
 def _fitting(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image.Exif | None]:
-    """``rows`` and their EXIF as a file of this format can hold them. Warns of what it cannot."""
+    """Return ``rows`` and their EXIF as a file of this format can hold them. Warns of what it cannot."""
     if rows.transparent and not form.alpha:
         _warn(f"{name}: {form.name} has no transparency, so transparent parts become white")
         rows = mapped(rows, flatten, transparent=False)
@@ -145,7 +145,7 @@ def _told_of_half_transparency(rows: PhotoRows, name: str) -> PhotoRows:
 
 
 def _with_profile(rows: PhotoRows, form: Format, name: str) -> PhotoRows:
-    """``rows`` with what the chunks of a PNG say of the colours as a profile."""
+    """Return ``rows`` with what the chunks of a PNG say of the colours as a profile."""
     chunks = dict(rows.extras.colour)
     if not is_said(chunks):
         _warn(f"{name}: {form.name} cannot say which colours (cICP) are meant, so they look different; PNG can")
@@ -156,7 +156,7 @@ def _with_profile(rows: PhotoRows, form: Format, name: str) -> PhotoRows:
 
 
 def _with_small_profile(rows: PhotoRows, name: str) -> PhotoRows:
-    """``rows`` with a profile that readers of PNG take, or with the colours of sRGB."""
+    """Return ``rows`` with a profile that readers of PNG take, or with the colours of sRGB."""
     assert rows.icc is not None
     small = compact(rows.icc)
     if len(small) <= _LARGEST_PNG_PROFILE:
@@ -170,11 +170,14 @@ def _with_small_profile(rows: PhotoRows, name: str) -> PhotoRows:
 
 
 def _with_metadata(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image.Exif | None]:
-    """``rows`` and their EXIF with what the format has a place for, its sizes adapted."""
+    """Return ``rows`` and their EXIF with what the format has a place for, its sizes adapted."""
     size, extras, lost = (rows.height, rows.width), rows.extras, []
     exif = sized_exif(rows.exif, *size) if rows.exif else None
-    if exif is not None and without_measures(exif, extras.size, size, keep_positions="geo" in form.holds):
-        lost.append("the geo-reference")
+    if exif is not None:
+        if "geo" not in form.holds and without_positions(exif):
+            lost.append("the geo-reference")
+        if extras.size not in (None, size):
+            scaled_positions(exif, extras.size, size)
     xmp = extras.xmp
     if xmp and "xmp" in form.holds:
         try:
@@ -239,7 +242,7 @@ def _in_memory(rows: PhotoRows, form: Format) -> Image.Image:
 
 
 def _on_disk(rows: PhotoRows, file: BinaryIO, folder: Path) -> tuple[Image.Image, BinaryIO]:
-    """An image whose pixels lie in a scratch file, and ``file`` such that writing to it frees the memory they took."""
+    """Return an image with its pixels in a scratch file, and ``file`` such that writing to it frees their memory."""
     scratch = Scratch((rows.height, rows.width, 1 if rows.gray else 4), np.uint8, folder)
     top = 0
     for strip in rows.strips:
@@ -268,7 +271,7 @@ def _image(values: Array) -> Image.Image:
 
 
 def _gif_image(photo: Photo) -> Image.Image:
-    """A palette image; GIF has 256 colours and transparency that is all or nothing."""
+    """Return a palette image; GIF has 256 colours and transparency that is all or nothing."""
     image = _image(photo.pixels)
     if photo.alpha is None:
         return image if photo.gray else image.quantize(256)
@@ -299,7 +302,7 @@ def eight_bit(photo: Photo) -> Photo:
 
 
 def rgb8(photo: Photo) -> Array:
-    """(H, W, 3) uint8 of any photo: 16 bits rounded, gray repeated, transparent parts on white."""
+    """Return (H, W, 3) uint8 of any photo: 16 bits rounded, gray repeated, transparent parts on white."""
     pixels = flatten(eight_bit(photo)).pixels
     return np.repeat(pixels, 3, axis=2) if photo.gray else pixels
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -88,8 +87,8 @@ register_network("rrdbnet", RRDBNetConfig, RRDBNet)
 register_network("spandrel", SpandrelConfig, SpandrelUpsampler)
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
-    """The untrained network of ``config``: its "type", and what differs from that type's defaults.
+def build(config: Mapping[str, object]) -> nn.Module:
+    """Build the untrained network of ``config``: its "type", and what differs from that type's defaults.
 
     Raises ConfigError naming the nearest valid type or key, MissingExtraError for a network of an extra.
     """
@@ -102,8 +101,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     return net_class(config_class.parse(config, f"network {name!r}"))
 
 
-def describe(net: nn.Module) -> dict[str, Any]:
-    """The complete configuration of ``net``, ready for JSON; ``build`` makes the same network of it.
+def describe(net: nn.Module) -> dict[str, object]:
+    """Return the complete configuration of ``net``, ready for JSON; ``build`` makes the same network of it.
 
     Raises ConfigError for a module of a class that is not registered.
     """

@@ -33,7 +33,7 @@ class BicubicUpsampler(nn.Module):
         self.scale = self.config.scale
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
-        """U(lr), without features."""
+        """Return U(lr), without features."""
         return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stack(channels: int, count: int, padding_mode: PaddingMode = "zeros") -> nn.Sequential:
-    """``count`` residual blocks in a row."""
+    """Return ``count`` residual blocks in a row."""
     return nn.Sequential(*(ResidualBlock(channels, padding_mode) for _ in range(count)))
 
 
@@ -60,7 +60,7 @@ _ENLARGED = (
 
 
 def convolve_enlarged(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv``, 3x3 with its edges replicated, of the bilinear enlargement of ``x``: (B, C, h, w) -> (B, out, 2h, 2w).
+    """Apply a 3x3 ``conv`` with replicated edges to the enlargement of ``x``: (B, C, h, w) -> (B, out, 2h, 2w).
 
     The enlarged features are never made. Each of the four places of a 2 x 2 cell is a 3x3 convolution of ``x`` itself,
     with a mixture of the taps of ``conv``.
@@ -106,7 +106,7 @@ class CompactUpsampler(nn.Module):
         self.head = ResizeHead(wide, *config.head_channels)
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
-        """U(lr), without features."""
+        """Return U(lr), without features."""
         return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
 
 
 def renew_spectral_norms(net: nn.Module) -> None:
-    """The power iteration that a call of ``net`` in training makes, without the call."""
+    """Make the power iteration of a call of ``net`` in training, without the call."""
     for layer in net.modules():
         if is_parametrized(layer, "weight"):
             layer.weight  # noqa: B018 (computed when it is read)
@@ -127,5 +127,5 @@ class PatchDiscriminator(nn.Module):
         self.net = nn.Sequential(*modules)
 
     def forward(self, image: Tensor, features: Sequence[Tensor] = ()) -> list[Tensor]:
-        """(B, C, H, W) -> [(B, 1, about H/2^layers, about W/2^layers)]; ``features`` are not looked at."""
+        """Map (B, C, H, W) -> [(B, 1, about H/2^layers, about W/2^layers)]; ``features`` are not looked at."""
         return [self.net(image)]

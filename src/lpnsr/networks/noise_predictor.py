@@ -54,7 +54,7 @@ class NoisePredictor(SwinTrunk):
         latent, the first is F of ``NoisePredictorConfig.predicts``.
         Raises InputError if sizes disagree.
         """
-        mean, log_variance = self.run(join(x_t, x0, cond), self.embed(t, x_t.dtype)).chunk(2, dim=1)
+        mean, log_variance = self.compute(join(x_t, x0, cond), self.embed(t, x_t.dtype)).chunk(2, dim=1)
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
 
     def predict(self, state: StepState, guide: Guide) -> tuple[Tensor, Tensor]:

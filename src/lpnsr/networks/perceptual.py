@@ -100,7 +100,7 @@ class LPIPS(nn.Module):
         return tuple(self.taps_at.values())
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """The feature maps that the distance compares."""
+        """Return the feature maps that the distance compares."""
         x = (image - self.shift) / self.scale
         maps = []
         for index in sorted(map(int, self.features)):
@@ -110,7 +110,7 @@ class LPIPS(nn.Module):
         return maps
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """LPIPS of two lists of ``taps``: (B,)."""
+        """Compute LPIPS of two lists of ``taps``: (B,)."""
         total = torch.zeros(len(a[0]), device=a[0].device)
         for index, (x, y) in enumerate(zip(a, b, strict=True)):
             difference = (_unit(x) - _unit(y)) ** 2
@@ -118,20 +118,20 @@ class LPIPS(nn.Module):
         return total
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """(B, 3, H, W), (B, 3, H, W) in [-1, 1] -> (B,)."""
+        """Map (B, 3, H, W), (B, 3, H, W) in [-1, 1] -> (B,)."""
         return self.distance(self.taps(a), self.taps(b))
 
 
 def _trunk_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The convolutions of a file that may hold a whole classifier."""
+    """Return the convolutions of a file that may hold a whole classifier."""
     return {name.removeprefix("features."): t for name, t in tensors.items() if not name.startswith("classifier.")}
 
 
 def _head_weights(tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
-    """``lin3.model.1.weight`` and the like, by their number."""
+    """Return ``lin3.model.1.weight`` and the like, by their number."""
     return {int(name.split(".")[0][3:]): t for name, t in tensors.items() if name.startswith("lin")}
 
 
 def _unit(x: Tensor) -> Tensor:
-    """x over its length along the channels, in x's own precision; a dead position stays zero."""
+    """Divide x by its length along the channels, in x's own precision; a dead position stays zero."""
     return F.normalize(x, dim=1, eps=1e-10 if x.dtype == torch.float32 else 1e-4)

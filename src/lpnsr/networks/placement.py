@@ -9,7 +9,7 @@ from lpnsr.networks.layers import winograd
 
 
 def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-    """The layout of images and weights in which the networks are fastest there."""
+    """Return the layout of images and weights in which the networks are fastest there."""
     by_planes = device.type == "cpu" and dtype == torch.float32 and winograd.pays()
     return torch.contiguous_format if by_planes else torch.channels_last
 

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lpnsr.errors import CheckpointError, ConfigError, MissingExtraError
+from lpnsr.networks.layers.basic import is_tracing
 from lpnsr.networks.layers.padding import pad_to_size
-from lpnsr.networks.layers.tracing import is_tracing
 from lpnsr.system.config import StrictConfig
 
 SCALE = 4
@@ -100,7 +100,7 @@ class SpandrelUpsampler(nn.Module):
         return self
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, None]:
-        """U(lr), without features."""
+        """Return U(lr), without features."""
         return self(lr), None
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class SpandrelUpsampler(nn.Module):
         return out.reshape(batch, channels, SCALE * height, SCALE * width) if self._grey else out
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
-        """The size that the network requires for this one."""
+        """Return the size that the network requires for this one."""
         if not is_tracing():
             right, bottom = self._requirements.get_padding(width, height)
             return height + bottom, width + right
@@ -143,7 +143,7 @@ def _check(descriptor: Any) -> None:
 
 
 def _describe(descriptor: Any) -> SpandrelConfig:
-    """The configuration that rebuilds a loaded model."""
+    """Return the configuration that rebuilds a loaded model."""
     kind = type(descriptor.model)
     defaults = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
     values = {
@@ -161,7 +161,7 @@ def _describe(descriptor: Any) -> SpandrelConfig:
 
 
 def _package(architecture: Any) -> ModuleType:
-    """spandrel's package of an architecture, which offers its networks by public names."""
+    """Return spandrel's package of an architecture, which offers its networks by public names."""
     return importlib.import_module(type(architecture).__module__)
 
 
@@ -170,7 +170,7 @@ def _same(value: object, default: object) -> bool:
 
 
 def _rebuild(config: SpandrelConfig) -> Any:
-    """spandrel's descriptor of an untrained network."""
+    """Return spandrel's descriptor of an untrained network."""
     known = _import_spandrel().MAIN_REGISTRY
     support = known.get(config.architecture)
     if support is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -93,12 +93,15 @@ class SwinUNetConfig(TrunkConfig):
     out_channels: PositiveInt = 3
     residual: bool = False
     """Whether the network predicts x0 - y_0, y_0 being the last ``out_channels`` of the condition."""
-    carry: bool = False
-    """Whether a learnt share of x - y_0, one a channel and timestep, is added, so that a narrow network need not carry
-    through what the state says already. Needs ``residual``, and as many channels in as out."""
     variance: tuple[PositiveFloat, ...] | None = None
     """Mean square of x_0 - y_0 over the training set, one a channel. With it the denoiser is preconditioned: the
     network predicts what the best linear estimate of x_0 leaves, in units of its deviation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_carry(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Drop the key ``carry: false``, which 0.1 wrote and no model used."""
+        return {key: value for key, value in values.items() if (key, value) != ("carry", False)}
 
     @model_validator(mode="after")
     def _check_residual(self) -> Self:
@@ -110,8 +113,6 @@ class SwinUNetConfig(TrunkConfig):
                 f"residual needs y_0 in the condition: cond_channels {self.cond_channels} has to be above "
                 f"out_channels {self.out_channels}"
             )
-        if self.carry and not self.residual:
-            raise ValueError("carry needs residual")
         if self.variance is not None and (self.residual or len(self.variance) != self.out_channels):
             raise ValueError("variance needs one value for each of out_channels, and residual: false")
         return self
@@ -140,7 +141,7 @@ class ResBlock(nn.Module):
         return add(self.skip_connection(x), self.out_layers[1:](hidden))
 
 
-class Stage(nn.Sequential):
+class TimedLayers(nn.Sequential):
     """Layers in order; those that look at the timestep are given its embedding."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
@@ -165,7 +166,7 @@ class SwinTrunk(nn.Module):
         self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         widths = [width * factor for factor in config.channel_mult]
         first = width * config.channel_mult[0]
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(cells * in_channels, first, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([TimedLayers(nn.Conv2d(cells * in_channels, first, 3, padding=1))])
         skips = self._build_down(widths, embedding)
         self.middle_block = self._middle(widths[-1], len(widths) - 1, embedding)
         self.output_blocks = nn.ModuleList()
@@ -194,19 +195,19 @@ class SwinTrunk(nn.Module):
         config, skips, channels = self.trunk_config, [widths[0]], widths[0]
         for level, width in enumerate(widths):
             for index in range(config.num_res_blocks):
-                stage = Stage(ResBlock(channels, width, embedding, config.norm))
+                stage = TimedLayers(ResBlock(channels, width, embedding, config.norm))
                 if index == 0 and config.attends(level):
                     stage.append(self._swin(width, level))
                 self.input_blocks.append(stage)
                 skips.append(width)
                 channels = width
             if level + 1 < len(widths):
-                self.input_blocks.append(Stage(Downsample(width)))
+                self.input_blocks.append(TimedLayers(Downsample(width)))
                 skips.append(width)
         return skips
 
-    def _middle(self, width: int, level: int, embedding: int) -> Stage:
-        stage = Stage(ResBlock(width, width, embedding, self.trunk_config.norm))
+    def _middle(self, width: int, level: int, embedding: int) -> TimedLayers:
+        stage = TimedLayers(ResBlock(width, width, embedding, self.trunk_config.norm))
         if self.trunk_config.attends(level):
             stage.append(self._swin(width, level))
         return stage.append(ResBlock(width, width, embedding, self.trunk_config.norm))
@@ -216,7 +217,7 @@ class SwinTrunk(nn.Module):
         config, skips, channels = self.trunk_config, list(skips), widths[-1]
         for level, width in reversed(list(enumerate(widths))):
             for index in range(config.num_res_blocks + 1):
-                stage = Stage(ResBlock(channels + skips.pop(), width, embedding, config.norm))
+                stage = TimedLayers(ResBlock(channels + skips.pop(), width, embedding, config.norm))
                 if index == 0 and config.attends(level):
                     stage.append(self._swin(width, level))
                 if index == config.num_res_blocks and level > 0:
@@ -248,7 +249,7 @@ class SwinTrunk(nn.Module):
         """(B,) indices -> (B, 4 model_channels)."""
         return self.time_embed(timestep_embedding(t, self.trunk_config.model_channels).to(dtype))  # type: ignore[no-any-return]
 
-    def run(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
         """The whole network on already concatenated input ``x`` (B, in, h, w) at ``embed``ded timesteps."""
         config = self.trunk_config
         x, (height, width) = pad_to_multiple(x, config.patch_size << len(config.channel_mult) - 1)
@@ -286,24 +287,14 @@ class SwinUNet(SwinTrunk):
         super().__init__(config, config.in_channels + config.cond_channels, config.out_channels)
         self.config = config
         self.latent_channels = config.in_channels
-        if config.carry:
-            self.carry = nn.Linear(4 * config.model_channels, config.out_channels)
-            nn.init.zeros_(self.carry.weight)
-            nn.init.zeros_(self.carry.bias)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``x`` (B, c, h, w) scaled, ``t`` (B,) indices, ``cond`` (B, 3, h, w) in [-1, 1] -> (B, c, h, w).
 
         h and w may be anything from 1. Raises InputError if sizes disagree.
         """
-        embedding = self.embed(t, x.dtype)
-        output = self.run(join(x, cond), embedding)
-        if not self.config.residual:
-            return output
-        start = cond[:, -output.shape[1] :]
-        if self.config.carry:
-            output = output + self.carry(embedding)[..., None, None] * (x - start)
-        return output + start
+        output = self.compute(join(x, cond), self.embed(t, x.dtype))
+        return output + cond[:, -output.shape[1] :] if self.config.residual else output
 
     def denoise(self, x: Tensor, labels: Tensor, guide: Guide, schedule: Schedule) -> Tensor:
         """x_0 (B, c, h, w) of scaled states ``x`` (B, c, h, w) at the steps of ``schedule`` with ``labels`` (B,)."""

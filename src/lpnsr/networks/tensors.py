@@ -23,12 +23,12 @@ NAMED = 5
 
 
 def is_derived(name: str) -> bool:
-    """Whether the tensor ``name`` is computed rather than learnt."""
+    """Tell whether the tensor ``name`` is computed rather than learnt."""
     return name.rsplit(".", 1)[-1] in DERIVED
 
 
 def learnt(net: nn.Module) -> dict[str, Tensor]:
-    """The state dict of ``net`` without derived buffers, sharing its memory, in its order."""
+    """Return the state dict of ``net`` without derived buffers, sharing its memory, in its order."""
     return {name: tensor for name, tensor in net.state_dict().items() if not is_derived(name)}
 
 
@@ -52,7 +52,7 @@ def load_strict(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> No
 
 
 def named(kind: str, names: Collection[str]) -> str:
-    """``2 missing: a, b``; an empty string if there are none. Empty names are left out."""
+    """Write ``2 missing: a, b``; an empty string if there are none. Empty names are left out."""
     names = [name for name in names if name]
     if not names:
         return ""
@@ -69,7 +69,7 @@ def _difference(name: str, given: Tensor, expected: Tensor) -> str:
 
 
 def stored(net: nn.Module, dtype: torch.dtype, where: str) -> dict[str, Tensor]:
-    """The learnt tensors of ``net`` on the CPU, floats cast to ``dtype``.
+    """Return the learnt tensors of ``net`` on the CPU, floats cast to ``dtype``.
 
     Raises CheckpointError if one is not finite, or no longer is after the cast.
     """

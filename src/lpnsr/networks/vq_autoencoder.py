@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import Upsample, add, make_norm, silu
+from lpnsr.networks.layers.basic import Upsample, add, is_tracing, make_norm, silu
 from lpnsr.networks.layers.padding import pad_to_multiple
-from lpnsr.networks.layers.tracing import is_tracing
 from lpnsr.system.config import StrictConfig
 
 NORM_EPS = 1e-6
@@ -85,14 +84,14 @@ class FullAttention(nn.Module):
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, n, C) each. Kernels that hold no score matrix are not there on every device: chunks bound it everywhere."""
+    """Attend over (B, n, C) in chunks, since not every device has kernels that hold no score matrix."""
     q, k, v = q[:, None], k[:, None], v[:, None]
     chunks = torch.split(q, max(1, PAIRS_AT_ONCE // q.shape[2]), dim=2)
     return torch.cat([F.scaled_dot_product_attention(chunk, k, v) for chunk in chunks], dim=2)[:, 0]
 
 
 def _traced_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same in a fixed number of equal chunks, whatever n will be; in the last ones the last query is repeated.
+    """Attend in a fixed number of equal chunks, whatever n will be; in the last ones the last query is repeated.
 
     In three dimensions: with a head of its own in the fourth, OpenVINO 2026.4 computes wrong results.
     """
@@ -138,7 +137,7 @@ class Level(nn.Module):
 
 
 def _steps(levels: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The layers of ``levels`` in order, to be called by who holds the input, and can let go of it after the first."""
+    """Yield the layers of ``levels`` in order, so that the caller can drop the input after the first."""
     for layer in chain.from_iterable(level.children() for level in levels):
         yield from layer if isinstance(layer, nn.ModuleList) else (layer,)
 
@@ -203,7 +202,7 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1.0 / size, 1.0 / size)
 
     def nearest(self, z: Tensor) -> Tensor:
-        """int64 (B, h, w): argmin over the codes e of |e|^2 - 2 z.e, in float32."""
+        """Return int64 (B, h, w): argmin over the codes e of |e|^2 - 2 z.e, in float32."""
         batch, channels, height, width = z.shape
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             tokens = z.permute(0, 2, 3, 1).reshape(-1, channels).float()
@@ -223,7 +222,7 @@ class Codebook(nn.Module):
 
 
 def _traced_nearest(tokens: Tensor, codes: Tensor, squares: Tensor) -> Tensor:
-    """int64 (n,): the same search, block by block of the codes, whose number is known where n is not."""
+    """Search block by block of the codes, whose number is known where n is not: int64 (n,)."""
     lowest = index = torch.zeros(())
     for first in range(0, len(codes), _TRACED_CODES):
         block = slice(first, first + _TRACED_CODES)
@@ -260,12 +259,12 @@ class VQAutoencoder(nn.Module):
         return 1 << len(self.config.channel_mult) - 1
 
     def encode(self, image: Tensor) -> Tensor:
-        """The continuous latent; an image whose sides are no multiples of 4 is padded at its end."""
+        """Return the continuous latent; an image whose sides are no multiples of 4 is padded at its end."""
         padded, _ = pad_to_multiple(image, self.factor)
         return self.quant_conv(self.encoder(padded))  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
-        """The image; ``quantise`` takes the nearest code at every position first, as the method does."""
+        """Return the image; ``quantise`` takes the nearest code at every position first, as the method does."""
         if quantise:
             z = self.quantize(z)
         return self.decoder(self.post_quant_conv(z))  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Cases: the rows of a table. A case makes an image of a pair, and names all that decides the image."""
+"""Cases, the rows of a table: each makes an image of a pair, and names all that decides the image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from lpnsr.errors import InputError
+from lpnsr.checkpoints import read_spec
+from lpnsr.checkpoints.convert import load_upsampler
+from lpnsr.checkpoints.folder import CONFIG, SPEC, WEIGHTS, load_part
+from lpnsr.errors import CheckpointError, InputError
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.pairing import match
 from lpnsr.reproduce.images import Pair, digest_of, read_image
-from lpnsr.reproduce.model import Model, Run
-from lpnsr.reproduce.setting import Setting
+from lpnsr.reproduce.model import Model, Restoration, Setting
+from lpnsr.system.hashes import file_sha256
+from lpnsr.system.tensor_files import read_state_dict
 
 
 class Case(Protocol):
@@ -28,7 +32,7 @@ class Case(Protocol):
     def identity(self, pair: Pair) -> dict[str, object]:
         """Return all that decides the image, equal for cases that cannot differ."""
 
-    def run(self, pair: Pair) -> Run:
+    def make(self, pair: Pair) -> Restoration:
         """Make the image. Raises ConfigError or InputError if it cannot be made."""
 
 
@@ -43,8 +47,8 @@ class Chain:
     def identity(self, pair: Pair) -> dict[str, object]:
         return {"model": self.model.digest, "device": self.model.device.type, "setting": self.setting.identity()}
 
-    def run(self, pair: Pair) -> Run:
-        return self.model.run(pair.lr, pair.hr, self.setting)
+    def make(self, pair: Pair) -> Restoration:
+        return self.model.restore(pair.lr, pair.hr, self.setting)
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ class Ceiling:
     def identity(self, pair: Pair) -> dict[str, object]:
         return {"model": self.model.digest, "device": self.model.device.type, "ceiling": 2}
 
-    def run(self, pair: Pair) -> Run:
+    def make(self, pair: Pair) -> Restoration:
         hr, lr = pair.hr, pair.lr
-        return Run(lr, hr, self.model.ceiling(lr, hr))
+        return Restoration(lr, hr, self.model.ceiling(lr, hr))
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ class Network:
         return {"network": self.digest, "device": self.device.type}
 
     @torch.inference_mode()
-    def run(self, pair: Pair) -> Run:
+    def make(self, pair: Pair) -> Restoration:
         hr, lr = pair.hr, pair.lr
         sr = self.net(lr[None].to(self.device))[0].float().cpu()
-        return Run(lr, hr, (sr.clamp(0, 1) * 255).round() / 255)
+        return Restoration(lr, hr, (sr.clamp(0, 1) * 255).round() / 255)
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,13 @@ class Folder:
     def identity(self, pair: Pair) -> dict[str, object]:
         return {"image": digest_of(read_image(self._file(pair)))}
 
-    def run(self, pair: Pair) -> Run:
+    def make(self, pair: Pair) -> Restoration:
         hr, file = pair.hr, self._file(pair)
         sr = read_image(file).float() / 255
         if sr.shape != hr.shape:
             sizes = f"{sr.shape[2]} x {sr.shape[1]} px; the HR image has {hr.shape[2]} x {hr.shape[1]}"
             raise InputError(f"{file} has {sizes}: give the method's 4x results")
-        return Run(pair.lr, hr, sr)
+        return Restoration(pair.lr, hr, sr)
 
     @cached_property
     def _files(self) -> Mapping[Path, Path]:
@@ -110,3 +114,26 @@ class Folder:
         if file is None:
             raise InputError(f"{self.path} has no image for {pair.hr_path.name}, or several: give one of that name")
         return file
+
+
+def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
+    """Load a network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1]; also return a hash of its files.
+
+    ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
+    taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.
+    """
+    if path.is_file():
+        net, files = load_upsampler(read_state_dict(path)), [path]
+    else:
+        folder = _upsampler_of(path)
+        net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
+    return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
+
+
+def _upsampler_of(path: Path) -> Path:
+    if not (path / SPEC).is_file():
+        return path
+    parts = read_spec(path).parts
+    if "upsampler" not in parts:
+        raise CheckpointError(f"the model in {path} has no pre-upsampler")
+    return path / parts["upsampler"]

@@ -1,34 +1,101 @@
-"""``Model``: a restorer that upscales one image under a ``Setting``, with the states of its chain.
-
-``load_network`` reads another method's network, or another pre-upsampler.
-"""
+"""``Model``: a restorer that upscales one image under a ``Setting``, with the states of its chain."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, Literal, TypedDict, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lpnsr.checkpoints import PARTS, read_spec
-from lpnsr.checkpoints.folder import CONFIG, SPEC, WEIGHTS, load_part
-from lpnsr.checkpoints.upsampler import load_upsampler
-from lpnsr.diffusion import NoiseField, StepState
-from lpnsr.errors import CheckpointError, ConfigError, LpnsrError
-from lpnsr.evaluation.roofline import seconds_of
+from lpnsr.checkpoints import PARTS
+from lpnsr.diffusion import MixedNoise, NoiseField, NoiseSource, OracleNoise, StepState
+from lpnsr.errors import ConfigError, LpnsrError
+from lpnsr.evaluation.roofline import synchronize
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler, Upsampler, describe
+from lpnsr.networks import BicubicUpsampler, Guide, Upsampler, describe
 from lpnsr.networks.placement import memory_format
-from lpnsr.reproduce.setting import Setting
-from lpnsr.system.hashes import file_sha256, tensors_sha256
-from lpnsr.system.tensor_files import read_state_dict
-from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, fidelity_controls
+from lpnsr.system.hashes import tensors_sha256
+from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, StartKind, fidelity_controls
 from lpnsr.upscaling.upscaler import Upscaler
+
+Noise = Literal["gaussian", "predicted", "mode", "oracle"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of upscaling. start: of the chain.
+
+    steps: 0 (the start alone) to the schedule's; fewer enter it late, as in the released code.
+
+    noise: of the steps t = T .. 2, with exceptions ``at``: pairs of (t, noise). fidelity and seed as in ``Upscaler``.
+    Raises ConfigError for other values.
+    """
+
+    start: StartKind = "upsampler"
+    steps: int = 4
+    noise: Noise = "predicted"
+    at: tuple[tuple[int, Noise], ...] = ()
+    fidelity: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for noise in (self.noise, *(noise for _, noise in self.at)):
+            if noise not in get_args(Noise):
+                raise ConfigError(f"noise = {noise!r}: choose {', '.join(get_args(Noise))}")
+        for t, _ in self.at:
+            if not 2 <= t <= self.steps:
+                raise ConfigError(f"step t = {t} takes no noise in {self.steps} steps; allowed: 2 to {self.steps}")
+
+    @property
+    def by_step(self) -> dict[int, Noise]:
+        """The noise of every step that takes one, by t."""
+        return {t: dict(self.at).get(t, self.noise) for t in range(self.steps, 1, -1)}
+
+    @property
+    def needs_predictor(self) -> bool:
+        """Whether the noise predictor is asked at any step."""
+        return any(noise in ("predicted", "mode") for noise in self.by_step.values())
+
+    def identity(self) -> dict[str, object]:
+        """Return all that decides the result, and nothing else: equal for settings that cannot differ.
+
+        A chain of one step takes no noise; a temperature of 0 is the mode; Gaussian noise has no temperature; without
+        steps nothing but the start counts.
+        """
+        if self.steps == 0:
+            return {"start": self.start, "steps": 0}
+        temperature, mean_weight, bicubic_weight = fidelity_controls(self.fidelity)
+
+        def named(noise: Noise) -> str:
+            if noise != "predicted":
+                return noise
+            return "mode" if temperature == 0 else f"predicted at {temperature:g}"
+
+        return {
+            "start": self.start,
+            "steps": self.steps,
+            "noise": {str(t): named(noise) for t, noise in self.by_step.items()},
+            "mean_weight": mean_weight,
+            "bicubic_weight": bicubic_weight,
+            "seed": self.seed,
+        }
+
+    def source(self, restorer: Restorer, guide: Guide, truth: Callable[[], Tensor]) -> NoiseSource:
+        """Make the noise source of the chain. ``truth`` gives the latent of the HR image, which oracle noise needs."""
+        temperature = fidelity_controls(self.fidelity)[0]
+
+        def one(noise: Noise) -> NoiseSource:
+            if noise == "oracle":
+                return OracleNoise(truth(), guide.y0)
+            return restorer.noise_source(noise, guide, temperature)
+
+        return MixedNoise({t: one(noise) for t, noise in self.at}, one(self.noise))
+
 
 Value = TypeVar("Value")
 
@@ -60,11 +127,11 @@ class OtherStart(nn.Module):
         self.scale, self.feature_channels = image.scale, features.feature_channels
 
     def forward(self, lr: Tensor) -> Tensor:
-        """Compute U(lr) (B, 3, s h, s w)."""
+        """Return U(lr) (B, 3, s h, s w)."""
         return self.image(lr)  # type: ignore[no-any-return]
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute U(lr), and the features (B, f, h, w) of the other network."""
+        """Return U(lr), and the features (B, f, h, w) of the other network."""
         return self.image(lr), self.features.upsample(lr)[1]  # type: ignore[operator]
 
 
@@ -81,7 +148,7 @@ class _Controls(TypedDict):
 
 
 @dataclass(frozen=True)
-class Run:
+class Restoration:
     """An upscaled image and how it came about. Images are (3, H, W) in [0, 1], latents (1, c, h, w).
 
     sr is rounded to 8 bits, as the file would be. truth: gives the latent of the HR image. y0: the latent of the start;
@@ -144,7 +211,7 @@ class Model:
             raise ConfigError(f"{setting.steps} steps: the model {self.name} has {self.steps}")
 
     @torch.inference_mode()
-    def run(self, lr: Tensor, hr: Tensor, setting: Setting) -> Run:
+    def restore(self, lr: Tensor, hr: Tensor, setting: Setting) -> Restoration:
         """Upscale ``lr`` whole, with the wavelet colour fix, as ``Upscaler`` does by default.
 
         The pre-upsampler runs once for an image: its result is kept until another image comes.
@@ -157,14 +224,18 @@ class Model:
         else:
             controls = self._controls(setting, lambda: self._truth(hr))
             sr = self.restorer.refine(image, guide, **controls, callback=states.append)
-        return Run(lr, hr, self.finish(sr, lr), lambda: self._truth(hr), guide.y0, tuple(states))
+        return Restoration(lr, hr, self.finish(sr, lr), lambda: self._truth(hr), guide.y0, tuple(states))
 
     @torch.inference_mode()
     def seconds(self, lr: Tensor, hr: Tensor, setting: Setting) -> float:
         """Time ``setting`` on ``lr``, the pre-upsampler included and the colour fix not."""
         self.check(setting)
         controls = self._controls(setting, lambda: self.encode(hr))
-        return seconds_of(lambda: self.restorer.restore(self._input(lr), start=setting.start, **controls), self.device)
+        synchronize(self.device)
+        began = time.perf_counter()
+        self.restorer.restore(self._input(lr), start=setting.start, **controls)
+        synchronize(self.device)
+        return time.perf_counter() - began
 
     @torch.inference_mode()
     def ceiling(self, lr: Tensor, hr: Tensor) -> Tensor:
@@ -206,26 +277,3 @@ class Model:
             raise LpnsrError(f"the output of {self.name} is not finite: its weights are damaged")
         fixed = wavelet_colour_fix(sr, BicubicUpsampler()(lr[None]))
         return (fixed[0].clamp(0, 1) * 255).round() / 255
-
-
-def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """Load a network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1]; also return a hash of its files.
-
-    ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
-    taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.
-    """
-    if path.is_file():
-        net, files = load_upsampler(read_state_dict(path)), [path]
-    else:
-        folder = _upsampler_of(path)
-        net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
-    return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
-
-
-def _upsampler_of(path: Path) -> Path:
-    if not (path / SPEC).is_file():
-        return path
-    parts = read_spec(path).parts
-    if "upsampler" not in parts:
-        raise CheckpointError(f"the model in {path} has no pre-upsampler")
-    return path / parts["upsampler"]

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from lpnsr.evaluation.effects import Effect, effect, smallest_effect
-from lpnsr.evaluation.metrics import Metric
-from lpnsr.evaluation.statistics import Interval, mean_interval
+from lpnsr.evaluation.statistics import Effect, Interval, effect, mean_interval, smallest_effect
 from lpnsr.reproduce.cases import Case
 from lpnsr.reproduce.images import ImageSet
-from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.measurements import Measurement
+from lpnsr.reproduce.lab import Instrument, Lab, Scores
 
 
 @dataclass(frozen=True)
@@ -21,11 +18,6 @@ class Column:
     name: str
     title: str
     higher_is_better: bool | None = None
-
-    @classmethod
-    def of(cls, metric: Metric) -> Column:
-        """Return the column of a metric."""
-        return cls(metric.name, metric.title, metric.higher_is_better)
 
     @property
     def heading(self) -> str:
@@ -117,7 +109,7 @@ class Report:
 
 def metric_columns(lab: Lab) -> list[Column]:
     """Return the columns of all metrics of the lab."""
-    return [Column.of(metric) for metric in lab.metrics]
+    return [Column(metric.name, metric.title, metric.higher_is_better) for metric in lab.metrics]
 
 
 def perceptual(lab: Lab) -> list[Column]:
@@ -141,7 +133,7 @@ def compare(
     cases: Sequence[Case] | Callable[[ImageSet], Sequence[Case]],
     columns: Sequence[Column],
     tests: Sequence[Hypothesis] = (),
-    extra: Sequence[Measurement] = (),
+    extra: Sequence[Instrument] = (),
     paper: Mapping[str, Mapping[str, float]] | None = None,
 ) -> tuple[list[Table], list[Claim]]:
     """Make a table for each test set with a row for each case, and test the claims; cases may depend on the set."""

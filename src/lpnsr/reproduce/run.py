@@ -13,7 +13,7 @@ from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, available_metrics
 from lpnsr.reproduce.experiments import experiment
 from lpnsr.reproduce.images import find_pairs
-from lpnsr.reproduce.lab import Lab, ReportProgress
+from lpnsr.reproduce.lab import Lab, Progress
 from lpnsr.reproduce.markdown import Header, csv_text, render, summary
 from lpnsr.reproduce.model import Model
 from lpnsr.reproduce.report import Report, as_json
@@ -46,7 +46,7 @@ class ReproductionRequest:
     quick: bool = False
 
 
-def open_lab(request: ReproductionRequest, progress: ReportProgress) -> Lab:
+def open_lab(request: ReproductionRequest, progress: Progress) -> Lab:
     """Open images, models and metrics, and check all that concerns every experiment.
 
     Raises ConfigError, CheckpointError, OutputError.
@@ -57,7 +57,7 @@ def open_lab(request: ReproductionRequest, progress: ReportProgress) -> Lab:
         if not path.exists():
             raise ConfigError(f"{name}: {path} does not exist")
     model = Model.load(request.model, request.device)
-    metrics, unavailable = available_metrics(request.metrics, device=str(model.device), weights=request.weights)
+    metrics, unavailable = available_metrics(request.metrics, "resshift", str(model.device), request.weights)
     if not metrics:
         raise LpnsrError("no metric can be computed: " + "; ".join(f"{k}: {v}" for k, v in unavailable.items()))
     bicubic = None if request.bicubic_model is None else Model.load(request.bicubic_model, request.device)

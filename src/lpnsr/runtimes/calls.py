@@ -1,4 +1,4 @@
-"""Calls of each part of a model that become graphs."""
+"""What is asked of each part of a model: the calls that become graphs."""
 
 from __future__ import annotations
 
@@ -48,18 +48,13 @@ class Method(nn.Module):
         return output if isinstance(output, tuple) else (output,)
 
 
-def reason_to_keep(net: nn.Module) -> str | None:
-    """Return the reason why a part stays with PyTorch, or None."""
-    return None if any(True for _ in net.parameters()) else "it has no weights"
-
-
 def takes_batches(net: nn.Module) -> bool:
-    """Tell whether its graph takes any batch. A foreign network may fix that of its trace: it gets single images."""
+    """Tell whether its graph takes any batch; a foreign network may fix its trace's, so it gets images one by one."""
     return not isinstance(net, SpandrelUpsampler)
 
 
 def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[Tensor, ...]:
-    """Make inputs of ``call`` for latents of ``shape`` (B, h, w) with ``latent`` channels.
+    """Return inputs of ``call`` for latents of ``shape`` (B, h, w) with ``latent`` channels.
 
     A latent to decode consists of codes, if there are some: between two codes, rounding alone decides.
     """

@@ -19,8 +19,8 @@ from lpnsr.checkpoints import LoadedModel, PartName, check_parts, load_folder
 from lpnsr.checkpoints.folder import CARD, CONFIG, SPEC, WEIGHTS, check_target, put_in_place
 from lpnsr.checkpoints.spec import Say, silent
 from lpnsr.errors import CheckpointError, LpnsrError, OutputError
-from lpnsr.runtimes.calls import Call, Method, calls_of, example, reason_to_keep, takes_batches
-from lpnsr.runtimes.manifest import ExportedGraph, Manifest, is_exported, model_digest, write_manifest
+from lpnsr.runtimes.calls import Call, Method, calls_of, example, takes_batches
+from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
 from lpnsr.runtimes.sessions import RuntimeName, Session, import_package, open_session, runtime_version
 from lpnsr.system.atomic import refusal
 from lpnsr.system.hashes import file_sha256
@@ -47,7 +47,7 @@ def export_model(
     cannot be exported stays with PyTorch, which ``say`` is told too. Raises CheckpointError beyond ``tolerance``
     (largest deviation, in root mean squares of the output), OutputError, MissingExtraError.
     """
-    import_package(runtime, "onnx")  # PyTorch writes graphs with it
+    import_package("onnx", runtime)  # with which PyTorch writes graphs
     version = runtime_version(runtime)
     target = target.absolute()
     check_target(target, overwrite)
@@ -62,7 +62,7 @@ def export_model(
         shutil.copyfile(folder / SPEC, work / SPEC)
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, work / CARD)
-        graphs: list[ExportedGraph] = []
+        graphs: list[GraphRecord] = []
         kept: dict[PartName, str] = {}
         for name, place in model.spec.parts.items():
             (work / place).mkdir()
@@ -100,13 +100,15 @@ def _export_part(
     work: Path,
     runtime: RuntimeName,
     tolerance: float,
-    graphs: list[ExportedGraph],
+    graphs: list[GraphRecord],
     say: Say,
 ) -> str | None:
-    """Write the part's graphs and add their records, or return the reason why it stays with PyTorch."""
-    net, place, latent = model.parts[name], model.spec.parts[name], latent_channels(model)
-    if reason := reason_to_keep(net):
-        return reason
+    """Write the part's graphs and add their records; or give the reason why it stays with PyTorch."""
+    net, place = model.parts[name], model.spec.parts[name]
+    autoencoder: Any = model.parts["autoencoder"]
+    latent = int(autoencoder.latent_channels)
+    if not any(True for _ in net.parameters()):
+        return "it has no weights"
     batches = takes_batches(net)
     for call in calls_of(name, net):
         file = f"{place}/{call.method}.onnx"
@@ -126,7 +128,7 @@ def _export_part(
             )
         say(f"{name}.{call.method}: within {error:.1e} of PyTorch")
         graphs.append(
-            ExportedGraph(
+            GraphRecord(
                 part=name,
                 method=call.method,
                 file=file,
@@ -166,19 +168,13 @@ def _trace(net: nn.Module, call: Call, latent: int, path: Path) -> None:
 
 @torch.no_grad()
 def _deviation(net: nn.Module, call: Call, latent: int, session: Session) -> float:
-    """Measure the largest difference from PyTorch at the checked sizes, in root mean squares of the output."""
+    """Return the largest difference from PyTorch at the checked sizes, in root mean squares of the output."""
     errors: list[float] = []
     for seed, (batch, height, width) in enumerate(_CHECKED):
         inputs = example(net, call, latent, (batch if takes_batches(net) else 1, height, width), seed)
         found = session([value.numpy() for value in inputs])
         errors += map(_relative, map(torch.from_numpy, found), Method(net, call.method)(*inputs))
     return max(errors)
-
-
-def latent_channels(model: LoadedModel) -> int:
-    """Return the latent channels of the model's autoencoder."""
-    autoencoder: Any = model.parts["autoencoder"]
-    return int(autoencoder.latent_channels)
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, check_parts, read_spec
@@ -19,12 +20,12 @@ from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
 from lpnsr.runtimes import export
 from lpnsr.runtimes.calls import calls_of
-from lpnsr.runtimes.manifest import FORMAT, ExportedGraph, Manifest, is_exported, model_digest, read_manifest
+from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
 from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
 
 
 def choose(folder: Path, wanted: str) -> RuntimeName | None:
-    """Choose the runtime for the model in ``folder``; None is PyTorch. ``auto``: PyTorch, or the runtime of the export.
+    """Choose the runtime for a model, None being PyTorch. ``auto`` is PyTorch, or what it was exported for.
 
     Raises ConfigError for a runtime that is unknown or is not the folder's.
     """
@@ -41,7 +42,7 @@ def choose(folder: Path, wanted: str) -> RuntimeName | None:
 
 
 def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
-    """Return the device and dtype of the runtimes. Raises ConfigError if others were asked for."""
+    """Return the device and arithmetic of the runtimes. Raises ConfigError if others were asked for."""
     if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
         raise ConfigError(f"device {device} and dtype {dtype}: the runtimes compute on the cpu in float32; use torch")
     return "cpu", "float32"
@@ -50,7 +51,7 @@ def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
 def load(
     folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None
 ) -> tuple[ModelSpec, dict[PartName, nn.Module]]:
-    """Load the parts of an exported folder, or of a model, which is exported into the cache on first use.
+    """Load specification and parts of an exported folder; or of a model, exported into the cache on first use.
 
     Raises MissingExtraError, CheckpointError, OutputError if the cache cannot be written.
     """
@@ -66,7 +67,7 @@ def load(
 
 
 def cached_export(folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None) -> Path:
-    """Return the export of a model in the cache; make it if it is missing or damaged.
+    """Return the export of a model in the cache, made if it is not there, and anew if it is damaged.
 
     It belongs to the very weights, and to the versions of the runtime and of PyTorch.
     """
@@ -97,7 +98,7 @@ def _is_sound(target: Path) -> bool:
 class ExportedPart(nn.Module):
     """A part whose calls are graphs: float32, on the CPU. ``net`` is its network without weights.
 
-    Calls on the ``meta`` device go to ``net``, so that memory is planned as with PyTorch.
+    What is asked on the ``meta`` device is answered by ``net``: sizes can be planned as with PyTorch.
     """
 
     def __init__(self, net: nn.Module, graphs: Mapping[str, _Graph]) -> None:
@@ -115,10 +116,10 @@ class ExportedPart(nn.Module):
             return MethodType(member, self) if isinstance(member, FunctionType) else getattr(self.net, name)
 
     def upsample(self, lr: Tensor) -> Any:
-        """Compute U(lr) and, where it has some, the features."""
+        """Return U(lr) and, where it has such, the features."""
         return self._call("upsample", (lr,)) if "upsample" in self.graphs else (self._call("forward", (lr,)), None)
 
-    def _apply(self, *_arguments: Any, **_options: Any) -> Self:
+    def _apply(self, *_arguments: object, **_options: object) -> Self:
         return self  # there is nothing to move or to convert
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -141,25 +142,27 @@ class ExportedPart(nn.Module):
 class _Graph:
     """A session with tensors around it. Copies of the part share it."""
 
-    def __init__(self, session: Session, record: ExportedGraph) -> None:
+    def __init__(self, session: Session, record: GraphRecord) -> None:
         self.session = session
         self.record = record
 
-    def __deepcopy__(self, memo: Any) -> Self:
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         batches = [inputs] if self.record.batches else zip(*(torch.split(value, 1) for value in inputs), strict=True)
-        found = [
-            self.session([(x if x.dtype == torch.long else x.float()).detach().contiguous().numpy() for x in batch])
-            for batch in batches
-        ]
+        found = [self.session([_array(value) for value in batch]) for batch in batches]
         outputs = tuple(torch.cat([torch.from_numpy(array) for array in each]) for each in zip(*found, strict=True))
         return outputs if len(outputs) > 1 else outputs[0]
 
 
+def _array(value: Tensor) -> NDArray[Any]:
+    value = value if value.dtype == torch.long else value.float()
+    return value.detach().contiguous().numpy()
+
+
 def _network(place: Path, kept: bool) -> nn.Module:
-    """Build a part's network, without weights unless they are kept beside the graphs."""
+    """Return a part's network, without weights unless they are kept beside the graphs."""
     if kept:
         return load_part(place)
     foreign = read_json(place / CONFIG).get("type") == "spandrel"  # some compute with numbers while they are built

@@ -1,4 +1,4 @@
-"""``export.json``: the graphs of an exported folder and their origin."""
+"""``export.json``: what the graphs of an exported folder are, and what they were made from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = 2
 """Of the folder and of the graphs in it: raise it when a network's graph changes."""
 
 
-class ExportedGraph(StrictConfig):
+class GraphRecord(StrictConfig):
     """One graph. error: largest deviation from PyTorch at the checked sizes, in root mean squares of the output."""
 
     part: PartName
@@ -37,7 +37,7 @@ class ExportedGraph(StrictConfig):
 
 
 class Manifest(StrictConfig):
-    """Content of ``export.json``. kept: the parts that stay with PyTorch, with the reason."""
+    """See the module's contract. kept: the parts that stay with PyTorch, and why."""
 
     format: int = FORMAT
     model: str
@@ -49,7 +49,7 @@ class Manifest(StrictConfig):
     runtime: RuntimeName
     runtime_version: str
     tolerance: float
-    graphs: tuple[ExportedGraph, ...]
+    graphs: tuple[GraphRecord, ...]
     kept: dict[PartName, str] = Field(default_factory=dict)
 
 
@@ -59,7 +59,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def model_digest(folder: Path) -> str:
-    """Hash the configuration and weights of every part of a model folder. Raises CheckpointError."""
+    """Return the SHA-256 over the configuration and weights of every part of a model folder. Raises CheckpointError."""
     digest = hashlib.sha256()
     try:
         for name, place in sorted(read_spec(folder).parts.items()):
@@ -71,7 +71,7 @@ def model_digest(folder: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an exported folder and check its graphs. Raises CheckpointError."""
+    """Return the manifest of an exported folder whose graphs are all there and unchanged. Raises CheckpointError."""
     path = folder / NAME
     try:
         manifest = Manifest.parse(read_json(path), str(path))

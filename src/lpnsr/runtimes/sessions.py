@@ -23,9 +23,8 @@ Session = Callable[[Arrays], Arrays]
 _PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def import_package(runtime: RuntimeName, package: str | None = None) -> Any:
-    """Import the package of a runtime, or another that it needs. Raises MissingExtraError, which names the pip line."""
-    package = package or _PACKAGES[runtime]
+def import_package(package: str, runtime: RuntimeName) -> Any:
+    """Import a package of the extra ``runtime``. Raises MissingExtraError, which names the pip line."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -33,8 +32,8 @@ def import_package(runtime: RuntimeName, package: str | None = None) -> Any:
 
 
 def runtime_version(runtime: RuntimeName) -> str:
-    """Return the version of the installed package. Raises MissingExtraError."""
-    return str(import_package(runtime).__version__)
+    """Return the version of the installed runtime. Raises MissingExtraError."""
+    return str(import_package(_PACKAGES[runtime], runtime).__version__)
 
 
 def open_session(runtime: RuntimeName, path: Path) -> Session:
@@ -42,7 +41,7 @@ def open_session(runtime: RuntimeName, path: Path) -> Session:
 
     Raises MissingExtraError, CheckpointError for a file that the runtime does not take.
     """
-    module = import_package(runtime)
+    module = import_package(_PACKAGES[runtime], runtime)
     try:
         session = _onnx_session(module, path) if runtime == "onnx" else _openvino_session(module, path)
     except Exception as error:  # neither has a class of errors for this

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +18,7 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+    def parse(cls, values: Mapping[str, object], where: str) -> Self:
         """Validate ``values``; ``where`` names the file or argument in the error.
 
         Raises ConfigError listing every wrong key with the value seen and the nearest valid name.
@@ -27,10 +26,10 @@ class StrictConfig(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError(f"{where}: " + "; ".join(_explain(cls, error))) from None
+            raise ConfigError(f"{where}: " + "; ".join(_explain(cls, values, error))) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """Read the mapping in a YAML file. Raises ConfigError, MissingExtraError."""
     try:
         import yaml
@@ -57,34 +56,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
-    """Write one sentence for every wrong key, in order; the several errors of a union become one."""
-    sentences: dict[tuple[int | str, ...], str] = {}
+def _explain(cls: type[BaseModel], values: Mapping[str, object], error: ValidationError) -> Iterator[str]:
+    """Write a sentence for every wrong key, with pydantic's reasons; the reasons of a union's members stand in one."""
+    sentences: dict[str, list[str]] = {}
     for item in error.errors():
-        kind, loc, value = item["type"], item["loc"], item["input"]
-        path, annotation, rules = _follow(cls, loc)
-        key = ".".join(map(str, path)) or "value"
+        kind, loc, reason = item["type"], item["loc"], item["msg"].removeprefix("Input ")
+        name, key = ".".join(map(str, loc)), ".".join(map(str, _keys(values, loc)))
+        about = "" if not key or isinstance(item["input"], Mapping) else f" = {_short(item['input'])}"
         if kind == "extra_forbidden":
-            models = [
-                o for o in _options(_follow(cls, loc[:-1])[1]) if isinstance(o, type) and issubclass(o, BaseModel)
-            ]
-            names = [field.alias or name for name, field in models[0].model_fields.items()]
+            names = _names_at(cls, loc[:-1])
             near = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
-            sentences[loc] = f"unknown key {'.'.join(map(str, loc))!r}; {hint}"
+            sentences[f"unknown key {name!r}; {hint}"] = []
         elif kind == "missing":
-            sentences[loc] = f"key {'.'.join(map(str, loc))!r} is missing"
+            sentences[f"key {name!r} is missing"] = []
         elif loc[-1:] == ("[key]",):
-            _, annotation, rules = _follow(cls, (*loc[:-2], "[key]"))
-            sentences[loc] = f"unknown key {'.'.join(map(str, loc[:-1]))!r}; allowed: {_allowed(annotation, rules)}"
+            sentences[f"unknown key {key!r}; {reason}"] = []
         elif kind == "value_error" and isinstance(item["ctx"]["error"], ConfigError):  # of a configuration within
-            sentences[path] = str(item["ctx"]["error"])
-        elif kind == "value_error":  # a validator of ours, whose words are better than anything general
-            about = "" if isinstance(value, Mapping) else f" = {_short(value)}"
-            sentences[path] = f"{key}{about}: {item['ctx']['error']}" if path else str(item["ctx"]["error"])
+            sentences[str(item["ctx"]["error"])] = []
         else:
-            sentences[path] = f"{key} = {_short(value)}; allowed: {_allowed(annotation, rules) or item['msg']}"
-    return list(sentences.values())
+            reason = str(item["ctx"]["error"]) if kind == "value_error" else reason
+            sentences.setdefault(f"{key}{about}: " if key else "", []).append(reason)
+    return (sentence + ", or ".join(dict.fromkeys(reasons)) for sentence, reasons in sentences.items())
 
 
 def _short(value: object) -> str:
@@ -92,72 +85,20 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _follow(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any, tuple[Any, ...]]:
-    """Return the part of ``loc`` that names keys (pydantic adds tags of unions), with the type and limits there."""
-    path: tuple[int | str, ...] = ()
-    annotation: Any = cls
-    rules: tuple[Any, ...] = ()
+def _keys(values: Any, loc: tuple[int | str, ...]) -> Iterator[int | str]:
+    """Yield the part of ``loc`` that names keys of ``values``; pydantic adds the names of a union's members."""
     for part in loc:
-        inner = _inside(annotation, part)
-        if inner is None:
-            break
-        path, (annotation, rules) = (*path, part), inner
-    return path, annotation, rules
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return
+        yield part
 
 
-def _inside(annotation: Any, part: int | str) -> tuple[Any, tuple[Any, ...]] | None:
-    """Return the type and limits at ``part`` of a value of this type, or None."""
-    for option in _options(annotation):
-        origin, arguments = get_origin(option), get_args(option)
-        if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
-            field = option.model_fields[str(part)]
-            return field.annotation, tuple(field.metadata)
-        if isinstance(part, int) and origin in (list, tuple) and arguments:
-            index = part if origin is tuple and arguments[-1] is not Ellipsis else 0
-            if index < len(arguments):
-                return arguments[index], ()
-        if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
-            return arguments[0 if part == "[key]" else 1], ()
-    return None
-
-
-def _options(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the type itself, without limits around it."""
-    if get_origin(annotation) is Annotated:
-        return _options(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return tuple(inner for option in get_args(annotation) for inner in _options(option))
-    return (annotation,)
-
-
-def _allowed(annotation: Any, rules: tuple[Any, ...]) -> str:
-    """Describe a type and its limits, as in ``a number from 0 to 1, or nothing``; empty for an unknown type."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _allowed(arguments[0], (*rules, *arguments[1:]))
-    if origin in (Union, UnionType):
-        words = [_allowed(option, rules) for option in arguments]
-        return ", or ".join(words) if all(words) else ""
-    if origin is Literal:
-        *most, last = map(str, arguments)
-        return f"{', '.join(most)} or {last}" if most else last
-    each = [inner for rule in rules for inner in (getattr(rule, "metadata", None) or (rule,))]
-    names = ("ge", "gt", "le", "lt", "min_length", "multiple_of")
-    limits = {name: getattr(rule, name) for rule in each for name in names if getattr(rule, name, None) is not None}
-    if origin is tuple and arguments[-1] is not Ellipsis:
-        return f"a list of {len(arguments)} values"
-    if origin in (list, tuple, dict, Mapping):
-        is_list = origin in (list, tuple)
-        return ("a list" if is_list else "a mapping") + (" that is not empty" if "min_length" in limits else "")
-    if annotation is int:
-        what = f"a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "a whole number"
-        return what + _range({"ge": limits.pop("gt") + 1, **limits} if "gt" in limits else limits)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"a mapping with the keys {', '.join(annotation.model_fields)}"
-    words_of = {float: "a number" + _range(limits), bool: "true or false", str: "a text", Path: "a path"}
-    return {**words_of, NoneType: "nothing"}.get(annotation, "")
-
-
-def _range(limits: Mapping[str, Any]) -> str:
-    words = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " below {}"}
-    return "".join(word.format(limits[name]) for name, word in words.items() if name in limits)
+def _names_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """List the fields of the model at ``path``; list indices and the names of a union's members are stepped over."""
+    for part in path:
+        field = cls.model_fields.get(str(part))
+        options = [field.annotation, *get_args(field.annotation)] if field else []
+        cls = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), cls)
+    return [field.alias or name for name, field in cls.model_fields.items()]

@@ -1,4 +1,4 @@
-"""Device and dtype of the networks."""
+"""Where the networks run, and in which arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lpnsr.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` is cuda, mps or cpu, the first there is. Raises ConfigError."""
+    """Choose a device; ``auto`` is cuda, then mps, then cpu. Raises ConfigError for a device that is not there."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -32,7 +32,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of this name; ``auto`` is bfloat16 on a GPU that has it, else float32. Raises ConfigError."""
+    """Choose a precision; ``auto`` is bfloat16 on a GPU that has it, else float32."""
     if name == "auto":
         return torch.bfloat16 if _has_bf16(device) else torch.float32
     allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -48,11 +48,11 @@ _KEPT_BY_OLDER = 32 << 20  # some versions of glibc refuse more
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory blocks for later allocations, in the whole process.
+    """Let the C library keep blocks that were freed for those that are asked for next, in the whole process.
 
     glibc gives large blocks back to the kernel at once and gets new pages for the next ones, each of them zeroed. Up to
-    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment
-    configures glibc.
+    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment says how
+    glibc is to do it.
     """
     told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
     if told or platform.libc_ver()[0] != "glibc":
@@ -63,8 +63,9 @@ def keep_freed_memory() -> None:
 
 
 def has_amx() -> bool:
-    """Tell whether the processor multiplies bfloat16 matrices in hardware (AMX)."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    """Tell whether the processor multiplies matrices of bfloat16 by itself, as Intel's for servers do since 2023."""
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(asked())
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file in hexadecimal. Raises OSError."""
+    """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], before: str = "") -> str:
-    """Compute the SHA-256, in hexadecimal, of a text and a state dict: names, types, shapes and values."""
-    import torch  # hashing files does not need it
+    """Return the SHA-256 in hexadecimal of a text and a state dict: names, types, shapes and values."""
+    import torch  # who only looks at files need not wait for it
 
     digest = hashlib.sha256(before.encode())
     for name, tensor in sorted(tensors.items()):

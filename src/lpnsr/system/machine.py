@@ -1,4 +1,4 @@
-"""Description of this machine, for times measured on it."""
+"""What a time was measured on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def machine_of(device: torch.device) -> str:
-    """Name the device, for a processor with its cores and threads in use, and PyTorch's version."""
+    """Return the device by name, for a processor with its cores and the threads in use, and PyTorch's version."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)}), PyTorch {torch.__version__}"
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"

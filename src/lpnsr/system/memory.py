@@ -1,4 +1,4 @@
-"""Memory to plan with."""
+"""How much memory there is to plan with."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lpnsr.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 _FALLBACK = 2 << 30
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def parse_memory(value: int | str) -> int:
-    """Parse a number of bytes, or a text such as 1500M or 2G (1500 MiB, 2 GiB). Raises ConfigError."""
+    """Convert a number or a text such as 1500M or 2G (1024 MiB, 2 GiB) to bytes. Raises ConfigError."""
     if isinstance(value, int) and value > 0:
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?\s*", str(value), re.IGNORECASE)
@@ -25,11 +28,12 @@ def parse_memory(value: int | str) -> int:
     return size
 
 
-def available_memory(device: Any = "cpu") -> int:
-    """Estimate the bytes that can be allocated now on ``device`` (a torch.device or its name).
+def available_memory(device: torch.device | str = "cpu") -> int:
+    """Estimate the bytes that can be allocated now on ``device`` without swapping or dying.
 
     CPU: what the system has left, or the container's limit if that is lower. CUDA: free device memory plus
-    what torch has cached. Other devices share the system's memory. 2 GiB where the system does not tell.
+    what torch has cached. Other devices share the system's memory. An estimate; 2 GiB where nothing can be
+    found out.
     """
     import torch
 
@@ -37,13 +41,12 @@ def available_memory(device: Any = "cpu") -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    v1 = _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-    found = [amount for amount in (_system(), _container(), v1) if amount is not None]
+    found = [amount for amount in (_system(), _container_v2(), _container_v1()) if amount is not None]
     return max(0, min(found)) if found else _FALLBACK
 
 
-def peak_memory(device: Any = "cpu") -> int | None:
-    """Return the peak memory of this process: on a CUDA device torch's allocations there, else resident memory.
+def peak_memory(device: torch.device | str = "cpu") -> int | None:
+    """Return the most bytes held so far: on a CUDA device what torch allocated there, else resident memory.
 
     None where the system does not tell (Windows).
     """
@@ -60,35 +63,50 @@ def peak_memory(device: Any = "cpu") -> int | None:
 
 
 def resident_memory() -> int | None:
-    """Return the resident memory of this process in bytes; its peak where the system tells no more."""
+    """Return the bytes of memory that this process holds now; where the system tells only the most so far, that."""
     pages = (_text(Path("/proc/self/statm")) or "").split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else peak_memory()
 
 
 def _system() -> int | None:
-    if match := re.search(r"^MemAvailable:\s*(\d+)", _text(Path("/proc/meminfo")) or "", re.MULTILINE):
-        return int(match[1]) * 1024
+    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS tells the total only
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def _container() -> int | None:
-    """Return the tightest limit of this process's control groups, less the memory in use."""
-    line = re.search(r"^0::/*(.*)", _text(Path("/proc/self/cgroup")) or "", re.MULTILINE)
-    group = _CGROUP / (line[1] if line else "")
-    folders = [folder for folder in (group, *group.parents) if folder.is_relative_to(_CGROUP)]
-    left = [_left(folder, "memory.max", "memory.current") for folder in folders]
+def _container_v2() -> int | None:
+    """Return the tightest limit of this process's control group and those above it, less what is in use."""
+    line = next((li for li in (_text(Path("/proc/self/cgroup")) or "").splitlines() if li.startswith("0::")), "0::/")
+    group = _CGROUP / line[3:].lstrip("/")
+    left = []
+    for folder in (group, *group.parents):
+        if _CGROUP not in (folder, *folder.parents):
+            break
+        left.append(_left(folder, "memory.max", "memory.current"))
     return min((amount for amount in left if amount is not None), default=None)
+
+
+def _container_v1() -> int | None:
+    return _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 def _left(folder: Path, limit_name: str, usage_name: str) -> int | None:
     limit, usage = _text(folder / limit_name), _text(folder / usage_name)
     if not limit or not limit.strip().isdigit() or int(limit) >= 1 << 60:
         return None
-    cache = re.search(r"^inactive_file (\d+)", _text(folder / "memory.stat") or "", re.MULTILINE)
-    return int(limit) - int(usage or 0) + int(cache[1] if cache else 0)  # file cache counts as used, but gives way
+    cache = next(
+        (
+            int(li.split()[1])
+            for li in (_text(folder / "memory.stat") or "").splitlines()
+            if li.startswith("inactive_file ")
+        ),
+        0,
+    )
+    return int(limit) - int(usage or 0) + cache  # file cache counts as used, but gives way
 
 
 def _text(path: Path) -> str | None:

@@ -40,7 +40,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file. Raises CheckpointError if it is missing or damaged."""
+    """Read all tensors of a safetensors file. Raises CheckpointError if it is missing, truncated or another thing."""
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def unwrap(content: Any, where: str) -> dict[str, Tensor]:
-    """Find the one state dict inside ``content``, without wrappers in its names.
+    """Return the one state dict inside ``content``, without wrappers in its names.
 
     Wrappers are taken off the front of names, and ``module`` and ``_orig_mod`` wherever they stand. Of tensors
     under several wrappings, those under ``params_ema`` are preferred, then the most wrapped: numbers, lists and
@@ -99,7 +99,7 @@ def unwrap(content: Any, where: str) -> dict[str, Tensor]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Yield the tensors in nested dictionaries with their names, split at dots."""
+    """Yield tensors in nested dictionaries with their names, dotted names taken apart."""
     if isinstance(value, Tensor):
         yield path, value
     elif isinstance(value, Mapping):

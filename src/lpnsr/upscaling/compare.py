@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpnsr.imaging import Photo, PhotoRows, Window, eight_bit, flatten, resize_strips, rows_at_once
-from lpnsr.imaging.extras import Extras
+from lpnsr.imaging.metadata.extras import Extras
 
 
 def before_after(before: PhotoRows, after: PhotoRows) -> PhotoRows:

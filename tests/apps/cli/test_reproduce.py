@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from lpnsr.apps.cli import app
 from lpnsr.apps.cli.reproduce import What, command_line
 from lpnsr.errors import MissingExtraError
-from lpnsr.evaluation.metrics import Metric, metrics_for, registry
-from lpnsr.reproduce import plots, run
+from lpnsr.evaluation.metrics import Metric, available_metrics
+from lpnsr.reproduce import plots
+from lpnsr.reproduce import run as module
 from lpnsr.reproduce.experiments import EXPERIMENTS
 from lpnsr.reproduce.experiments import experiment as run_experiment
 from lpnsr.reproduce.model import Model
@@ -30,9 +31,12 @@ def _fast(monkeypatch: pytest.MonkeyPatch):
     cheap = Metric(
         "lpips", "LPIPS", False, True, "stand-in", "1", score=lambda sr, hr: float((sr - hr).abs().sqrt().mean())
     )
-    monkeypatch.setattr(
-        registry, "metrics_for", lambda names, *more: [cheap] if names == ["lpips"] else metrics_for(names, *more)
-    )
+
+    def available(names, *given):
+        others, missing = available_metrics([name for name in names if name != "lpips"], *given)
+        return others + [cheap] * ("lpips" in names), missing
+
+    monkeypatch.setattr(module, "available_metrics", available)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -64,8 +68,8 @@ def reproduce(place: Path, out: Path, *words: str, code: int = 0):
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with every image that is upscaled."""
     calls: list[int] = []
-    original = Model.run
-    monkeypatch.setattr(Model, "run", lambda self, *a: calls.append(1) or original(self, *a))
+    original = Model.restore
+    monkeypatch.setattr(Model, "restore", lambda self, *a: calls.append(1) or original(self, *a))
     return calls
 
 
@@ -102,7 +106,7 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_a_killed_run_goes_on(place: Path, tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Model.run
+    original = Model.restore
 
     def killed(self: Model, *a: object):
         if len(counted) == 7:
@@ -110,7 +114,7 @@ def test_a_killed_run_goes_on(place: Path, tmp_path: Path, counted: list[int], m
         return original(self, *a)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Model, "run", killed)
+        patch.setattr(Model, "restore", killed)
         reproduce(place, tmp_path, "table4", code=130)
     assert len(counted) == 7
     assert not (tmp_path / "table4.md").exists()
@@ -145,7 +149,7 @@ def test_all_goes_on_after_a_failure(place: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None:
-    request = run.ReproductionRequest(
+    request = module.ReproductionRequest(
         lr={"one": place / "lr"},
         hr=place / "hr",
         out=tmp_path,
@@ -156,7 +160,7 @@ def test_a_metric_that_is_not_there_is_told(place: Path, tmp_path: Path) -> None
         quick=True,
     )
     said: list[str] = []
-    assert run.reproduce(request, ["mismatch"], lambda *_: None, said.append) == 0
+    assert module.reproduce(request, ["mismatch"], lambda *_: None, said.append) == 0
     assert said[0].startswith("r50 is left out: ")
     assert "- r50: not available. " in (tmp_path / "mismatch.md").read_text()
 

@@ -124,7 +124,9 @@ def test_wrong_options_that_only_the_model_knows(watched, folder):
 
 def test_wrong_options_are_told_before_a_model_is_looked_for(folder):
     result = run("photos/b2.png", "-o", "out", "-t", "10", "--model", "absent", code=2)
-    assert result.stderr == "error: options: tile = 10; allowed: a whole number from 16, or 0 or auto\n"
+    assert (
+        result.stderr == "error: options: tile = 10: should be greater than or equal to 16, or should be 0 or 'auto'\n"
+    )
 
 
 @pytest.mark.parametrize("names", [["photos", "-o", "s3://bucket/out"], ["file:///photos", "-o", "out"]])

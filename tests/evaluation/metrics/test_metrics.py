@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lpnsr.errors import ConfigError
-from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, MetricUnavailable, UnscorableImage, metrics_for
+from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_for
+from lpnsr.evaluation.metrics.fidelity import PROTOCOLS
 from lpnsr.evaluation.metrics.niqe import _half
-from lpnsr.evaluation.protocols import PROTOCOLS
 from support.evaluation_references import GOLDEN, pairs, references
 
 PAIRS = pairs()
@@ -109,11 +110,6 @@ def test_wrong_names_say_what_is_known() -> None:
         metrics_for(["psnr"], "y")
 
 
-@pytest.fixture
-def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpnsr.evaluation.metrics.network.answers", lambda url: True)
-
-
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "pi", "clipiqa", "musiq", "maniqa"])
 def test_without_pyiqa_the_pip_line_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiqa", None)
@@ -121,7 +117,6 @@ def test_without_pyiqa_the_pip_line_is_told(name: str, monkeypatch: pytest.Monke
         metric(name)
 
 
-@pytest.mark.usefixtures("_nobody_is_asked")
 def test_a_download_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -131,7 +126,6 @@ def test_a_download_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         metric("musiq")
 
 
-@pytest.mark.usefixtures("_nobody_is_asked")
 def test_pyiqa_gets_batches_in_unit_range_and_the_given_weights(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -50,7 +50,7 @@ def _print_json(value: Any) -> None:
 @app.command("list")
 def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
     """List the models that can be used by name, and where they are."""
-    from lpnsr.checkpoints.listing import known_models
+    from lpnsr.checkpoints.locate import known_models
 
     models = known_models(cache_dir)
     if as_json:

@@ -12,7 +12,7 @@ import torch
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.errors import InputError, LpnsrError
 from lpnsr.imaging import Photo, PhotoRows, open_rows, resize_strips, rows_at_once, write, write_rows
-from lpnsr.imaging.extras import Extras
+from lpnsr.imaging.metadata.extras import Extras
 from lpnsr.imaging.rows import samples
 
 MOST_SHOWN = 64_000_000

@@ -25,7 +25,7 @@ _SHAPES = torch.arange(200, 10001, dtype=torch.float64) / 1000  # the alphas amo
 
 
 def niqe(image: Tensor) -> float:
-    """Compute NIQE of (3, H, W) in [0, 1]; lower is better. Sides of at least 96 px; partial blocks are left out.
+    """Score (3, H, W) in [0, 1]; lower is better. Sides of at least 96 px; what exceeds whole blocks is left out.
 
     Raises UnscorableImage if no block has any texture.
     """
@@ -43,7 +43,7 @@ def niqe(image: Tensor) -> float:
 
 
 def block_features(gray: Tensor) -> Tensor:
-    """Compute (H, W) float64 on 0..255 -> (blocks, 36): 18 features at each of two scales; NaN where flat."""
+    """Map (H, W) float64 on 0..255 -> (blocks, 36): 18 features of each block at each of two scales; NaN where flat."""
     rows, columns = (side // BLOCK for side in gray.shape)
     gray = gray[: rows * BLOCK, : columns * BLOCK]
     fine = _features(_blocks(_normalised(gray), BLOCK))
@@ -53,7 +53,7 @@ def block_features(gray: Tensor) -> Tensor:
 
 @cache
 def _pristine(device: str) -> tuple[Tensor, Tensor]:
-    """Load the mean (36,) and covariance (36, 36) of the features of pristine photographs."""
+    """Compute the mean (36,) and covariance (36, 36) of the features of pristine photographs."""
     with np.load(_MODEL, allow_pickle=False) as model:
         mean, covariance = model["mu_pris_param"].reshape(-1), model["cov_pris_param"]
     return torch.from_numpy(mean).to(device), torch.from_numpy(covariance).to(device)
@@ -65,7 +65,7 @@ def _gray8(image: Tensor) -> Tensor:
 
 
 def _normalised(gray: Tensor) -> Tensor:
-    """Normalise (H, W) by local mean and contrast (Eq. 1 to 3): Gaussian 7 x 7 of sigma 7/6."""
+    """Compute mean-subtracted, contrast-normalised coefficients (Eq. 1 to 3), (H, W): Gaussian 7 x 7 of sigma 7/6."""
     axis = torch.arange(7, dtype=torch.float64, device=gray.device) - 3
     window = torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * (7 / 6) ** 2))
     # In single precision, as published: its sum misses 1 by a little, so that all of a flat area falls on one side of
@@ -81,7 +81,7 @@ def _normalised(gray: Tensor) -> Tensor:
 
 
 def _half(gray: Tensor) -> Tensor:
-    """Halve (H, W), of even sides, by the antialiased bicubic of MATLAB's imresize, edges mirrored."""
+    """Map (H, W) -> (H / 2, W / 2) by the antialiased bicubic of MATLAB's imresize, edges mirrored; even sides."""
     distance = (torch.arange(8, dtype=torch.float64, device=gray.device) - 3.5).abs() / 2
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
@@ -94,12 +94,12 @@ def _half(gray: Tensor) -> Tensor:
 
 
 def _blocks(plane: Tensor, side: int) -> Tensor:
-    """Cut (H, W) into (H W / side^2, side, side)."""
+    """Map (H, W) -> (H W / side^2, side, side)."""
     return plane.unfold(0, side, side).unfold(1, side, side).reshape(-1, side, side)
 
 
 def _features(blocks: Tensor) -> Tensor:
-    """Compute (N, h, w) -> (N, 18): shape and scale of the coefficients, then four numbers a product of neighbours."""
+    """Map (N, h, w) -> (N, 18): shape and scale of the coefficients, then four for each product of neighbours."""
     alpha, left, right = _asymmetric_gaussian(blocks)
     columns = [alpha, (left + right) / 2]
     for shift in _NEIGHBOURS:
@@ -110,7 +110,7 @@ def _features(blocks: Tensor) -> Tensor:
 
 
 def _asymmetric_gaussian(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit an asymmetric generalised Gaussian by its moments: (N, h, w) -> alpha, beta_l, beta_r, each (N,).
+    """Map (N, h, w) -> alpha, beta_l, beta_r, each (N,): an asymmetric generalised Gaussian fitted by its moments.
 
     (Lasmar, Stitou, Berthoumieu 2009.) Betas are NaN where no value lies on their side.
     """

@@ -16,14 +16,10 @@ from torch import Tensor
 
 from lpnsr.errors import MissingExtraError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
-from lpnsr.evaluation.metrics.network import offline_if_silent
-
-Score = Callable[..., float]
-"""``score(sr, hr)`` of tensors (3, H, W); hr is None where a metric needs no reference."""
 
 
-def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, str]:
-    """Make (score, version) of pyiqa's metric ``name`` on (3, H, W) in [0, 1].
+def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Callable[..., float], str]:
+    """Return (score, version) of pyiqa's metric ``name`` on (3, H, W) in [0, 1].
 
     weights: the file that pyiqa would download. Raises MetricUnavailable if pyiqa or its weights cannot be had.
     """
@@ -34,29 +30,23 @@ def pyiqa_metric(name: str, weights: Path | None, device: str) -> tuple[Score, s
             raise MetricUnavailable(str(MissingExtraError("evaluate", "pyiqa"))) from None
         raise _incomplete(error) from None
     options = {} if weights is None else {"pretrained_model_path": str(weights)}
-    with offline_if_silent() as silent:
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # it reports downloads by print
-                model = pyiqa.create_metric(name, device=device, **options)
-        except ImportError as error:  # many of its metrics import what only they need
-            raise _incomplete(error) from None
-        except Exception as error:  # whatever a download, a cache or a damaged file raises
-            if silent and isinstance(error, OSError):
-                reason = f"its weights are not on this machine, and {silent} cannot be reached"
-            else:
-                reason = _line(error)
-            raise MetricUnavailable(
-                f"pyiqa cannot set up {name}: {reason}. It downloads weights at first use and keeps them, in "
-                "~/.cache/torch/hub and ~/.cache/huggingface: use it once with a network, or copy them there"
-            ) from None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it reports downloads by print
+            model = pyiqa.create_metric(name, device=device, **options)
+    except ImportError as error:  # many of its metrics import what only they need
+        raise _incomplete(error) from None
+    except Exception as error:  # whatever a download, a cache or a damaged file raises
+        raise MetricUnavailable(
+            f"pyiqa cannot set up {name}: {_line(error)}. It downloads weights at first use and keeps them, in "
+            "~/.cache/torch/hub and ~/.cache/huggingface: use it once with a network, or copy them there"
+        ) from None
 
     lock = Lock()  # not every model of pyiqa can be shared between threads
 
-    def score(sr: Tensor, hr: Tensor | None) -> float:
-        images = [image[None].float().clamp(0, 1) for image in (sr, hr) if image is not None]
+    def score(*images: Tensor) -> float:
         try:
             with lock:
-                return float(model(*images))
+                return float(model(*(image[None].float().clamp(0, 1) for image in images)))
         except (AssertionError, RuntimeError, ValueError) as error:  # its ways to refuse an image
             raise UnscorableImage(f"pyiqa cannot score it ({_line(error)})", "refused") from None
 

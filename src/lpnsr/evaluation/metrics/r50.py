@@ -1,4 +1,4 @@
-"""R50: an uncalibrated feature distance on an ImageNet ResNet-50 v2, a measure that no model here was trained on."""
+"""R50: an uncalibrated feature distance on an ImageNet ResNet-50 v2, as a judge that no model here was trained on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class R50:
                 )
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """Compute the four feature maps that are compared, of (B, 3, H, W) in [0, 1]."""
+        """Map (B, 3, H, W) in [0, 1] -> the four feature maps that are compared."""
         x = (x - x.new_tensor(_MEAN)[:, None, None]) / x.new_tensor(_STD)[:, None, None]
         x = F.conv2d(self._bn(x, "bn0"), self.w["conv0.weight"], stride=2, padding=3)
         x = F.max_pool2d(F.relu(self._bn(x, "bn1")), 3, 2, 1)

@@ -1,26 +1,25 @@
-"""Every metric behind one small interface: ``metrics_for(["psnr", "niqe"])`` -> callables on images."""
+"""Every metric behind one small interface: ``metrics_for(["psnr", "niqe"])`` -> things to call on images."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lpnsr.errors import ConfigError, LpnsrError
+from lpnsr.errors import ConfigError, LpnsrError, MissingExtraError
 from lpnsr.evaluation.errors import MetricUnavailable, UnscorableImage
-from lpnsr.evaluation.metrics import fidelity
+from lpnsr.evaluation.metrics.fidelity import Protocol, protocol_of, psnr, smallest_side, ssim
 from lpnsr.evaluation.metrics.niqe import BLOCK, niqe
-from lpnsr.evaluation.metrics.pyiqa import Score, pyiqa_metric
+from lpnsr.evaluation.metrics.pyiqa import pyiqa_metric
 from lpnsr.evaluation.metrics.r50 import R50
-from lpnsr.evaluation.protocols import Protocol, protocol_of
 from lpnsr.networks.perceptual import LPIPS
+from lpnsr.system.hashes import file_sha256
 
-METRICS = ("psnr", "ssim", "lpips", "lpips-alex", "lpips-vgg", "niqe", "r50", "pi", "clipiqa", "musiq", "maniqa")
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
 
 
@@ -28,8 +27,9 @@ DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
 class Metric:
     """A score of one image: ``metric(sr, hr)``, or ``metric(sr)`` where no reference is needed.
 
-    protocol: a description of the computation. version: the implementation, with the hash of weights that were given.
-    Both belong to every number. smallest: the shortest side in pixels that can be scored.
+    protocol: what exactly is computed, for people. version: which implementation, with the hash of weights that were
+    given; both belong to every number. smallest: the shortest side in pixels that can be scored. score: a function of
+    (sr, hr), or of sr alone where no reference is needed.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Metric:
     protocol: str
     version: str
     smallest: int = 1
-    score: Score = field(repr=False, compare=False, default=lambda sr, hr: math.nan)
+    score: Callable[..., float] = field(repr=False, compare=False, default=lambda *images: math.nan)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -51,14 +51,13 @@ class Metric:
         """Score sr (3, H, W) in [0, 1] against hr of the same shape. Raises UnscorableImage with the reason."""
         if self.needs_reference and hr is None:
             raise UnscorableImage(f"{self.title} compares with an HR image, and there is none", "no HR")
-        hr = hr if self.needs_reference else None
-        if hr is not None and sr.shape != hr.shape:
+        if self.needs_reference and hr is not None and sr.shape != hr.shape:
             sizes = f"it is {_size(sr)} and the reference {_size(hr)}"
             raise UnscorableImage(f"{sizes}: crop or make one of them anew", "of another size")
         if min(sr.shape[-2:]) < self.smallest:
             needed = f"{self.title} needs sides of {self.smallest} px at least"
             raise UnscorableImage(f"it is {_size(sr)}; {needed}", "too small")
-        value = self.score(sr, hr)
+        value = self.score(sr, hr) if self.needs_reference else self.score(sr)
         if not math.isfinite(value):
             reason = f"its {self.title} is not finite: it is flat, or holds values that are not finite"
             raise UnscorableImage(reason, "not finite")
@@ -68,7 +67,7 @@ class Metric:
 def metrics_for(
     names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
 ) -> list[Metric]:
-    """Make the metrics ``names``, some of ``METRICS``.
+    """Make metrics by name: psnr, ssim, lpips, lpips-alex, lpips-vgg, niqe, r50, pi, clipiqa, musiq, maniqa.
 
     protocol: channels and border of PSNR and SSIM, see ``PROTOCOLS``. weights: files by the metric's name, and
     ``lpips-vgg-heads`` beside ``lpips-vgg``. Raises ConfigError for a name that is not known or takes no weights,
@@ -77,8 +76,8 @@ def metrics_for(
     chosen = protocol_of(protocol)
     given = dict(weights or {})
     for name in names:
-        if name not in METRICS:
-            raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(METRICS)}")
+        if name not in _MAKERS:
+            raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(_MAKERS)}")
     for name in given:
         if name not in _TAKE_WEIGHTS:
             raise ConfigError(f"weights for {name!r}: no metric takes such; possible are {', '.join(_TAKE_WEIGHTS)}")
@@ -86,26 +85,22 @@ def metrics_for(
 
 
 def available_metrics(
-    names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
+    names: Sequence[str], protocol: str, device: str, weights: Mapping[str, Path]
 ) -> tuple[list[Metric], dict[str, str]]:
-    """Make those of the metrics that can be computed here, and give the reasons why others cannot, by name.
-
-    Raises ConfigError as ``metrics_for`` does.
-    """
+    """Make the metrics that can be computed here; return them, and by name why others cannot. See ``metrics_for``."""
     metrics: list[Metric] = []
     unavailable: dict[str, str] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
             metrics += metrics_for([name], protocol, device, weights)
-        except MetricUnavailable as error:
+        except (MetricUnavailable, MissingExtraError) as error:
             unavailable[name] = str(error)
     return metrics, unavailable
 
 
 def _make(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
-    maker = {"psnr": _fidelity, "ssim": _fidelity, "lpips": _lpips, "lpips-vgg": _lpips, "niqe": _niqe, "r50": _r50}
     try:
-        return maker.get(name, _pyiqa)(name, protocol, device, weights)
+        return _MAKERS[name](name, protocol, device, weights)
     except (MetricUnavailable, ConfigError):
         raise
     except (LpnsrError, OSError) as error:  # a weights file that is missing, damaged or of another network
@@ -117,26 +112,20 @@ def _size(image: Tensor) -> str:
 
 
 def _fidelity(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
-    compare, window, side = {
-        "psnr": (fidelity.psnr, "", 1),
-        "ssim": (fidelity.ssim, ", Gaussian window of 11 px, sigma 1.5", fidelity.WINDOW),
-    }[name]
-    smallest, described = 2 * protocol.border + side, f"{protocol}{window}"
-    return Metric(
-        name, name.upper(), True, True, described, "lpnsr 1", smallest, lambda sr, hr: compare(sr, hr, protocol)
-    )
+    compare, window = (psnr, "") if name == "psnr" else (ssim, ", Gaussian window of 11 px, sigma 1.5")
+    score, smallest = partial(compare, protocol=protocol), smallest_side(name, protocol)
+    return Metric(name, name.upper(), True, True, f"{protocol}{window}", "lpnsr 1", smallest, score)
 
 
 def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
     net, _, given = name.partition("-")[2] or "squeeze", None, weights.get(name)
-    if net == "vgg" and given is None:
+    if net == "alex" or (net == "vgg" and given is None):
         return _pyiqa(name, protocol, device, weights)
     heads = weights.get(f"{name}-heads")
     model = LPIPS(net, given, heads).to(device)
 
-    def score(sr: Tensor, hr: Tensor) -> float:
-        a, b = (image[None].to(device).float() * 2 - 1 for image in (sr, hr))
-        return float(model(a, b))
+    def score(*images: Tensor) -> float:
+        return float(model(*(image[None].to(device).float() * 2 - 1 for image in images)))
 
     version = "lpnsr 1" if given is None or heads is None else f"lpnsr 1, {_digest(given)}, {_digest(heads)}"
     title = "LPIPS" if net == "squeeze" else f"LPIPS-{net}"
@@ -146,7 +135,7 @@ def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Pat
 
 def _niqe(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
     described = "Y (0.299, 0.587, 0.114) rounded to 8 bits, blocks of 96 px, no border, standard pristine model"
-    return Metric(name, "NIQE", False, False, described, "lpnsr 1", BLOCK, lambda sr, hr: niqe(sr))
+    return Metric(name, "NIQE", False, False, described, "lpnsr 1", BLOCK, niqe)
 
 
 def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
@@ -154,11 +143,11 @@ def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]
     if file is None:
         raise MetricUnavailable("the weights of r50 are not in the package: give its file with --weights r50=FILE")
     model = R50(file, device)
-    described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
 
     def score(sr: Tensor, hr: Tensor) -> float:
         return model(sr.to(device), hr.to(device))
 
+    described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
     return Metric(name, "R50", False, True, described, f"lpnsr 1, {_digest(file)}", 32, score)
 
 
@@ -183,4 +172,21 @@ def _pyiqa(name: str, protocol: Protocol, device: str, weights: Mapping[str, Pat
 
 
 def _digest(file: Path) -> str:
-    return "weights " + hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    """Identify a file of weights."""
+    return f"weights {file_sha256(file)[:8]}"
+
+
+_MAKERS: dict[str, Callable[[str, Protocol, str, Mapping[str, Path]], Metric]] = {
+    "psnr": _fidelity,
+    "ssim": _fidelity,
+    "lpips": _lpips,
+    "lpips-alex": _lpips,
+    "lpips-vgg": _lpips,
+    "niqe": _niqe,
+    "r50": _r50,
+    "pi": _pyiqa,
+    "clipiqa": _pyiqa,
+    "musiq": _pyiqa,
+    "maniqa": _pyiqa,
+}
+METRICS = tuple(_MAKERS)

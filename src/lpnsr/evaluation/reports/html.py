@@ -11,7 +11,7 @@ from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
 from lpnsr.evaluation.reports.tables import as_text, count_text, digits, heading, mean_text, protocol_line
 from lpnsr.evaluation.results import INTERVALS, Evaluation
-from lpnsr.evaluation.scoring import Outcome
+from lpnsr.evaluation.scoring import MetricResult
 
 
 def html(evaluation: Evaluation) -> str:
@@ -37,5 +37,5 @@ def html(evaluation: Evaluation) -> str:
     )
 
 
-def _score_text(outcome: Outcome, metric: Metric) -> str:
+def _score_text(outcome: MetricResult, metric: Metric) -> str:
     return outcome.kind or "–" if outcome.value is None else f"{outcome.value:.{digits(metric)}f}"

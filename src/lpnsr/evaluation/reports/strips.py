@@ -1,4 +1,4 @@
-"""Strips: the same crop of every version of a picture, LR, each method, HR."""
+"""The same place of every version of a picture, for the eye: LR, each method, HR."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def evenly(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def strip_of(sample: Sample) -> Strip | None:
-    """Cut the place where the versions differ most; None if none can be read. Other sizes than HR's are left out."""
+    """Cut the place where the versions differ most; None if none can be read. Other sizes are left out."""
     versions = {method: image for method, path in sample.sr.items() if (image := _read(path)) is not None}
     hr = _read(sample.hr)
     if hr is None and not versions:
@@ -78,7 +78,7 @@ def _read(path: Path | None) -> Tensor | None:
 
 
 def _liveliest(planes: Tensor) -> tuple[int, int, int, int]:
-    """Find (top, left, height, width) of the window where (N, H, W) differ most; of one plane, the most contrast."""
+    """Find the window (top, left, height, width) in which (N, H, W) differ most, or one plane has most contrast."""
     height, width = (min(_SIDE, side) for side in planes.shape[1:])
     if len(planes) > 1:
         interest = planes.var(0)[None, None]

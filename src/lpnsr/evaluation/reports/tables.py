@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lpnsr.evaluation.metrics import Metric
-from lpnsr.evaluation.reports.grids import csv_table, escaped, markdown_table
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.statistics import Interval
 
@@ -14,23 +15,23 @@ _ARROWS = {True: "↑", False: "↓"}
 
 
 def digits(metric: Metric) -> int:
-    """Return the number of decimals to show."""
+    """Return the number of decimals that are shown."""
     return _DIGITS.get(metric.name, 4)
 
 
 def heading(metric: Metric) -> str:
-    """Return the metric's title and an arrow to the better side."""
+    """Return the title of a metric and the direction of better."""
     return f"{metric.title} {_ARROWS[metric.higher_is_better]}"
 
 
 def protocol_line(metric: Metric) -> str:
-    """Describe the numbers of this metric in one line."""
+    """Return what a number of this metric is, in one line."""
     reference = "against HR" if metric.needs_reference else "no reference"
     return f"{metric.title}: {metric.protocol}; {reference}; {metric.version}"
 
 
 def as_text(interval: Interval | None, places: int) -> str:
-    """Format as ``mean [low, high]``, or a dash."""
+    """Return ``mean [low, high]``, or a dash."""
     if interval is None:
         return "–"
     if interval.count == 1:
@@ -39,7 +40,7 @@ def as_text(interval: Interval | None, places: int) -> str:
 
 
 def mean_text(evaluation: Evaluation, method: str, metric: Metric) -> str:
-    """Format a mean, such as ``26.31 [25.90, 26.80] (30 of 32: 1 infinite, 1 too small)``."""
+    """Write a mean, such as ``26.31 [25.90, 26.80] (30 of 32: 1 infinite, 1 too small)``."""
     interval, missing = evaluation.mean(method, metric), evaluation.missing(method, metric)
     text = as_text(interval, digits(metric))
     if not missing:
@@ -49,12 +50,12 @@ def mean_text(evaluation: Evaluation, method: str, metric: Metric) -> str:
 
 
 def missing_text(missing: Mapping[str, int]) -> str:
-    """Format as ``1 infinite, 2 too small``."""
+    """Return ``1 infinite, 2 too small``."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(missing.items()))
 
 
 def scores_csv(evaluation: Evaluation) -> str:
-    """Write a line a score: image, method, metric, value or reason, protocol, version."""
+    """Write one line a score: image, method, metric, value or reason, protocol, version."""
     rows = (
         (s.sample.name, method, m.name, _exact(o.value), o.reason or "", m.protocol, m.version)
         for s in evaluation.samples
@@ -66,7 +67,7 @@ def scores_csv(evaluation: Evaluation) -> str:
 
 
 def means_csv(evaluation: Evaluation) -> str:
-    """Write a line a mean, then a line a paired difference (method ``a - b``)."""
+    """Write one line a mean, then one a paired difference (method ``a - b``)."""
     pairs = [(method, m) for method in evaluation.methods for m in evaluation.metrics]
     means = [(method, m, evaluation.mean(method, m), evaluation.missing(method, m)) for method, m in pairs]
     none: dict[str, int] = {}
@@ -80,7 +81,7 @@ def means_csv(evaluation: Evaluation) -> str:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """Write means, differences, protocols and problems; the scores of each image are in the CSV."""
+    """Return the means, differences, protocols and problems; every image is in the CSV."""
     parts = ["# Evaluation", _means(evaluation)]
     if len(evaluation.methods) > 1:
         rows = [
@@ -119,7 +120,7 @@ def _means(evaluation: Evaluation) -> str:
 
 
 def count_text(intervals: Sequence[Interval | None]) -> str:
-    """Count the images of the means: one number, or the range over the metrics."""
+    """Return how many images the means are over: one number, or the range of the metrics'."""
     counts = sorted({interval.count if interval else 0 for interval in intervals})
     return f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "0"
 
@@ -132,3 +133,23 @@ def _numbers(interval: Interval | None) -> tuple[str, str, str, str]:
 
 def _exact(value: float | None) -> str:
     return "" if value is None else repr(value)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = ()) -> str:
+    """Write a Markdown table without a line feed at its end. numbers: columns that are aligned to the right."""
+    rule = ["---:" if column in numbers else "---" for column in range(len(head))]
+    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in (head, rule, *rows))
+
+
+def escaped(text: str) -> str:
+    """Put a text into one line that no table breaks on."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def csv_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a CSV table with a line feed after every row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return out.getvalue()

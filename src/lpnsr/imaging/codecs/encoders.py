@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from lpnsr.imaging.codecs.png_chunks import RAW_PROFILE, XMP_KEYWORD
-from lpnsr.imaging.extras import Extras, photoshop_resources
+from lpnsr.imaging.metadata.extras import Extras, photoshop_resources
 from lpnsr.imaging.photo import Array
 from lpnsr.imaging.rows import PhotoRows, recut, samples
 
@@ -57,7 +57,7 @@ def write_png(rows: PhotoRows, exif: Image.Exif | None, file: BinaryIO) -> None:
 
 
 def _png_texts(extras: Extras) -> Iterator[bytes]:
-    """Chunks of the texts, of XMP, and of IPTC as ImageMagick writes it."""
+    """Yield chunks of the texts, of XMP, and of IPTC as ImageMagick writes it."""
     if extras.xmp:
         yield png_chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + extras.xmp)
     if extras.iptc:
@@ -77,17 +77,17 @@ def _png_texts(extras: Extras) -> Iterator[bytes]:
 
 
 def _parts(rows: PhotoRows) -> Iterator[Array]:
-    """(n, W, 1..4), a mebibyte or a row at a time."""
+    """Yield (n, W, 1..4), a mebibyte or a row at a time."""
     return recut((samples(strip) for strip in rows.strips), max(1, _STRIP_BYTES // rows.row_bytes))
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _filtered(raw: Array, above: Array, step: int) -> Array:
-    """Rows (n, bytes) with PNG filter Sub or Up, whichever leaves the smaller residues, behind its number."""
+    """Return rows (n, bytes) with PNG filter Sub or Up, whichever leaves the smaller residues, behind its number."""
     sub = raw.copy()
     sub[:, step:] -= raw[:, :-step]
     candidates = (sub, raw - above)
@@ -170,7 +170,7 @@ def _strip(part: Array) -> bytes:
 
 
 def _groups(exif: Image.Exif | None) -> dict[int, Any]:
-    """The tags of ``exif``, with its nested groups as dictionaries."""
+    """Return the tags of ``exif``, with its nested groups as dictionaries."""
     if exif is None:
         return {}
     return {tag: exif.get_ifd(tag) if tag in (34665, 34853) else value for tag, value in exif.items()}

@@ -38,7 +38,7 @@ _PLUGINS = {
 
 
 def plugin_format(head: bytes) -> str | None:
-    """The format of a file that starts with ``head``, if a plugin reads it."""
+    """Return the format of a file that starts with ``head``, if a plugin reads it."""
     if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
         return "JXL"
     brands = _brands(head)
@@ -59,19 +59,19 @@ def need_plugin(form: str, name: str) -> None:
 
 
 def describe(form: str) -> str:
-    """A file of a format that a plugin reads, in words."""
+    """Describe a file of a format that a plugin reads."""
     return _PLUGINS[form][0]
 
 
 def has_plugin(form: str) -> bool:
-    """Whether Pillow's plugin for ``form`` is installed."""
+    """Tell whether Pillow's plugin for ``form`` is installed."""
     from importlib.util import find_spec
 
     return find_spec(_PLUGINS[form][1]) is not None
 
 
 def kind_of(file: BinaryIO) -> str | None:
-    """A description of a file that is no image that can be read, if it is of a known kind."""
+    """Return a description of a file that is no image that can be read, if it is of a known kind."""
     file.seek(0)
     head = file.read(1 << 10)
     if _brands(head):
@@ -80,7 +80,7 @@ def kind_of(file: BinaryIO) -> str | None:
 
 
 def _brands(head: bytes) -> list[bytes]:
-    """The brands of a file of the ISO media family: the major one, then the compatible ones."""
+    """Return the brands of a file of the ISO media family: the major one, then the compatible ones."""
     if head[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(head[:4], "big"), len(head))

@@ -78,7 +78,7 @@ def why_unread(extension: str) -> str | None:
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """The format that the extension of ``path`` names. Raises OutputError for an unknown one."""
+    """Return the format that the extension of ``path`` names. Raises OutputError for an unknown one."""
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         raise OutputError(f"{path}: the extension {suffix!r} names no format; use one of {', '.join(EXTENSIONS)}")

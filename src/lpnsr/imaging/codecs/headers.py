@@ -10,12 +10,12 @@ from typing import BinaryIO
 from lpnsr.errors import ImageReadError, LpnsrWarning
 
 _CHUNK = 1 << 20
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def png_bit_depth(file: BinaryIO) -> int:
-    """Bits per sample as the IHDR chunk of a PNG states them; ``file`` is left where it was."""
+    """Return bits per sample as the IHDR chunk of a PNG states them; ``file`` is left where it was."""
     position = file.tell()
     file.seek(24)
     depth = file.read(1)
@@ -51,7 +51,7 @@ def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:
     position = file.tell()
     file.seek(24)
     depth, colour, _, _, interlaced = file.read(5)
-    bits = depth * _SAMPLES[colour]
+    bits = depth * SAMPLES[colour]
     missing = sum(rows * (1 + (columns * bits + 7) // 8) for rows, columns in _passes(*size, interlaced) if columns > 0)
     inflate = zlib.decompressobj()
     for piece in png_image_data(file, name):
@@ -65,14 +65,14 @@ def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:
 
 
 def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
-    """(rows, columns) of each pass."""
+    """Return (rows, columns) of each pass."""
     if not interlaced:
         return [(height, width)]
     return [(max(0, -(-(height - y) // dy)), max(0, -(-(width - x) // dx))) for x, y, dx, dy in _ADAM7]
 
 
 def png_image_data(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """The contents of the IDAT chunks, in pieces."""
+    """Yield the contents of the IDAT chunks, in pieces."""
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
         length = int.from_bytes(head[:4], "big")

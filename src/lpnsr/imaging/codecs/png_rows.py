@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from lpnsr.imaging.codecs.encoders import png_chunk
-from lpnsr.imaging.codecs.headers import png_image_data
+from lpnsr.imaging.codecs.headers import SAMPLES, png_image_data
 from lpnsr.imaging.photo import Array, Photo
 from lpnsr.imaging.rows import rows_at_once
 
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
 _AS_BYTES = {1: (0, 8), 2: (4, 8), 3: (2, 8), 4: (6, 8), 6: (2, 16), 8: (6, 16)}
 """Colour type and depth by bytes a pixel: filters know bytes only, so any kind can be taken for one of these."""
 
@@ -46,9 +45,9 @@ class PngFile:
         self.animated = any(kind == b"acTL" for kind, _ in self.chunks)
 
     def strips(self, file: BinaryIO, name: str, decode: Decode) -> Iterator[Photo]:
-        """The image in ``file`` from top to bottom; ``decode`` makes photos of small PNG files. name: for messages."""
-        row_bytes = self._row_bytes(self.width)
-        step = max(1, self.depth * _SAMPLES[self.colour] // 8)
+        """Yield the image in ``file`` in strips; ``decode`` makes photos of small PNG files. name: for messages."""
+        bits = self.depth * SAMPLES[self.colour]
+        row_bytes, step = -(-self.width * bits // 8), max(1, bits // 8)
         rows = rows_at_once(row_bytes)
         above = bytes(row_bytes)
         kept = [(kind, data) for kind, data in self.chunks if kind in (b"PLTE", b"tRNS")]
@@ -58,12 +57,9 @@ class PngFile:
             lines = b"".join(b"\0" + row.tobytes() for row in raw)
             yield decode(_png(self.width, len(raw), self.depth, self.colour, lines, kept))
 
-    def _row_bytes(self, width: int) -> int:
-        return -(-width * self.depth * _SAMPLES[self.colour] // 8)
-
 
 def _inflated(pieces: Iterator[bytes], row_bytes: int, rows: int, height: int) -> Iterator[bytes]:
-    """``rows`` rows at a time of the deflated ``pieces``, ``height`` in all."""
+    """Yield ``rows`` rows at a time of the deflated ``pieces``, ``height`` in all."""
     inflate, held, size = zlib.decompressobj(), bytearray(), rows * row_bytes
     left = height * row_bytes
     for piece in pieces:
@@ -77,7 +73,7 @@ def _inflated(pieces: Iterator[bytes], row_bytes: int, rows: int, height: int) -
 
 
 def _unfiltered(filtered: bytes, above: bytes, step: int) -> Array:
-    """Rows (n, bytes) of pixels of ``step`` bytes, from filtered rows and the row above them."""
+    """Return rows (n, bytes) of pixels of ``step`` bytes, from filtered rows and the row above them."""
     row_bytes = len(above)
     colour, depth = _AS_BYTES[step]
     rows = len(filtered) // (1 + row_bytes)
@@ -94,7 +90,7 @@ def _unfiltered(filtered: bytes, above: bytes, step: int) -> Array:
 
 
 def _png(width: int, height: int, depth: int, colour: int, lines: bytes, chunks: Chunks) -> bytes:
-    """A PNG file of filtered ``lines``, with ``chunks`` before them."""
+    """Return a PNG file of filtered ``lines``, with ``chunks`` before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(lines, 0)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in parts)

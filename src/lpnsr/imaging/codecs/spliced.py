@@ -13,7 +13,7 @@ Piece = bytes | tuple[int, int]
 
 
 def spliced(file: BinaryIO, pieces: Sequence[Piece]) -> BinaryIO:
-    """A readable file of the ``pieces`` of ``file``, which it closes with itself. Nothing is copied."""
+    """Return a readable file of the ``pieces`` of ``file``, which it closes with itself. Nothing is copied."""
     return cast(BinaryIO, io.BufferedReader(_Spliced(file, pieces), 1 << 16))
 
 

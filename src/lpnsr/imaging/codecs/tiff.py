@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -18,9 +18,12 @@ from lpnsr.errors import ImageReadError, LpnsrWarning
 from lpnsr.imaging.codecs.foreign import RAW_PHOTOGRAPH, kind_of
 from lpnsr.imaging.codecs.spliced import spliced
 from lpnsr.imaging.codecs.wide import as_uint16, straight
-from lpnsr.imaging.metadata import cmyk_to_rgb
+from lpnsr.imaging.metadata.profiles import cmyk_to_rgb
 from lpnsr.imaging.photo import Array, Photo
 from lpnsr.imaging.rows import rows_at_once
+
+if TYPE_CHECKING:
+    from tifffile import TiffFrame, TiffPage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DESCRIPTION, _SUBFILE, _OLD_SUBFILE, _EXTRA_SAMPLES, _DNG_VERSION = 270, 254, 255, 338, 50706
@@ -37,7 +40,7 @@ _LARGEST_SEGMENT = 1 << 27  # bytes of pixels that are decoded at once without a
 
 
 def picture_page(file: BinaryIO, name: str) -> tuple[BinaryIO, int, int]:
-    """A file whose first page is the picture; that page's number, or 0 for one in another page; the number of pages.
+    """Return a file that begins with the picture's page; that page's number, 0 for one in another; the number of pages.
 
     Reduced pages and masks are no pictures, nor is a page that a later one shows at least twice as large. A file that
     tifffile cannot parse comes back as it is. Raises ImageReadError for a raw photograph.
@@ -71,25 +74,27 @@ def picture_page(file: BinaryIO, name: str) -> tuple[BinaryIO, int, int]:
     return file, number if page in top else 0, pictures
 
 
-def _full(page: Any) -> Any:
-    """``page``, of which tifffile may have parsed a frame only."""
-    return page.aspage() if hasattr(page, "aspage") else page
+def _full(page: TiffPage | TiffFrame) -> TiffPage:
+    """Return ``page``, of which tifffile may have parsed a frame only."""
+    import tifffile
+
+    return page.aspage() if isinstance(page, tifffile.TiffFrame) else page
 
 
-def _inside(page: Any) -> list[Any]:
-    return [_full(inner) for inner in page.pages] if page.subifds else []
+def _inside(page: TiffPage) -> list[TiffPage]:
+    return [_full(inner) for inner in page.pages or ()] if page.subifds else []
 
 
-def _is_raw(page: Any) -> bool:
+def _is_raw(page: TiffPage) -> bool:
     return int(page.photometric or 0) in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags
 
 
-def _is_reduced(page: Any) -> bool:
-    """Whether ``page`` is a reduced copy, or the transparency, of another one."""
+def _is_reduced(page: TiffPage) -> bool:
+    """Tell whether ``page`` is a reduced copy, or the transparency, of another one."""
     return bool(int(page.tags.valueof(_SUBFILE, 0)) & 5) or int(page.tags.valueof(_OLD_SUBFILE, 0)) == 2
 
 
-def _picture(pages: list[tuple[int, Any]]) -> tuple[int, Any]:
+def _picture(pages: list[tuple[int, TiffPage]]) -> tuple[int, TiffPage]:
     full = [item for item in pages if not _is_reduced(item[1])]
     chosen = full[0] if full else max(pages, key=lambda item: item[1].imagelength * item[1].imagewidth)
     for item in full[1:]:
@@ -98,8 +103,8 @@ def _picture(pages: list[tuple[int, Any]]) -> tuple[int, Any]:
     return chosen
 
 
-def _shows_larger(page: Any, other: Any) -> bool:
-    """Whether ``other`` has the shape of ``page``, up to a pixel, and at least twice its sides."""
+def _shows_larger(page: TiffPage, other: TiffPage) -> bool:
+    """Tell whether ``other`` has the shape of ``page``, up to a pixel, and at least twice its sides."""
     factor = other.imagewidth / page.imagewidth
     return factor >= 2 and abs(other.imagelength / factor - page.imagelength) <= 1
 
@@ -159,7 +164,7 @@ class TiffFile:
         return (3 - 2 * self.gray + self.transparent) * self.dtype.itemsize
 
     def exif(self) -> Image.Exif:
-        """The tags of the page."""
+        """Return the tags of the page."""
         exif = Image.Exif()
         if self._tiff.is_bigtiff and self._tiff.byteorder == ">":  # which Pillow cannot parse
             for tag in self._page.tags:
@@ -171,7 +176,7 @@ class TiffFile:
         return exif
 
     def info(self) -> dict[str, Any]:
-        """Entries that Pillow would have in the ``info`` of the image."""
+        """Return entries that Pillow would have in the ``info`` of the image."""
         tags = self._page.tags
         found = {"icc_profile": tags.valueof(_PROFILE), "xmp": tags.valueof(_XMP)}
         iptc = bytes(tags.valueof(_IPTC, b"")).rstrip(b"\0")  # many programs fill it up to whole numbers
@@ -184,7 +189,7 @@ class TiffFile:
         return {key: bytes(value) if isinstance(value, bytes) else value for key, value in found.items() if value}
 
     def strips(self, icc: bytes | None) -> Iterator[Photo]:
-        """The image from top to bottom, as it is stored. icc: the profile of CMYK. Raises whatever the decoders do."""
+        """Yield the image in strips, as it is stored. icc: the profile of CMYK. Raises whatever the decoders do."""
         page = self._page
         left_out = page.samplesperpixel - self._colours - self.transparent
         if left_out:
@@ -212,7 +217,7 @@ class TiffFile:
         return Photo(np.ascontiguousarray(pixels), alpha)
 
     def _in_range(self, values: Array) -> Array:
-        """Samples as uint8 or uint16 of the full range."""
+        """Return samples as uint8 or uint16 of the full range."""
         bits = self._page.bitspersample
         if bits == 8 and values.dtype == np.uint8:
             return values
@@ -228,7 +233,7 @@ class TiffFile:
         return bool(page.is_contiguous and page.predictor == 1 and page.bitspersample in (8, 16, 32, 64))
 
     def _plain(self) -> Iterator[Array]:
-        """Rows of pixels that lie in the file as they are, a few at a time."""
+        """Yield rows of pixels that lie in the file as they are, a few at a time."""
         page = self._page
         dtype = np.dtype(page.dtype).newbyteorder(self._tiff.byteorder)
         planes, samples = self._planes
@@ -255,7 +260,7 @@ class TiffFile:
         return int(self._page.tilelength if self._page.is_tiled else self._page.rowsperstrip or self.height)
 
     def _bands(self) -> Iterator[Array]:
-        """Rows of strips or of tiles as they are decoded, of all planes."""
+        """Yield rows of strips or of tiles as they are decoded, of all planes."""
         page, rows = self._page, self._band_rows
         columns = int(page.tilewidth) if page.is_tiled else self.width
         down, across = -(-self.height // rows), -(-self.width // columns)
@@ -293,7 +298,7 @@ def drop_ome(exif: Image.Exif) -> bool:
 
 
 def unreadable(file: BinaryIO) -> str:
-    """A sentence for a TIFF that no decoder reads."""
+    """Return a sentence for a TIFF that no decoder reads."""
     with_tags = TiffImagePlugin.ImageFileDirectory_v2(_header(file))
     file.seek(with_tags.next)
     kinds = ""

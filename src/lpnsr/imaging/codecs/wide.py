@@ -16,14 +16,14 @@ _NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|
 
 
 def is_wide(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a file, opened but not yet loaded, has more than 8 bits per sample and is for ``read_wide``."""
+    """Tell whether a file, opened but not yet loaded, has more than 8 bits per sample and is for ``read_wide``."""
     if image.format == "PPM":
         return _netpbm_maximum(file) > 255
     return image.format == "PNG" and png_bit_depth(file) == 16
 
 
 def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Array | None]:
-    """Pixels (H, W, 1 | 3) uint16 and alpha (H, W) uint16 or None, as stored: orientation not yet applied.
+    """Return pixels (H, W, 1 | 3) uint16 and alpha (H, W) uint16 or None, as stored: orientation not yet applied.
 
     ``image`` is the same file, opened by Pillow; it supplies what OpenCV does not tell.
     """
@@ -49,7 +49,7 @@ def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Arr
 
 
 def _netpbm_maximum(file: BinaryIO) -> int:
-    """The sample value that is white, 255 where the header names none."""
+    """Return the sample value that is white, 255 where the header names none."""
     file.seek(0)
     found = _NETPBM.match(file.read(1 << 16))
     return int(found[1]) if found else 255
@@ -76,7 +76,7 @@ def _decode(file: BinaryIO, name: str) -> Array:
 
 
 def as_uint16(array: Array, name: str) -> Array:
-    """Integers are taken as 16-bit values, those of 8 bits to their full range, floating-point numbers as [0, 1]."""
+    """Convert integers as 16-bit values, those of 8 bits to their full range, floating-point numbers as [0, 1]."""
     if array.dtype == np.uint16:
         return array
     if array.dtype == np.uint8:

@@ -14,17 +14,22 @@ NormKind = Literal["group", "pixel"]
 
 
 def in_eager_inference() -> bool:
-    """Whether a network only computes: no gradient, no compiler, no export that would want one way for all."""
+    """Tell whether a network only computes: no gradient, no compiler, no export that would want one way for all."""
     return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
 
 
+def is_tracing() -> bool:
+    """Tell whether the exporter follows a forward: sizes then stay arithmetic, without branches on them."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
 def silu(x: Tensor) -> Tensor:
-    """x * sigmoid(x) of what nothing else needs any more: where no gradient is wanted, in its place."""
+    """Compute x * sigmoid(x); where no gradient is wanted, in the place of ``x``, which nothing else needs."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 def add(x: Tensor, fresh: Tensor) -> Tensor:
-    """x + fresh, where no gradient is wanted in the place of ``fresh``, which nothing else needs any more."""
+    """Compute x + fresh; where no gradient is wanted, in the place of ``fresh``, which nothing else needs."""
     return x + fresh if torch.is_grad_enabled() or fresh.dtype != x.dtype else fresh.add_(x)
 
 
@@ -41,7 +46,7 @@ class EdgeConv2d(nn.Conv2d):
 
 
 def convolve_to_shuffle(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``pixel_shuffle`` by 2 of what ``conv`` does with another weight (4 C, in, k, k) and bias:
+    """Return ``pixel_shuffle`` by 2 of what ``conv`` does with another weight (4 C, in, k, k) and bias:
     (B, in, h, w) -> (B, C, 2h, 2w).
     """
     if not (in_eager_inference() and x.is_contiguous(memory_format=torch.channels_last) and len(x) > 0):
@@ -57,7 +62,7 @@ def convolve_to_shuffle(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """(B, factor^2 C, h, w) -> (B, C, factor h, factor w), as ``F.pixel_shuffle``."""
+    """Map (B, factor^2 C, h, w) -> (B, C, factor h, factor w), as ``F.pixel_shuffle``."""
     if not _by_planes_on_cpu(x):
         return F.pixel_shuffle(x, factor)
     batch, channels, height, width = x.shape
@@ -66,7 +71,7 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
 
 
 def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
-    """(B, C, factor h, factor w) -> (B, factor^2 C, h, w), as ``F.pixel_unshuffle``."""
+    """Map (B, C, factor h, factor w) -> (B, factor^2 C, h, w), as ``F.pixel_unshuffle``."""
     if not _by_planes_on_cpu(x):
         return F.pixel_unshuffle(x, factor)
     batch, channels, height, width = x.shape
@@ -75,7 +80,7 @@ def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
 
 
 def _by_planes_on_cpu(x: Tensor) -> bool:
-    """Where PyTorch's kernels for the two take four times what a copy of the permuted view takes."""
+    """Tell whether PyTorch's kernels for the two take four times what a copy of the permuted view takes."""
     return in_eager_inference() and x.device.type == "cpu" and x.is_contiguous() and len(x) > 0
 
 
@@ -99,7 +104,7 @@ class PixelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def _by_planes(self, x: Tensor) -> Tensor:
-        """The same without changing the layout to channels last and back, which takes several times longer."""
+        """Normalise without changing the layout to channels last and back, which takes several times longer."""
         centred = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + self.eps)
         return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
@@ -113,7 +118,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def make_norm(kind: NormKind, channels: int, eps: float = 1e-5) -> nn.Module:
-    """Normalisation of (B, C, h, w) with ``weight`` and ``bias`` of shape (C,).
+    """Return the normalisation of (B, C, h, w) with ``weight`` and ``bias`` of shape (C,).
 
     "group" uses 32 groups, or as many as divide both 32 and the channels.
     """
@@ -145,7 +150,7 @@ class Upsample(nn.Module):
 
 
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Sinusoidal embedding of the indices ``t`` (B,) -> float32 (B, channels): cosines, then sines.
+    """Return the sinusoidal embedding of the indices ``t`` (B,) -> float32 (B, channels): cosines, then sines.
 
     The wavelengths grow geometrically from 2 pi to 10000 * 2 pi (Vaswani et al., 2017); an odd number of
     channels ends in a zero.

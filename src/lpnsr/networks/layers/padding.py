@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lpnsr.errors import InputError
-from lpnsr.networks.layers.tracing import is_tracing
+from lpnsr.networks.layers.basic import is_tracing
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
@@ -41,7 +41,7 @@ def pad_to_size(x: Tensor, padded_height: int, padded_width: int) -> Tensor:
 
 
 def _looked_up(x: Tensor, padded_height: int, padded_width: int) -> Tensor:
-    """The same without a branch that depends on the size, so that a traced graph pads any size."""
+    """Pad without a branch that depends on the size, so that a traced graph pads any size."""
     for dim, size in ((2, padded_height), (3, padded_width)):
         last, index = x.shape[dim] - 1, torch.arange(size, device=x.device)
         x = x.index_select(dim, torch.minimum(index, 2 * last - index).clamp(min=0))

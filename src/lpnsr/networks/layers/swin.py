@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import NormKind, make_norm
+from lpnsr.networks.layers.basic import NormKind, is_tracing, make_norm
 from lpnsr.networks.layers.padding import pad_to_multiple
-from lpnsr.networks.layers.tracing import is_tracing
 
 MaskKind = Literal["released", "full"]
 MASKED = -100.0  # added to the score of two positions that are neighbours only because of the shift
@@ -32,7 +31,7 @@ class SwinShape:
 
 
 def relative_position_index(window: int) -> Tensor:
-    """Row of the bias table for every pair of positions in a window: int64 (window^2, window^2)."""
+    """Return the row of the bias table for every pair of positions in a window: int64 (window^2, window^2)."""
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()
     down = rows[:, None] - rows[None, :] + window - 1
@@ -41,7 +40,7 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def window_mask(height: int, width: int, window: int, kind: MaskKind, device: torch.device | None = None) -> Tensor:
-    """Scores to add in each window of a (height, width) map rolled up and left by half a window.
+    """Return scores to add in each window of a (height, width) map rolled up and left by half a window.
 
     float32 (windows, window^2, window^2), 0 for positions that see each other and -100 for the others.
     ``height`` and ``width`` are multiples of ``window``. In "full", positions see each other if they come
@@ -89,12 +88,12 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def bias(self) -> Tensor:
-        """(1, heads, N, N) for the N positions of a window."""
+        """Return (1, heads, N, N) for the N positions of a window."""
         table = self.relative_position_bias_table[self.relative_position_index]  # (N, N, heads)
         return table.permute(2, 0, 1)[None]
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``x`` (B, windows, N, C), ``mask`` (windows, 1, N, N) or None -> (B, windows, N, C)."""
+        """Map ``x`` (B, windows, N, C), ``mask`` (windows, 1, N, N) or None -> (B, windows, N, C)."""
         batch, windows, tokens, channels = x.shape
         shape = (batch, windows, tokens, 3, self.heads, channels // self.heads)
         q, k, v = self.qkv(x).view(shape).permute(3, 0, 1, 4, 2, 5)  # each (B, windows, heads, N, d)

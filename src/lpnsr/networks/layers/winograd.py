@@ -29,7 +29,7 @@ _FEWEST_CHANNELS = 8
 
 @cache
 def available() -> bool:
-    """Whether this PyTorch and this processor have what is needed; asking makes NNPACK ready for use."""
+    """Tell whether this PyTorch and this processor have what is needed; asking makes NNPACK ready for use."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     known: Any = torch.backends.nnpack
     return x86 and hasattr(torch, "_nnpack_spatial_convolution") and bool(known.is_available())
@@ -37,7 +37,7 @@ def available() -> bool:
 
 @cache
 def pays() -> bool:
-    """Whether it is ``available``, and faster than the direct sum.
+    """Tell whether it is ``available``, and faster than the direct sum.
 
     Processors with AMX have two AVX-512 multipliers a core, so that the direct sum takes two thirds of the time of
     NNPACK, which knows AVX2. Asked of the processor's kind, not by a stopwatch: equal machines are to give equal bits.
@@ -104,7 +104,7 @@ def use_winograd(net: nn.Module) -> None:
 
 
 def workspace_bytes(net: nn.Module) -> int:
-    """What NNPACK holds at most between calls: a band of transformed tiles, and the largest transformed kernels."""
+    """Return the most bytes that NNPACK holds between calls: a band of tiles, and the largest transformed kernels."""
     kernels = [m.weight.shape[0] * m.weight.shape[1] for m in net.modules() if isinstance(m, WinogradConv2d)]
     return _BAND_BYTES + 4 * (TILE + 2) ** 2 * max(kernels) if kernels and available() else 0
 

@@ -17,6 +17,6 @@ EXPERIMENTS = ("grid", "table1", "table2", "table4", "table6", "figure2", "oracl
 
 
 def experiment(name: str) -> Callable[[Lab], Report]:
-    """Return the function ``run_NAME`` of an experiment, one of ``EXPERIMENTS``."""
-    found: Callable[[Lab], Report] = getattr(import_module(f"lpnsr.reproduce.experiments.{name}"), f"run_{name}")
-    return found
+    """Return the experiment of this name, one of ``EXPERIMENTS``."""
+    report: Callable[[Lab], Report] = import_module(f"lpnsr.reproduce.experiments.{name}").make_report
+    return report

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from lpnsr.errors import ConfigError
 from lpnsr.reproduce.images import Pair
-from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.measurements import NOISE_EDGES, edge_map, noise_map, optimal_noises
+from lpnsr.reproduce.lab import NOISE_EDGES, Lab, edge_map, noise_map, optimal_noises
 from lpnsr.reproduce.plots import maps, require
 from lpnsr.reproduce.report import Column, Hypothesis, Plot, Report, compare
 
 _ROWS = 3
 
 
-def run_figure2(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Correlate noise with edges on all images, and draw maps of the first few of every set."""
     require()
-    noisy = lab.noisy_steps()
+    steps = lab.model.steps
+    if steps < 2:
+        raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to show")
     cases = [lab.chain(noise, noise=noise) for noise in ("mode", "predicted", "gaussian")]
+    noisy = range(steps, 1, -1)
     columns = [Column(f"edges_t{t}", f"correlation, t = {t}", True) for t in noisy]
     optimal = [Column(f"edges_optimal_t{t}", f"optimal noise there, t = {t}") for t in noisy]
     tests = [
@@ -32,11 +35,10 @@ def run_figure2(lab: Lab) -> Report:
         Hypothesis("So does the sample.", "predicted", ["gaussian"], columns),
     ]
     tables, claims = compare(lab, cases, [*columns, *optimal], tests, [NOISE_EDGES])
-    headings = ["LR", "edges", *(f"predicted, t = {t}" for t in noisy), "optimal, t = 2"]
     plots = [
         Plot(
             images.name,
-            maps(headings, [_row(lab, pair) for pair in images.pairs[:_ROWS]]),
+            maps(_headings(steps), [_row(lab, pair) for pair in images.pairs[:_ROWS]]),
             f"{images.name}: LR image, its edges, root mean square over channels of the predicted noise (mode) of each "
             "step, and of the optimal noise of the last of them; each map between its own extremes",
         )
@@ -53,8 +55,12 @@ def run_figure2(lab: Lab) -> Report:
     )
 
 
+def _headings(steps: int) -> list[str]:
+    return ["LR", "edges", *(f"predicted, t = {t}" for t in range(steps, 1, -1)), "optimal, t = 2"]
+
+
 def _row(lab: Lab, pair: Pair) -> list[Tensor]:
-    run = lab.run(pair, lab.chain("mode", noise="mode"))
+    run = lab.make(pair, lab.chain("mode", noise="mode"))
     triples = optimal_noises(run)
     noises = [noise_map(noise) for _, noise, _ in triples]
     return [run.lr, edge_map(run.lr), *noises, noise_map(triples[-1][2])]

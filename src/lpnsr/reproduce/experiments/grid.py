@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from lpnsr.reproduce.lab import Lab
+from lpnsr.reproduce.model import Noise
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
-from lpnsr.reproduce.setting import STARTS, Noise
+from lpnsr.upscaling.restorer import StartKind
 
+_STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampler"}
 _NOISES: tuple[Noise, ...] = ("gaussian", "mode", "predicted")
 
 
-def run_grid(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Cross start, steps and noise; with one step or none there is no noise to choose."""
     steps = lab.model.steps
     cases = []
-    for name, start in STARTS.items():
+    for name, start in _STARTS.items():
         cases += [lab.chain(f"{name}, {count} steps", start=start, steps=count) for count in range(min(2, steps + 1))]
         cases += [
             lab.chain(f"{name}, {count} steps, {noise}", start=start, steps=count, noise=noise)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
+from lpnsr.reproduce.model import Setting
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
-from lpnsr.reproduce.setting import STARTS, Setting
+from lpnsr.upscaling.restorer import StartKind
+
+_STARTS: dict[str, StartKind] = {"bicubic": "bicubic", "pre-upsampler": "upsampler"}
 
 
-def run_mismatch(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Compare the starts, with both models behind the pre-upsampler of the lab's model."""
     models = {"the model": lab.model}
     if lab.bicubic_model is not None:
@@ -17,7 +20,7 @@ def run_mismatch(lab: Lab) -> Report:
     cases = [
         Chain(f"{trained}, from {name}", model, Setting(start=start, steps=model.steps))
         for trained, model in models.items()
-        for name, start in STARTS.items()
+        for name, start in _STARTS.items()
     ]
     columns = metric_columns(lab)
     if lab.bicubic_model is None:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lpnsr.errors import ConfigError
 from lpnsr.evaluation.cache import Values
-from lpnsr.evaluation.effects import Effect, effect, smallest_effect
-from lpnsr.evaluation.statistics import LEVEL, Interval, mean_interval
+from lpnsr.evaluation.statistics import LEVEL, Effect, Interval, effect, mean_interval, smallest_effect
 from lpnsr.reproduce.cases import Case, Ceiling
-from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.measurements import LATENT_ERROR, NOISE_MATCH
+from lpnsr.reproduce.lab import LATENT_ERROR, NOISE_MATCH, Lab, Scores
 from lpnsr.reproduce.report import Column, Hypothesis, Report, Table, claims_of, metric_columns, perceptual, table_of
 
 _LATENT = Column("latent_error", "latent RMSE", False)
@@ -19,15 +18,20 @@ _RESAMPLES = 10_000
 _NOTHING, _START = "no noise", "start alone"
 
 
-def run_oracle(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Compare Gaussian, predicted, mode and oracle noise in the same chain, from the pre-upsampler."""
-    noisy = lab.noisy_steps()
+    steps = lab.model.steps
+    if steps < 2:
+        raise ConfigError(
+            f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to compare"
+        )
     cases: list[Case] = [
         *(lab.chain(noise, noise=noise) for noise in ("gaussian", "predicted", "mode", "oracle")),
         lab.chain(_START, steps=0),
         Ceiling("true latent, decoded", lab.model),
     ]
     columns = [*metric_columns(lab), _LATENT]
+    noisy = range(steps, 1, -1)
     matches = [
         column
         for t in noisy

@@ -9,18 +9,17 @@ import torch
 from lpnsr.evaluation.cache import Values
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.images import ImageSet, Pair
-from lpnsr.reproduce.lab import Lab, Scores
-from lpnsr.reproduce.measurements import Scored
+from lpnsr.reproduce.lab import Lab, Scored, Scores
+from lpnsr.reproduce.model import Noise
 from lpnsr.reproduce.report import Column, Hypothesis, Report, claims_of, metric_columns, table_of
-from lpnsr.reproduce.setting import Noise
 
 _NOISES: tuple[Noise, ...] = ("gaussian", "predicted", "mode")
 _SEEDS, _QUICK_SEEDS = 5, 3
 _PIXELS = Column("pixels", "pixels (of 255)", False)
 
 
-def run_seeds(lab: Lab) -> Report:
-    """Compute standard deviations over the seeds, image by image."""
+def make_report(lab: Lab) -> Report:
+    """Compute the standard deviations over the seeds, image by image."""
     seeds = _QUICK_SEEDS if lab.quick else _SEEDS
     cases: dict[str, list[Chain]] = {
         noise: [lab.chain(noise, noise=noise, seed=seed) for seed in range(seeds)] for noise in _NOISES
@@ -48,14 +47,18 @@ def run_seeds(lab: Lab) -> Report:
 
 def _deviations(lab: Lab, images: ImageSet, cases: Mapping[str, Sequence[Chain]]) -> Scores:
     rows: dict[str, list[Values]] = {label: [] for label in cases}
-    for pair, (label, chains) in lab.each(images, cases.items()):
-        rows[label].append(_deviation(lab, pair, chains))
+    done, total = 0, len(images.pairs) * len(cases)
+    for pair in images.pairs:
+        for label, chains in cases.items():
+            rows[label].append(_deviation(lab, pair, chains))
+            done += 1
+            lab.progress(images.name, done, total)
     return Scores(images, rows)
 
 
 def _deviation(lab: Lab, pair: Pair, chains: Sequence[Chain]) -> Values:
     def pixels() -> Values:
-        results = torch.stack([lab.run(pair, chain).sr for chain in chains]) * 255
+        results = torch.stack([lab.make(pair, chain).sr for chain in chains]) * 255
         return {_PIXELS.name: float(results.std(0).mean())}
 
     key = {"deviation": 1, "cases": [chain.identity(pair) for chain in chains]}

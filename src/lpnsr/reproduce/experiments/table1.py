@@ -25,8 +25,8 @@ _ARITHMETIC = Column("mflop", "MFLOP per LR pixel", False)
 _TIMED_IMAGES, _REPEATS = 2, 3
 
 
-def run_table1(lab: Lab) -> Report:
-    """Run T from 1 to the schedule's steps, each in the three ways."""
+def make_report(lab: Lab) -> Report:
+    """Compare T from 1 to the schedule's steps, each in the three ways."""
     steps = lab.model.steps
     cases = [
         lab.chain(f"T = {count}, {name}", steps=count, **way)

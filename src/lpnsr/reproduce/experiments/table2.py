@@ -6,16 +6,15 @@ from pathlib import Path
 
 from lpnsr.errors import ConfigError
 from lpnsr.reproduce import paper
-from lpnsr.reproduce.cases import Case, Folder, Network
+from lpnsr.reproduce.cases import Case, Folder, Network, load_network
 from lpnsr.reproduce.images import ImageSet
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.model import load_network
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns
 
 OURS = "LPNSR"
 
 
-def run_table2(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Compare the lab's model with bicubic, the pre-upsampler alone, and the lab's methods."""
     networks = {name: load_network(path, lab.model.device) for name, path in lab.methods.items() if path.is_file()}
 

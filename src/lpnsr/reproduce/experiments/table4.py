@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lpnsr.errors import ConfigError
 from lpnsr.reproduce import paper
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
@@ -9,8 +10,8 @@ from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, 
 
 
 def chains(lab: Lab) -> list[Chain]:
-    """Make the chains: the predictor on, off at t = T .. 2, on at one of these alone, and off."""
-    noisy = lab.noisy_steps()
+    """Return chains with the predictor on, off at t = T .. 2, on at one of these alone, and off."""
+    noisy = range(lab.model.steps, 1, -1)
     return [
         lab.chain("all on"),
         *(lab.chain(f"off at t = {t}", at=((t, "gaussian"),)) for t in noisy),
@@ -19,9 +20,12 @@ def chains(lab: Lab) -> list[Chain]:
     ]
 
 
-def run_table4(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Compare the chains; steps are numbered as in the paper, T first, 1 last, and the last takes no noise."""
-    noisy = lab.noisy_steps()
+    steps = lab.model.steps
+    if steps < 2:
+        raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: nothing to switch off")
+    noisy = range(steps, 1, -1)
     judges = perceptual(lab)
     known = {2: "NIQE 4.22 against 5.85, PI 3.70 against 4.73"}
     tests = [
@@ -37,7 +41,7 @@ def run_table4(lab: Lab) -> Report:
         ),
         Hypothesis("Leaving it off everywhere looks worse (all on, all off).", "all on", ["all off"], judges),
     ]
-    if len(noisy) > 1:
+    if steps > 2:
         others = [f"off at t = {t}" for t in noisy if t != 2]
         worst = [column.reversed() for column in judges]
         tests.append(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from lpnsr.reproduce.cases import Case, Chain
+from lpnsr.reproduce.cases import Case, Chain, load_network
 from lpnsr.reproduce.lab import Lab
-from lpnsr.reproduce.model import load_network
+from lpnsr.reproduce.model import Setting
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
-from lpnsr.reproduce.setting import Setting
 
 OWN = "own pre-upsampler"
 
 
-def run_table6(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Compare bicubic, the model's own pre-upsampler and the lab's further starts, each alone and before the chain."""
     steps = lab.model.steps
     cases: list[Case] = [

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from lpnsr.errors import ConfigError
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
+from lpnsr.reproduce.model import Noise
 from lpnsr.reproduce.plots import Curve, Panel, curves, require
 from lpnsr.reproduce.report import Column, Hypothesis, Plot, Report, Table, compare, metric_columns, perceptual
-from lpnsr.reproduce.setting import Noise
 
 FIDELITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _UPPER = (0.0, 0.75, 1.0)  # the lower half cools predicted noise, of which there is none here
@@ -17,7 +17,7 @@ _FIDELITIES_OF: dict[Noise, tuple[float, ...]] = {"predicted": FIDELITIES, "gaus
 _PSNR = Column("psnr", "PSNR", True)
 
 
-def run_tradeoff(lab: Lab) -> Report:
+def make_report(lab: Lab) -> Report:
     """Draw a curve over fidelity for every number of steps and kind of noise, and two starts as points."""
     require()
     judges = perceptual(lab)

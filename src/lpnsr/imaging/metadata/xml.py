@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 def sized_xmp(packet: bytes, before: Size, after: Size) -> bytes:
-    """The XMP ``packet`` of an upright image of size ``before`` that now has the size ``after``.
+    """Return the XMP ``packet`` of an upright image of size ``before`` that now has the size ``after``.
 
     Raises ValueError for a packet that is damaged.
     """
@@ -49,7 +49,7 @@ def sized_xmp(packet: bytes, before: Size, after: Size) -> bytes:
 
 
 def sized_ome(document: str, before: Size, after: Size) -> str:
-    """The OME ``document`` of an image of size ``before`` that now has the size ``after``. Raises ValueError."""
+    """Return the OME ``document`` of an image of size ``before`` that now has the size ``after``. Raises ValueError."""
     factors = {"X": after[1] / before[1], "Y": after[0] / before[0]}
     sizes = {"X": after[1], "Y": after[0]}
 
@@ -66,7 +66,7 @@ def sized_ome(document: str, before: Size, after: Size) -> str:
 
 
 def _rewritten(data: bytes, changed: Callable[[str, str], str | None], encoding: str = "utf-8") -> bytes:
-    """The document ``data`` with the texts of attributes and elements as ``changed`` says; None removes one."""
+    """Return the document ``data`` with the texts of attributes and elements as ``changed`` says; None removes one."""
     from xml.etree import ElementTree as Plain
 
     body = data.strip(b"\0 \r\n\t\xef\xbb\xbf")

@@ -36,7 +36,7 @@ NO_EXTRAS = Extras()
 
 
 def extras_of(info: Mapping[str, Any], size: tuple[int, int]) -> Extras:
-    """The extras in the ``info`` of a PIL image of ``size``, or in one that was made like that."""
+    """Return the extras in the ``info`` of a PIL image of ``size``, or in one that was made like that."""
     xmp = info.get("xmp")
     texts = list(info.get("texts", ()))
     if info.get("comment"):
@@ -60,7 +60,7 @@ def _decoded(comment: bytes) -> str:
 
 
 def _iptc(blocks: object) -> bytes | None:
-    """The IPTC block among Photoshop's image resources: a dictionary from Pillow, or bytes; or the block itself."""
+    """Return the IPTC block of Photoshop's image resources: a dictionary from Pillow, or bytes; or the block itself."""
     if isinstance(blocks, dict):
         found = blocks.get(_IPTC_RESOURCE)
         return bytes(found) if isinstance(found, (bytes, bytearray)) and found else None
@@ -84,5 +84,5 @@ def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def photoshop_resources(iptc: bytes) -> bytes:
-    """The image resource that holds ``iptc``."""
+    """Return the image resource that holds ``iptc``."""
     return b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)

@@ -1,12 +1,17 @@
-"""ICC profiles: small ones of what a PNG or a gray profile says, and large ones without what nobody reads."""
+"""ICC profiles: made from the chunks of a PNG or a gray profile, reduced, checked, and applied."""
 
 from __future__ import annotations
 
+import io
 import struct
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
+from lpnsr.errors import LpnsrWarning
 from lpnsr.imaging.photo import Array
 
 _D50 = (0.9642, 1.0, 0.8249)
@@ -22,26 +27,13 @@ _PRIMARIES = {
 """By the number that cICP has for them (ITU-T H.273)."""
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _SRGB_TRANSFER = 13
-_USED: tuple[bytes, ...] = (
-    b"cprt",
-    b"wtpt",
-    b"bkpt",
-    b"chad",
-    b"rXYZ",
-    b"gXYZ",
-    b"bXYZ",
-    b"rTRC",
-    b"gTRC",
-    b"bTRC",
-    b"kTRC",
-    b"gamt",
-)
-_USED += (b"kTRC", b"gamt")
-_USED += tuple(way + digit for way in (b"A2B", b"B2A", b"D2B", b"B2D") for digit in (b"0", b"1", b"2", b"3"))
+_USED = set(b"desc cprt wtpt bkpt chad rXYZ gXYZ bXYZ rTRC gTRC bTRC kTRC gamt".split())
+_USED |= {way + digit for way in (b"A2B", b"B2A", b"D2B", b"B2D") for digit in (b"0", b"1", b"2", b"3")}
+"""Tags that programs read."""
 
 
 def from_png(chunks: dict[bytes, bytes], gray: bool) -> bytes | None:
-    """The profile of what cICP, or else gAMA and cHRM, say. None for sRGB, and for what no such profile can say."""
+    """Make a profile of cICP, or else of gAMA and cHRM. None for sRGB, and for what no such profile can say."""
     if b"cICP" in chunks:
         primaries, transfer, matrix, full = chunks[b"cICP"][:4]
         known = primaries in _PRIMARIES and (transfer in _GAMMAS or transfer == _SRGB_TRANSFER) and full and not matrix
@@ -62,13 +54,13 @@ def from_png(chunks: dict[bytes, bytes], gray: bool) -> bytes | None:
 
 
 def is_said(chunks: dict[bytes, bytes]) -> bool:
-    """Whether ``from_png`` says all that the ``chunks`` do: it cannot say the transfer functions of HDR."""
+    """Tell whether ``from_png`` says all that the ``chunks`` do: it cannot say the transfer functions of HDR."""
     cicp = chunks.get(b"cICP", b"")
     return len(cicp) != 4 or tuple(cicp[:2]) == (1, _SRGB_TRANSFER) or from_png({b"cICP": cicp}, False) is not None
 
 
 def gray_as_rgb(icc: bytes) -> bytes | None:
-    """The RGB profile in which equal channels look as they do in the gray profile ``icc``, if it is a simple one."""
+    """Make the RGB profile in which equal channels look as in the gray profile ``icc``, if it is a simple one."""
     tags = _tags(icc)
     if b"kTRC" not in tags:
         return None
@@ -76,14 +68,56 @@ def gray_as_rgb(icc: bytes) -> bytes | None:
 
 
 def compact(icc: bytes) -> bytes:
-    """``icc`` without padding and private tags; as it is where that cannot be told."""
-    kept = {name: data for name, data in _tags(icc).items() if name in _USED or name == b"desc"}
+    """Return ``icc`` without padding and private tags; as it is where that cannot be told."""
+    kept = {name: data for name, data in _tags(icc).items() if name in _USED}
     head = icc[:84] + bytes(16) + icc[100:128]  # without the checksum of the whole
     return _assembled(head, kept) if kept else icc
 
 
+def fitting_icc(icc: object, channels: int) -> bytes | None:
+    """Return ``icc`` if it is a profile for gray (1) or RGB (3) pixels as asked, else None."""
+    if isinstance(icc, bytes) and icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if channels == 1 else b"RGB "):
+        return icc
+    return None
+
+
+def rgb_to_srgb(icc: bytes) -> Callable[[Array], Array]:
+    """Return a function that converts pixels (n, W, 3) uint8 from the profile ``icc`` to sRGB."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+
+    def converted(pixels: Array) -> Array:
+        image = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels)), transform)
+        return np.asarray(image)
+
+    return converted
+
+
+def cmyk_to_rgb(image: Image.Image, icc: object, name: str) -> Image.Image:
+    """Convert CMYK to sRGB through the embedded profile, or by Pillow's plain formula where none works."""
+    if isinstance(icc, bytes) and icc:
+        try:
+            converted = ImageCms.profileToProfile(
+                image,
+                io.BytesIO(icc),  # type: ignore[arg-type]
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            assert converted is not None
+            return converted
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            warnings.warn(
+                f"{name}: its CMYK profile cannot be used, so the colours are approximate ({error})",
+                LpnsrWarning,
+                stacklevel=2,
+            )
+    return image.convert("RGB")
+
+
 def _profile(gamma: float | None, places: tuple[float, ...], gray: bool) -> bytes:
-    """gamma: None for that of sRGB."""
+    """Make a profile; a gamma of None is that of sRGB."""
     if gamma is None:
         numbers = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
         curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + b"".join(map(_fixed, numbers))
@@ -95,7 +129,7 @@ def _profile(gamma: float | None, places: tuple[float, ...], gray: bool) -> byte
 
 
 def _colorants(places: tuple[float, ...]) -> dict[bytes, bytes]:
-    """The XYZ of red, green and blue, adapted to D50 by Bradford's matrix."""
+    """Return the XYZ of red, green and blue, adapted to D50 by Bradford's matrix."""
     white, *primaries = [
         np.array((x / y, 1.0, (1 - x - y) / y)) for x, y in zip(places[::2], places[1::2], strict=True)
     ]
@@ -138,7 +172,7 @@ def _assembled(head: bytes, tags: dict[bytes, bytes]) -> bytes:
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
-    """The data of each tag, empty for a damaged profile."""
+    """Return the data of each tag, empty for a damaged profile."""
     try:
         (count,) = struct.unpack_from(">I", icc, 128)
         entries = [struct.unpack_from(">4sII", icc, 132 + 12 * i) for i in range(min(count, 200))]

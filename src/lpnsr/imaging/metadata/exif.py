@@ -1,20 +1,19 @@
-"""EXIF, ICC profiles, orientation and density: what travels beside the pixels."""
+"""EXIF, orientation and density."""
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
 from lpnsr.errors import LpnsrWarning
+from lpnsr.imaging.metadata.xml import sized_ome
 from lpnsr.imaging.photo import Array
-from lpnsr.imaging.xml import sized_ome
 
 ORIENTATION = int(ExifTags.Base.Orientation)
 _SUB_IFDS = (int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo))
@@ -37,7 +36,7 @@ _MEASURED = ("ImageJ=", "Aperio", "<MetaData>", "<scn")
 
 
 def carried_exif(exif: Image.Exif, name: str, *, turned: bool = False) -> bytes | None:
-    """The EXIF block to hand on: no thumbnail, no storage tags, orientation 1. None where nothing is left.
+    """Return the EXIF block to hand on: no thumbnail, no storage tags, orientation 1. None where nothing is left.
 
     turned: whether the image is, so that positions in it are wrong.
     """
@@ -54,7 +53,9 @@ def carried_exif(exif: Image.Exif, name: str, *, turned: bool = False) -> bytes 
             if group := dict(exif.get_ifd(tag)):
                 group.pop(int(ExifTags.IFD.Interop), None)
                 if tag == _SUB_IFDS[0]:
-                    group |= _hidden(exif)
+                    with suppress(KeyError):  # there is none
+                        if interop := dict(exif.get_ifd(ExifTags.IFD.Interop)):  # apart in Pillow before 13
+                            group[int(ExifTags.IFD.Interop)] = interop
                 clean[tag] = group
         if ORIENTATION in clean:
             clean[ORIENTATION] = 1
@@ -62,15 +63,6 @@ def carried_exif(exif: Image.Exif, name: str, *, turned: bool = False) -> bytes 
     except Exception as error:  # Pillow's EXIF parser raises whatever a damaged block makes it stumble over
         warnings.warn(f"{name}: its EXIF block is damaged and is left out ({error})", LpnsrWarning, stacklevel=2)
         return None
-
-
-def _hidden(exif: Image.Exif) -> dict[int, Any]:
-    """What Pillow before 13 does not show among the tags of a photograph, and has under names of its own."""
-    found: dict[int, Any] = {}
-    with suppress(KeyError):  # there is none
-        if interop := dict(exif.get_ifd(ExifTags.IFD.Interop)):
-            found[int(ExifTags.IFD.Interop)] = interop
-    return found
 
 
 def _drop_measures(exif: Image.Exif, name: str) -> None:
@@ -120,16 +112,6 @@ def scaled_positions(exif: Image.Exif, before: tuple[int, int], after: tuple[int
             del exif[_DESCRIPTION]
 
 
-def without_measures(
-    exif: Image.Exif, before: tuple[int, int] | None, after: tuple[int, int], *, keep_positions: bool
-) -> bool:
-    """Adapt what ``exif`` says of positions to a new size, or drop it; whether a geo-reference was dropped."""
-    dropped = not keep_positions and without_positions(exif)
-    if before is not None and before != after:
-        scaled_positions(exif, before, after)
-    return dropped
-
-
 def without_positions(exif: Image.Exif) -> bool:
     """Drop a geo-reference; whether there was one."""
     found = any(tag in exif for tag in _POSITIONS)
@@ -143,13 +125,13 @@ def _is_ome(description: object) -> TypeGuard[str]:
 
 
 def _is_point(keys: Sequence[int]) -> bool:
-    """Whether the positions of a geo-reference are centres of pixels, and not their upper left corners."""
+    """Tell whether the positions of a geo-reference are centres of pixels, and not their upper left corners."""
     entries = [tuple(keys[at : at + 4]) for at in range(4, len(keys) - 3, 4)]
     return any(entry[0] == _RASTER_TYPE and entry[3] == _PIXEL_IS_POINT for entry in entries)
 
 
 def sized_exif(block: bytes, height: int, width: int) -> Image.Exif:
-    """``block`` with its record of the image's size, if it has one, set to height x width."""
+    """Return ``block`` with its record of the image's size, if it has one, set to height x width."""
     exif = Image.Exif()
     exif.load(block)
     group = exif.get_ifd(_SUB_IFDS[0])
@@ -159,13 +141,8 @@ def sized_exif(block: bytes, height: int, width: int) -> Image.Exif:
     return exif
 
 
-def upright(array: Array, orientation: int) -> Array:
-    """Apply the EXIF ``orientation`` (1..8; anything else counts as 1) to (H, W, ...)."""
-    return np.ascontiguousarray(turned(array, orientation))
-
-
 def turned(array: Array, orientation: int) -> Array:
-    """``upright`` as a view of ``array``."""
+    """Apply the EXIF ``orientation`` (1..8; anything else counts as 1) to (H, W, ...); return a view."""
     if orientation in (5, 7):
         array = np.swapaxes(array, 0, 1)
     quarter_turns = {3: 2, 6: -1, 7: 2, 8: 1}.get(orientation, 0)
@@ -176,53 +153,11 @@ def turned(array: Array, orientation: int) -> Array:
     return np.rot90(array, quarter_turns)
 
 
-def fitting_icc(icc: object, channels: int) -> bytes | None:
-    """``icc`` if it is a profile for gray (1) or RGB (3) pixels as asked, else None."""
-    if isinstance(icc, bytes) and icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if channels == 1 else b"RGB "):
-        return icc
-    return None
-
-
 def clean_dpi(dpi: object) -> tuple[float, float] | None:
-    """``dpi`` as two sensible numbers, or None."""
+    """Return ``dpi`` as two sensible numbers, or None."""
     try:
         horizontal, vertical = (float(v) for v in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     good = all(math.isfinite(v) and 1 <= v < 1e5 for v in (horizontal, vertical))
     return (horizontal, vertical) if good else None
-
-
-def rgb_to_srgb(icc: bytes) -> Callable[[Array], Array]:
-    """A function of pixels (n, W, 3) uint8 in the profile ``icc`` that gives them in sRGB."""
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
-
-    def converted(pixels: Array) -> Array:
-        image = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels)), transform)
-        return np.asarray(image)
-
-    return converted
-
-
-def cmyk_to_rgb(image: Image.Image, icc: Any, name: str) -> Image.Image:
-    """CMYK -> sRGB through the embedded profile, or by Pillow's plain formula where none works."""
-    if isinstance(icc, bytes) and icc:
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                io.BytesIO(icc),  # type: ignore[arg-type]
-                ImageCms.createProfile("sRGB"),
-                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-            assert converted is not None
-            return converted
-        except (ImageCms.PyCMSError, OSError, ValueError) as error:
-            warnings.warn(
-                f"{name}: its CMYK profile cannot be used, so the colours are approximate ({error})",
-                LpnsrWarning,
-                stacklevel=2,
-            )
-    return image.convert("RGB")

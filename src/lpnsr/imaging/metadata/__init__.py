@@ -1,0 +1,1 @@
+"""Metadata that travels with the pixels, adapted to their new size: EXIF, profiles, XMP, IPTC, texts."""
