@@ -1,11 +1,12 @@
 """Crops of 256 px degraded per second, and the share of each step: python benchmarks/degradation.py --processes 2
 
-The crops are synthetic and made beforehand: nothing is decoded. --batch takes the path that GPUs take (on --device).
+The crops are synthetic and made beforehand: nothing is decoded.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +17,7 @@ import cv2
 import torch
 import torch.nn.functional as F
 
-from lpnsr.degradation import PRESETS, batch, degrade, one
-from lpnsr.degradation.plan import draw
+from lpnsr.degradation import PRESETS, degrade
 
 STEPS = ("blur", "resize", "add_noise", "jpeg")
 
@@ -44,8 +44,9 @@ def work(count: int, preset: str, threads: int, first: int) -> tuple[float, floa
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     spent = dict.fromkeys(STEPS, 0.0)
+    module = sys.modules[degrade.__module__]
     for name in STEPS:
-        setattr(one, name, timed(getattr(one, name), name, spent))
+        setattr(module, name, timed(getattr(module, name), name, spent))
     hr = crops(16)
     degrade(hr, PRESETS[preset], range(16))
     spent.update(dict.fromkeys(STEPS, 0.0))
@@ -55,36 +56,13 @@ def work(count: int, preset: str, threads: int, first: int) -> tuple[float, floa
     return time.perf_counter() - start, time.process_time() - cpu, spent
 
 
-def batched(count: int, preset: str, size: int, device: str) -> float:
-    """Seconds for ``count`` crops in batches."""
-    hr = crops(16).to(device).repeat(-(-size // 16), 1, 1, 1)[:size]
-
-    def run(seeds: range) -> None:
-        batch.degrade_batch(hr, [draw(PRESETS[preset], seed, (256, 256)) for seed in seeds])
-
-    run(range(size))
-    start = time.perf_counter()
-    for first in range(0, count, size):
-        run(range(first, first + size))
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--preset", choices=PRESETS, default="real")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--batch", type=int, help="crops at once")
-    parser.add_argument("--device", default="cpu", help="with --batch")
     args = parser.parse_args()
-    if args.batch:
-        torch.set_num_threads(args.threads)
-        seconds = batched(args.crops, args.preset, args.batch, args.device)
-        print(f"{args.crops / seconds:.0f} crops/s in batches of {args.batch} on {args.device}")
-        return
     each = args.crops // args.processes
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as executor:
         jobs = [executor.submit(work, each, args.preset, args.threads, i * each) for i in range(args.processes)]
