@@ -1,4 +1,4 @@
-"""What will be done to one sample: every parameter, drawn from its seed alone, before any pixel is touched."""
+"""``Plan``: every parameter of one sample's degradation, drawn from its seed alone before any pixel is touched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lpnsr.degradation import kernels
 from lpnsr.degradation.recipe import BlurRecipe, DegradationRecipe, KernelKind, NoiseRecipe, ResizeRecipe
 
 DRAWING_ORDER = 2
-"""Counts up whenever the same seed and recipe begin to give another LR image."""
+"""Version of the drawing: it rises whenever the same seed and recipe begin to give another LR image."""
 
 Mode = Literal["area", "bilinear", "bicubic"]
 MODES: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
@@ -42,7 +42,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Resize:
-    """To ``size`` = (height, width)."""
+    """A resize to ``size`` = (height, width)."""
 
     size: tuple[int, int]
     mode: Mode
@@ -51,7 +51,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian of the standard deviation ``strength`` in [0, 1] units, or Poisson times ``strength``.
+    """Gaussian noise of the standard deviation ``strength`` in [0, 1] units, or Poisson noise times ``strength``.
 
     gray: one field for all channels.
     """

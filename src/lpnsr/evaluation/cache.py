@@ -1,4 +1,4 @@
-"""``Cache``: numbers that were computed before, as JSON lines: a killed run goes on where it was.
+"""``Cache``: numbers computed earlier, as JSON lines, so that a killed run resumes.
 
 A line is whole or ignored, so a line that a kill cut short is computed again.
 """
@@ -21,7 +21,7 @@ Values = dict[str, float | None]
 
 
 class Cache:
-    """The file ``path``, made at the first result; threads may share it. Raises OutputError if it cannot be read."""
+    """Numbers in the file ``path``, made at the first result. Threads may share it. Raises OutputError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,7 +46,7 @@ class Cache:
         return self._values.get(_digest(key))
 
     def put(self, key: Mapping[str, object], values: Values, about: Mapping[str, object]) -> None:
-        """Keep ``values``; ``about`` is for people who read the file. Raises OutputError if it cannot be written."""
+        """Keep ``values``; ``about`` is for readers of the file. Raises OutputError if it cannot be written."""
         digest = _digest(key)
         text = json.dumps({"key": digest, "values": values, **about}, ensure_ascii=False)
         line = text.encode(errors="surrogateescape") + b"\n"  # any file name

@@ -1,4 +1,4 @@
-"""What evaluation reports instead of a number."""
+"""Exceptions of evaluation, for images and metrics without a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files as metrics want them."""
+"""Image files as tensors for metrics."""
 
 from __future__ import annotations
 

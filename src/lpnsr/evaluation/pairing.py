@@ -1,4 +1,4 @@
-"""Which SR and LR file belongs to which HR file, by name.
+"""Pairing of SR and LR files with HR files, by name.
 
 A file belongs to the reference whose name it has; else to the one whose name it has without what tools append
 (``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the one that is alike when both are without; else to the

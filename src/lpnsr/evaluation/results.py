@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, their means and differences, and what could not be scored."""
+"""``Evaluation``: scores, their means and differences, and the files that could not be scored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """The better of both, if the difference is of interest and certain."""
+        """The better method, if the difference is of interest and certain."""
         found = effect(self.interval, smallest_effect(self.metric.name))
         if found in (Effect.NONE, Effect.UNDECIDED):
             return found

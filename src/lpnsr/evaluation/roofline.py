@@ -1,4 +1,4 @@
-"""What a machine could do at most, measured, and what a computation asks of it."""
+"""``Roofline``: the measured limits of a machine. ``Work``: the demands of a computation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Work:
 
 
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within this context, ``work`` collects what is computed. Winograd's method counts as the direct sum."""
+    """A context that collects the operations within it in ``work``. Winograd's method counts as the direct sum."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has done what it was asked."""
+    """Wait until ``device`` has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""``evaluate``: folders and models in, an ``Evaluation`` and its files out."""
+"""``evaluate``: folders and models -> an ``Evaluation`` and its files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INPUTS = "inputs"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate.
+    """Images and models to evaluate.
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
     ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. metrics, protocol,
@@ -52,7 +52,7 @@ class EvaluationRequest:
 
 
 class Watcher(Protocol):
-    """Told that work on ``total`` images begins, under this name; returns what to call after each."""
+    """A function called when work on ``total`` images begins; it returns a function to call after each."""
 
     def __call__(self, name: str, total: int) -> Callable[[], None]: ...
 

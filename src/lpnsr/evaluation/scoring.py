@@ -86,7 +86,7 @@ def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> Sa
 
 
 class _File:
-    """One image file, hashed and decoded when first needed; where that fails, a problem is noted."""
+    """An image file, hashed and decoded when first needed; a failure is noted as a problem."""
 
     def __init__(self, path: Path, where: str, problems: list[Problem]) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""How fast a model is: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
+"""Speed of a model: time, pixels, memory and arithmetic of whole calls of an ``Upscaler``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lpnsr.upscaling.upscaler import Upscaler
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one size. seconds: of every call. peak: bytes (see ``lpnsr.system.memory``), None where nothing tells."""
+    """Measurements at one size. seconds: of every call. peak: bytes, None where the system does not tell."""
 
     width: int
     height: int
@@ -59,7 +59,7 @@ def picture(width: int, height: int) -> Tensor:
 def measure(
     up: Upscaler, width: int, height: int, repetitions: int, *, counted: Upscaler | None = None, **options: Any
 ) -> Speed:
-    """Upscale a width x height image ``repetitions`` times after one call to warm up, with the colour fix and all.
+    """Upscale a width x height image ``repetitions`` times with the colour fix, after one call to warm up.
 
     The arithmetic is that of the first call, of ``counted`` where it is given: the same model in PyTorch.
     """
@@ -82,7 +82,7 @@ def measure(
 
 
 def _forget_peak(device: torch.device) -> None:
-    """Let the peak of memory begin anew, where the system can (Linux, CUDA)."""
+    """Reset the peak of memory, where the system can (Linux, CUDA)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -1,4 +1,4 @@
-"""LR images -> SR images in a folder, timed: what ``lpnsr evaluate --model`` scores.
+"""LR images -> SR images in a folder, timed, for ``lpnsr evaluate --model``.
 
 A result is used again if the version of lpnsr, the model, the LR file and the result are those that its record names.
 """
@@ -36,7 +36,7 @@ _WARM_UP = 16  # side of the patch that is upscaled first, untimed
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a model took. seconds: the median of one image, without reading and writing."""
+    """Time of a model. seconds: the median of one image, without reading and writing."""
 
     seconds: float
     count: int
@@ -85,7 +85,7 @@ def upscale_folder(
 
 
 class _Maker:
-    """One model, loaded when the first image is made."""
+    """A model, loaded when the first image is made."""
 
     def __init__(self, model: str, device: str) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""What is asked of each part of a model: the calls that become graphs."""
+"""Calls of each part of a model that become graphs."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _export_part(
     graphs: list[GraphRecord],
     say: Say,
 ) -> str | None:
-    """Write the part's graphs and add their records; or give the reason why it stays with PyTorch."""
+    """Write the part's graphs and add their records, or return the reason why it stays with PyTorch."""
     net, place = model.parts[name], model.spec.parts[name]
     autoencoder: Any = model.parts["autoencoder"]
     latent = int(autoencoder.latent_channels)

@@ -98,7 +98,7 @@ def _is_sound(target: Path) -> bool:
 class ExportedPart(nn.Module):
     """A part whose calls are graphs: float32, on the CPU. ``net`` is its network without weights.
 
-    What is asked on the ``meta`` device is answered by ``net``: sizes can be planned as with PyTorch.
+    Calls on the ``meta`` device go to ``net``, so that memory is planned as with PyTorch.
     """
 
     def __init__(self, net: nn.Module, graphs: Mapping[str, _Graph]) -> None:

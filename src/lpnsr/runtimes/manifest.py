@@ -1,4 +1,4 @@
-"""``export.json``: what the graphs of an exported folder are, and what they were made from."""
+"""``export.json``: the graphs of an exported folder and their origin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GraphRecord(StrictConfig):
 
 
 class Manifest(StrictConfig):
-    """See the module's contract. kept: the parts that stay with PyTorch, and why."""
+    """Content of ``export.json``. kept: the parts that stay with PyTorch, with the reason."""
 
     format: int = FORMAT
     model: str

@@ -22,7 +22,7 @@ _TEMPORARY = ".lpnsr-*.tmp"
 class AtomicFile:
     """A file beside ``target`` that takes its place by ``commit``; without, it vanishes when the context ends.
 
-    Raises OutputError for whatever the system refuses, in the context too.
+    Raises OutputError for errors of the system, in the context too.
     """
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
@@ -48,7 +48,7 @@ class AtomicFile:
         self.file.close()  # only now: an unlocked one is taken for a leftover
 
     def discard(self) -> None:
-        """Delete it; once it is in its place, nothing."""
+        """Delete the temporary file; do nothing after ``commit``."""
         with suppress(OSError):
             self.file.close()
         with suppress(OSError):
@@ -77,7 +77,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def make_folder_of(path: str | os.PathLike[str]) -> None:
-    """Make the folder that is to hold the file ``path``, and those above it. Raises OutputError."""
+    """Make the folder of the file ``path``, and those above it. Raises OutputError."""
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def make_folder_of(path: str | os.PathLike[str]) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise OutputError if ``path``, or a folder above it, plainly cannot be written. Ask before the work."""
+    """Raise OutputError if ``path`` or its folder plainly cannot be written. Call it before the work."""
     target = Path(path)
     try:
         target.lstat()
@@ -102,7 +102,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Delete the temporary files of writers that were killed in ``folder``; those still at work hold a lock."""
+    """Delete the temporary files of killed writers in ``folder``; writers still at work hold a lock."""
     found: list[Path] = []
     with suppress(OSError):  # what is wrong with the folder is told by writing into it
         found.extend(Path(folder).glob(_TEMPORARY))
@@ -113,13 +113,13 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock an open file until it is closed, by whatever death. Raises OSError if somebody else has."""
+    """Lock an open file until it is closed or the process dies. Raises OSError if another process has it."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def refusal(error: BaseException, target: Path) -> str | None:
-    """Say why the system refused to write ``target`` and what to do; None for an error of another kind."""
+    """Explain why the system refused to write ``target`` and what to do; None for an error of another kind."""
     known = {
         errno.ENOSPC: "the disk is full; make room or write elsewhere",
         errno.EDQUOT: "the disk quota is used up; make room or write elsewhere",

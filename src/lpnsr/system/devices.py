@@ -1,4 +1,4 @@
-"""Where the networks run, and in which arithmetic."""
+"""Device and dtype of the networks."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _KEPT_BY_OLDER = 32 << 20  # some versions of glibc refuse more
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep blocks that were freed for those that are asked for next, in the whole process.
+    """Let the C library keep freed memory blocks for later allocations, in the whole process.
 
     glibc gives large blocks back to the kernel at once and gets new pages for the next ones, each of them zeroed. Up to
-    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment says how
-    glibc is to do it.
+    half a GiB stays with the process instead. Nothing happens with another C library, or where the environment
+    configures glibc.
     """
     told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
     if told or platform.libc_ver()[0] != "glibc":

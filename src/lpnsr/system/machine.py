@@ -1,4 +1,4 @@
-"""What a time was measured on."""
+"""Description of this machine, for times measured on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory there is to plan with."""
+"""Memory to plan with."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ def available_memory(device: torch.device | str = "cpu") -> int:
     """Estimate the bytes that can be allocated now on ``device`` without swapping or dying.
 
     CPU: what the system has left, or the container's limit if that is lower. CUDA: free device memory plus
-    what torch has cached. Other devices share the system's memory. An estimate; 2 GiB where nothing can be
-    found out.
+    what torch has cached. Other devices share the system's memory. 2 GiB where the system does not tell.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A bar on a terminal."""
+"""Progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Bar:
-    """How far something is, and how long it takes yet; ``shown`` is False where stderr is no terminal."""
+    """A progress bar with the time left; ``shown`` is False where stderr is no terminal."""
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         console = Console(stderr=True, soft_wrap=True)
@@ -30,5 +30,5 @@ class Bar:
         self._bar.update(self._task, completed=done)
 
     def say(self, text: str) -> None:
-        """Put ``text`` behind the bar."""
+        """Show ``text`` behind the bar."""
         self._bar.update(self._task, text=text)

@@ -1,4 +1,4 @@
-"""Arrays that lie on a disk instead of in memory."""
+"""Arrays on a disk instead of in memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SCRATCH_VARIABLE = "LPNSR_SCRATCH"
 
 
 class Scratch:
-    """An array in a file without a name, which is gone with the process, however that ends.
+    """An array in a file without a name, which vanishes with the process, however that ends.
 
-    What was read or written stays in memory until ``release``: then the system's file cache has it, which gives way
-    to programs. The values at first are 0. The file is in the folder that LPNSR_SCRATCH in the environment names, else
-    in ``folder``, else in the system's for temporary files. Raises OutputError where the disk has no room.
+    Pages that were read or written stay in memory until ``release``; then they are the system's file cache, which gives
+    way to programs. All values are 0 at first. The file is in the folder that LPNSR_SCRATCH in the environment names,
+    else in ``folder``, else in the system's for temporary files. Raises OutputError where the disk has no room.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, folder: str | os.PathLike[str] | None = None) -> None:
@@ -40,13 +40,13 @@ class Scratch:
         self.array: NDArray[Any] = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
     def release(self) -> None:
-        """Let go of the memory; the values stay."""
+        """Release the memory; the values stay on the disk."""
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Make the file ``size`` bytes long, and its blocks sure: a mapped file on a full disk would kill the process."""
+    """Reserve ``size`` bytes on the disk: writing to a mapped file on a full disk would kill the process."""
     os.truncate(descriptor, size)
     if hasattr(os, "posix_fallocate"):
         try:

@@ -1,4 +1,4 @@
-"""The same place of every version of a picture, for the eye: LR, each method, HR."""
+"""Strips: the same crop of every version of a picture, LR, each method, HR."""
 
 from __future__ import annotations
 
