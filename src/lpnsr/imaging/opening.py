@@ -60,36 +60,31 @@ def open_rows(
         if source.width * source.height * bands <= held:
             return PhotoRows.of(decode(source))
         if decoder is not None:
-            kind = _kind(source, decoder.kind, decoder.decoding)
-            return _rows(kind, _tiff_strips(name, limit), source, scratch)
+            return _rows(source, decoder.kind, _tiff_strips(name, limit), scratch, decoder.decoding)
         assert image is not None
         if source.format == "PNG":
             check(source)
             png = PngFile(source.file)
             if not png.interlaced and not png.animated:
                 dtype, transparent = np.dtype(np.uint16 if png.depth == 16 else np.uint8), image.has_transparency_data
-                kind = _kind(source, (png.colour in (0, 4), dtype, transparent), 0)
-                return _rows(kind, _png_strips(name, limit), source, scratch)
+                return _rows(source, (png.colour in (0, 4), dtype, transparent), _png_strips(name, limit), scratch)
         if is_wide(image, source.file) or (source.format == "TIFF" and source.orientation != 1):
             return PhotoRows.of(decode(source))
-        kind = _kind(
-            source,
-            (image.mode in GRAY_MODES, np.dtype(np.uint8), image.has_transparency_data),
-            image.height * image.width * _decoding_bytes(image),
-        )
-        return _rows(kind, _decoded(name, limit), source, scratch)
-
-
-def _kind(source: Opened, kind: tuple[bool, np.dtype[Any], bool], decoding: int) -> dict[str, Any]:
-    """Return the fields of PhotoRows that are of the pixels as they are stored."""
-    fields = dict(zip(("gray", "dtype", "transparent"), kind, strict=True))
-    return {"height": source.height, "width": source.width, "decoding": decoding} | fields
+        kind = (image.mode in GRAY_MODES, np.dtype(np.uint8), image.has_transparency_data)
+        decoding = image.height * image.width * _decoding_bytes(image)
+        return _rows(source, kind, _decoded(name, limit), scratch, decoding)
 
 
 def _rows(
-    kind: dict[str, Any], strips: Iterator[Photo], source: Opened, scratch: str | os.PathLike[str] | None
+    source: Opened,
+    kind: tuple[bool, np.dtype[Any], bool],
+    strips: Iterator[Photo],
+    scratch: str | os.PathLike[str] | None,
+    decoding: int = 0,
 ) -> PhotoRows:
-    rows = PhotoRows(**kind, strips=_guarded(strips, source.name), **source.carried(1 if kind["gray"] else 3))
+    """Make upright rows of ``strips``, which are as they are stored; kind: see ``TiffFile.kind``."""
+    guarded, carried = _guarded(strips, source.name), source.carried(1 if kind[0] else 3)
+    rows = PhotoRows(source.height, source.width, *kind, guarded, **carried, decoding=decoding)
     return rows if source.orientation == 1 else _laid_down(rows, source.orientation, scratch)
 
 
