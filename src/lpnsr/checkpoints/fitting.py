@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import cast
 
 from torch import nn
 
 from lpnsr.checkpoints.spec import PartName
 from lpnsr.errors import CheckpointError
+from lpnsr.networks.roles import Autoencoder, ChainNetwork, Upsampler
 
 NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
+CHAIN: tuple[PartName, ...] = ("denoiser", "noise_predictor")
 
 
 def check_parts(parts: Mapping[PartName, nn.Module], where: str) -> None:
@@ -34,16 +36,13 @@ def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
 
 def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     """Yield what does not fit the autoencoder, every part being in its place."""
-    autoencoder: Any = parts["autoencoder"]
+    autoencoder, upsampler = cast(Autoencoder, parts["autoencoder"]), cast(Upsampler | None, parts.get("upsampler"))
     latent = autoencoder.latent_channels
-    upsampler: Any = parts.get("upsampler")
     given = 0 if upsampler is None else upsampler.feature_channels
     if upsampler is not None and upsampler.scale != autoencoder.factor:
         yield f"the upsampler enlarges {upsampler.scale}x, and the autoencoder shrinks {autoencoder.factor}x"
-    for name in ("denoiser", "noise_predictor"):
-        net: Any = parts.get(name)  # type: ignore[call-overload]
-        if net is None:
-            continue
+    for name in (name for name in CHAIN if name in parts):
+        net = cast(ChainNetwork, parts[name])
         if net.latent_channels != latent:
             yield f"the {name} works on {net.latent_channels} channels, and the autoencoder's latent has {latent}"
         if net.feature_channels not in (0, given):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpnsr.diffusion import Schedule, StepState
-from lpnsr.networks.roles import IMAGE_CHANNELS, Guide
+from lpnsr.networks.roles import IMAGE_CHANNELS, ChainNetwork, Denoiser, Guide, NoisePredictor
 from lpnsr.system.config import StrictConfig
 
 _SIDE = 64
@@ -90,17 +90,17 @@ def _blank(channels: int, side: int = _SIDE) -> Tensor:
     return torch.empty(1, channels, side, side, device="meta")
 
 
-def _guide(net: Any) -> Guide:
+def _guide(net: ChainNetwork) -> Guide:
     features = _blank(net.feature_channels) if net.feature_channels else None
     return Guide(_blank(IMAGE_CHANNELS), _blank(net.latent_channels), features)
 
 
-def _denoise(net: Any) -> object:
+def _denoise(net: Denoiser) -> object:
     labels = torch.zeros(1, dtype=torch.long, device="meta")
     return net.denoise(_blank(net.latent_channels), labels, _guide(net), Schedule.geometric())
 
 
-def _predict(net: Any) -> object:
+def _predict(net: NoisePredictor) -> object:
     z, schedule = _blank(net.latent_channels), Schedule.geometric()
     return net.predict(StepState(schedule, 2, schedule.label(2), z, z, z, 1.0, lambda: z), _guide(net))
 

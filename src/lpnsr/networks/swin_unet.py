@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -80,7 +80,7 @@ class TrunkConfig(StrictConfig):
             )
 
     def attends(self, level: int) -> bool:
-        """Whether ``level`` has a Swin layer."""
+        """Tell whether ``level`` has a Swin layer."""
         return self.attention_levels is None or level in self.attention_levels
 
 
@@ -99,7 +99,7 @@ class SwinUNetConfig(TrunkConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_carry(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _drop_carry(cls, values: dict[str, object]) -> dict[str, object]:
         """Drop the key ``carry: false``, which 0.1 wrote and no model used."""
         return {key: value for key, value in values.items() if (key, value) != ("carry", False)}
 
@@ -226,7 +226,7 @@ class SwinTrunk(nn.Module):
                 channels = width
 
     def condition(self, guide: Guide) -> Tensor:
-        """The condition (B, cond_channels, h, w): the LR image in [-1, 1], features and y_0, as far as there is room.
+        """Make the condition (B, cond_channels, h, w): the LR image in [-1, 1], features, and y_0 where there is room.
 
         Raises ConfigError if it needs features and ``guide`` has none.
         """
@@ -246,11 +246,11 @@ class SwinTrunk(nn.Module):
         return self.trunk_config.feature_channels
 
     def embed(self, t: Tensor, dtype: torch.dtype) -> Tensor:
-        """(B,) indices -> (B, 4 model_channels)."""
+        """Map (B,) indices -> (B, 4 model_channels)."""
         return self.time_embed(timestep_embedding(t, self.trunk_config.model_channels).to(dtype))  # type: ignore[no-any-return]
 
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The whole network on already concatenated input ``x`` (B, in, h, w) at ``embed``ded timesteps."""
+        """Apply the network to concatenated input ``x`` (B, in, h, w) at ``embed``ded timesteps."""
         config = self.trunk_config
         x, (height, width) = pad_to_multiple(x, config.patch_size << len(config.channel_mult) - 1)
         hidden = pixel_unshuffle(x, config.patch_size) if config.patch_size > 1 else x
@@ -322,11 +322,11 @@ class SwinUNet(SwinTrunk):
 
 @lru_cache(maxsize=16)
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """``values`` on a device, sent there once, so that no step waits for them."""
+    """Put ``values`` on a device, once, so that no step waits for them."""
     with torch.inference_mode(False):  # training may use it too
         return torch.tensor(values, device=device)
 
 
 def timestep(label: int, like: Tensor) -> Tensor:
-    """The index ``label`` for every sample of ``like``: (B,)."""
+    """Repeat the index ``label`` for every sample of ``like``: (B,)."""
     return torch.full((len(like),), label, device=like.device, dtype=torch.long)
