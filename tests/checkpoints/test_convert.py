@@ -154,16 +154,6 @@ def test_tensors_that_do_not_fit_are_named(part: str, damage: str, tmp_path: Pat
         read_released(part, saved(tmp_path / "a.pth", state), LATENT)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("part", ["autoencoder", "denoiser", "noise_predictor", "upsampler"])
-@pytest.mark.parametrize("drop", range(0, 40, 8))
-def test_any_missing_tensor_gives_a_clear_error(part: str, drop: int, tmp_path: Path) -> None:
-    state = released(part)
-    names = list(state)
-    del state[names[drop * len(names) // 40]]
-    with pytest.raises(CheckpointError, match=part):
-        read_released(part, saved(tmp_path / "a.pth", state), LATENT)  # type: ignore[arg-type]
-
-
 def test_what_only_training_needed_is_left_out_and_told(tmp_path: Path) -> None:
     extra = {
         "loss.discriminator.main.0.weight": torch.ones(2),
