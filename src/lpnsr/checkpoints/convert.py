@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lpnsr import networks
+from lpnsr.checkpoints.card import ABSENT
+from lpnsr.checkpoints.fitting import NEEDED
 from lpnsr.checkpoints.folder import check_target, save_folder
 from lpnsr.checkpoints.infer import DEFAULT_IMAGE_SIZE, IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
 from lpnsr.checkpoints.registry import APACHE, LICENCE_NOTICE, OFFICIAL, S_LAB, Predictor, require_spandrel
@@ -22,11 +24,6 @@ from lpnsr.system.hashes import file_sha256
 from lpnsr.system.tensor_files import read_state_dict
 
 SUFFIXES = (".pth", ".safetensors", ".pt", ".ckpt")
-REQUIRED: tuple[PartName, ...] = ("autoencoder", "denoiser")
-ABSENT: dict[PartName, str] = {
-    "noise_predictor": "no noise predictor: the model will use Gaussian noise, like ResShift",
-    "upsampler": "no upsampler: the model will start from bicubic interpolation",
-}
 OPTIONS = {part: "--" + part.replace("_", "-") for part in PARTS}
 
 TRAINING_LEFTOVERS: dict[PartName, tuple[str, ...]] = {
@@ -56,7 +53,7 @@ def find_released(
         paths = [folder / (stem + suffix) for suffix in SUFFIXES if (folder / (stem + suffix)).is_file()]
         if paths and official.part not in found:
             found[official.part] = paths[0]
-        needed = official.part in REQUIRED or (official.predictor is not None and predictor is not None)
+        needed = official.part in NEEDED or (official.predictor is not None and predictor is not None)
         if needed and not paths:
             raise CheckpointError(f"{folder} has no {official.name}, the released {official.part}")
     return found
@@ -77,7 +74,7 @@ def convert_released(
     tensors' shapes. Raises CheckpointError naming missing, unexpected and misshapen tensors, and saying so if
     two files are swapped; OutputError if ``output`` cannot be written.
     """
-    for part in REQUIRED:
+    for part in NEEDED:
         if part not in files:
             raise CheckpointError(
                 f"the {part} is needed ({OPTIONS[part]} FILE); given: {', '.join(files) or 'nothing'}"
