@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -145,6 +147,8 @@ Progress = Callable[[str, int, int], None]
 
 _KEPT_RUNS = 16
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -182,6 +186,12 @@ class Lab:
         """Return the lab's model under ``Setting(**setting)``, by default with all its steps."""
         return Chain(label, self.model, Setting(**{"steps": self.model.steps} | setting))
 
+    def noisy_steps(self) -> range:
+        """Return the steps that take noise, t = T .. 2. Raises ConfigError if the model has none."""
+        if self.model.steps < 2:
+            raise ConfigError(f"the model {self.model.name} has one step, which takes no noise: this needs two or more")
+        return range(self.model.steps, 1, -1)
+
     def score(self, images: ImageSet, cases: Sequence[Case], extra: Sequence[Instrument] = ()) -> Scores:
         """Measure every case on every image, by every metric and by ``extra``.
 
@@ -193,13 +203,16 @@ class Lab:
             labels = [case.label for case in cases]
             twice = next(label for label in labels if labels.count(label) > 1)
             raise ConfigError(f"two rows are called {twice!r}: name the method or start that was given otherwise")
-        done, total = 0, len(images.pairs) * len(cases)
-        for pair in images.pairs:
-            for case in cases:
-                rows[case.label].append(self.measure(pair, case, instruments))
-                done += 1
-                self.progress(images.name, done, total)
+        for pair, case in self.each(images, cases):
+            rows[case.label].append(self.measure(pair, case, instruments))
         return Scores(images, rows)
+
+    def each(self, images: ImageSet, cases: Collection[T]) -> Iterator[tuple[Pair, T]]:
+        """Yield every pair with every case, and report the progress after each."""
+        total = len(images.pairs) * len(cases)
+        for done, both in enumerate(product(images.pairs, cases), 1):
+            yield both
+            self.progress(images.name, done, total)
 
     def remember(self, pair: Pair, key: Mapping[str, object], compute: Callable[[], Values]) -> Values:
         """Return the cached values of the pair under ``key``, or compute them."""
@@ -225,5 +238,8 @@ class Lab:
         identity = case.identity(pair)
         for instrument in instruments:
             key = {"case": identity, **instrument.key}
-            values |= self.remember(pair, key, lambda one=instrument: one.measure(self.make(pair, case)))  # type: ignore[misc]
+            values |= self.remember(pair, key, partial(self._measured, pair, case, instrument))
         return values
+
+    def _measured(self, pair: Pair, case: Case, instrument: Instrument) -> Values:
+        return instrument.measure(self.make(pair, case))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lpnsr.evaluation.reports.tables import csv_table, markdown_table
-from lpnsr.evaluation.statistics import Interval, effects_text
+from lpnsr.evaluation.statistics import effects_text
 from lpnsr.reproduce import paper
-from lpnsr.reproduce.report import Claim, Column, Difference, Report, Table
+from lpnsr.reproduce.report import Claim, Difference, Report, Table
 
 _FEW = 10
 _LARGEST_SHARE = 2
@@ -25,15 +25,15 @@ class Header:
     protocols: Sequence[str]
     fewest: int
 
+    def under(self, title: str) -> list[str]:
+        """Write the first paragraphs of a file with this title."""
+        about = f"- Model: {self.model}\n- Images: {', '.join(self.images)}"
+        return [f"# {title}", f"    {self.command}", about]
+
 
 def render(report: Report, header: Header) -> str:
     """Write the whole file."""
-    parts = [
-        f"# {report.title}",
-        f"    {header.command}",
-        "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
-        report.question,
-    ]
+    parts = [*header.under(report.title), report.question]
     claims = [claim for claim in report.claims if claim.differences]
     if claims:
         parts.append("## Do the claims hold in these numbers?")
@@ -63,9 +63,7 @@ def summary(reports: Sequence[Report], header: Header) -> str:
             verdicts = [f"**{claim.verdict(place)}**" if place in claim.places else "–" for place in places]
             rows.append([f"[{report.name}]({report.name}.md)", claim.text, *verdicts])
     parts = [
-        "# Which claims hold",
-        f"    {header.command}",
-        "\n".join([f"- Model: {header.model}", f"- Images: {', '.join(header.images)}"]),
+        *header.under("Which claims hold"),
         _verdicts([claim for report in reports for claim in report.claims]),
         "A claim of several numbers holds in part where it holds by some of them, and fails where it fails by some and "
         "holds by none.",
@@ -108,11 +106,15 @@ def table_text(table: Table) -> str:
     """Write a Markdown table: means, and the paper's figures in columns of their own."""
     known = [name for name in paper.TITLES if any(name in row for row in table.paper.values())]
     heads = ["", *(column.heading for column in table.columns), *(f"paper: {paper.TITLES[name]}" for name in known)]
-    digits = {column.name: _column_digits(table, column) for column in table.columns}
+    digits = {
+        column.name: _digits([i.mean for row in table.rows.values() if (i := row.get(column.name))], 4)
+        for column in table.columns
+    }
     rows = []
     for label in [*table.rows, *(label for label in table.paper if label not in table.rows)]:
         row, theirs = table.rows.get(label), table.paper.get(label, {})
-        means = ["" if row is None else _cell(row.get(c.name), digits[c.name]) for c in table.columns]
+        cells = [(row.get(c.name), digits[c.name]) for c in table.columns] if row is not None else []
+        means = [f"{i.mean:.{places}f}" if i else "–" for i, places in cells] or [""] * len(table.columns)
         rows.append([label, *means, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)])
     return markdown_table(heads, rows, numbers=range(1, len(heads)))
 
@@ -129,23 +131,8 @@ def csv_text(report: Report) -> str:
     return csv_table(["table", "row", "number", "mean", "low", "high", "paper"], rows)
 
 
-def _cell(interval: Interval | None, digits: int) -> str:
-    return "–" if interval is None else f"{interval.mean:.{digits}f}"
-
-
-def _column_digits(table: Table, column: Column) -> int:
-    intervals = [row.get(column.name) for row in table.rows.values()]
-    return _digits([i.mean for i in intervals if i is not None], 4)
-
-
 def _digits(values: Sequence[float], significant: int) -> int:
     """Return the decimals that show the largest of ``values`` with so many significant digits, at least 2."""
-    largest = max((abs(value) for value in values), default=0.0)
-    decimals = significant
-    while largest >= 1:
-        largest /= 10
-        decimals -= 1
-    while 0 < largest < 0.1 and decimals < 5:
-        largest *= 10
-        decimals += 1
-    return max(2, decimals)
+    largest = max(map(abs, values), default=0.0)
+    place = math.floor(math.log10(largest)) if largest else -1
+    return max(2, min(5, significant - 1 - place))

@@ -40,7 +40,8 @@ def available_memory(device: torch.device | str = "cpu") -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    found = [amount for amount in (_system(), _container_v2(), _container_v1()) if amount is not None]
+    v1 = _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+    found = [amount for amount in (_system(), _container(), v1) if amount is not None]
     return max(0, min(found)) if found else _FALLBACK
 
 
@@ -68,44 +69,29 @@ def resident_memory() -> int | None:
 
 
 def _system() -> int | None:
-    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+    if match := re.search(r"^MemAvailable:\s*(\d+)", _text(Path("/proc/meminfo")) or "", re.MULTILINE):
+        return int(match[1]) * 1024
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS tells the total only
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def _container_v2() -> int | None:
+def _container() -> int | None:
     """Return the tightest limit of this process's control group and those above it, less what is in use."""
-    line = next((li for li in (_text(Path("/proc/self/cgroup")) or "").splitlines() if li.startswith("0::")), "0::/")
-    group = _CGROUP / line[3:].lstrip("/")
-    left = []
-    for folder in (group, *group.parents):
-        if _CGROUP not in (folder, *folder.parents):
-            break
-        left.append(_left(folder, "memory.max", "memory.current"))
+    line = re.search(r"^0::/*(.*)", _text(Path("/proc/self/cgroup")) or "", re.MULTILINE)
+    group = _CGROUP / (line[1] if line else "")
+    folders = [folder for folder in (group, *group.parents) if folder.is_relative_to(_CGROUP)]
+    left = [_left(folder, "memory.max", "memory.current") for folder in folders]
     return min((amount for amount in left if amount is not None), default=None)
-
-
-def _container_v1() -> int | None:
-    return _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 def _left(folder: Path, limit_name: str, usage_name: str) -> int | None:
     limit, usage = _text(folder / limit_name), _text(folder / usage_name)
     if not limit or not limit.strip().isdigit() or int(limit) >= 1 << 60:
         return None
-    cache = next(
-        (
-            int(li.split()[1])
-            for li in (_text(folder / "memory.stat") or "").splitlines()
-            if li.startswith("inactive_file ")
-        ),
-        0,
-    )
-    return int(limit) - int(usage or 0) + cache  # file cache counts as used, but gives way
+    cache = re.search(r"^inactive_file (\d+)", _text(folder / "memory.stat") or "", re.MULTILINE)
+    return int(limit) - int(usage or 0) + int(cache[1] if cache else 0)  # file cache counts as used, but gives way
 
 
 def _text(path: Path) -> str | None:

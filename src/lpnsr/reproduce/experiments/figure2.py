@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lpnsr.errors import ConfigError
 from lpnsr.reproduce.images import Pair
 from lpnsr.reproduce.lab import NOISE_EDGES, Lab, edge_map, noise_map, optimal_noises
 from lpnsr.reproduce.plots import maps, require
@@ -16,11 +15,8 @@ _ROWS = 3
 def make_report(lab: Lab) -> Report:
     """Correlate noise with edges on all images, and draw maps of the first few of every set."""
     require()
-    steps = lab.model.steps
-    if steps < 2:
-        raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to show")
+    noisy = lab.noisy_steps()
     cases = [lab.chain(noise, noise=noise) for noise in ("mode", "predicted", "gaussian")]
-    noisy = range(steps, 1, -1)
     columns = [Column(f"edges_t{t}", f"correlation, t = {t}", True) for t in noisy]
     optimal = [Column(f"edges_optimal_t{t}", f"optimal noise there, t = {t}") for t in noisy]
     tests = [
@@ -35,10 +31,11 @@ def make_report(lab: Lab) -> Report:
         Hypothesis("So does the sample.", "predicted", ["gaussian"], columns),
     ]
     tables, claims = compare(lab, cases, [*columns, *optimal], tests, [NOISE_EDGES])
+    headings = ["LR", "edges", *(f"predicted, t = {t}" for t in noisy), "optimal, t = 2"]
     plots = [
         Plot(
             images.name,
-            maps(_headings(steps), [_row(lab, pair) for pair in images.pairs[:_ROWS]]),
+            maps(headings, [_row(lab, pair) for pair in images.pairs[:_ROWS]]),
             f"{images.name}: LR image, its edges, root mean square over channels of the predicted noise (mode) of each "
             "step, and of the optimal noise of the last of them; each map between its own extremes",
         )
@@ -53,10 +50,6 @@ def make_report(lab: Lab) -> Report:
         claims,
         plots,
     )
-
-
-def _headings(steps: int) -> list[str]:
-    return ["LR", "edges", *(f"predicted, t = {t}" for t in range(steps, 1, -1)), "optimal, t = 2"]
 
 
 def _row(lab: Lab, pair: Pair) -> list[Tensor]:

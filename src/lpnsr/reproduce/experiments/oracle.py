@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lpnsr.errors import ConfigError
 from lpnsr.evaluation.cache import Values
 from lpnsr.evaluation.statistics import LEVEL, Effect, Interval, effect, mean_interval, smallest_effect
 from lpnsr.reproduce.cases import Case, Ceiling
@@ -20,18 +19,13 @@ _NOTHING, _START = "no noise", "start alone"
 
 def make_report(lab: Lab) -> Report:
     """Compare Gaussian, predicted, mode and oracle noise in the same chain, from the pre-upsampler."""
-    steps = lab.model.steps
-    if steps < 2:
-        raise ConfigError(
-            f"the model {lab.model.name} has {steps} step, which takes no noise: there is none to compare"
-        )
+    noisy = lab.noisy_steps()
     cases: list[Case] = [
         *(lab.chain(noise, noise=noise) for noise in ("gaussian", "predicted", "mode", "oracle")),
         lab.chain(_START, steps=0),
         Ceiling("true latent, decoded", lab.model),
     ]
     columns = [*metric_columns(lab), _LATENT]
-    noisy = range(steps, 1, -1)
     matches = [
         column
         for t in noisy

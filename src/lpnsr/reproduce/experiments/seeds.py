@@ -47,12 +47,8 @@ def make_report(lab: Lab) -> Report:
 
 def _deviations(lab: Lab, images: ImageSet, cases: Mapping[str, Sequence[Chain]]) -> Scores:
     rows: dict[str, list[Values]] = {label: [] for label in cases}
-    done, total = 0, len(images.pairs) * len(cases)
-    for pair in images.pairs:
-        for label, chains in cases.items():
-            rows[label].append(_deviation(lab, pair, chains))
-            done += 1
-            lab.progress(images.name, done, total)
+    for pair, (label, chains) in lab.each(images, cases.items()):
+        rows[label].append(_deviation(lab, pair, chains))
     return Scores(images, rows)
 
 

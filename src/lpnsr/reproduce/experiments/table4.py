@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lpnsr.errors import ConfigError
 from lpnsr.reproduce import paper
 from lpnsr.reproduce.cases import Chain
 from lpnsr.reproduce.lab import Lab
@@ -11,7 +10,7 @@ from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, 
 
 def chains(lab: Lab) -> list[Chain]:
     """Return chains with the predictor on, off at t = T .. 2, on at one of these alone, and off."""
-    noisy = range(lab.model.steps, 1, -1)
+    noisy = lab.noisy_steps()
     return [
         lab.chain("all on"),
         *(lab.chain(f"off at t = {t}", at=((t, "gaussian"),)) for t in noisy),
@@ -22,10 +21,7 @@ def chains(lab: Lab) -> list[Chain]:
 
 def make_report(lab: Lab) -> Report:
     """Compare the chains; steps are numbered as in the paper, T first, 1 last, and the last takes no noise."""
-    steps = lab.model.steps
-    if steps < 2:
-        raise ConfigError(f"the model {lab.model.name} has {steps} step, which takes no noise: nothing to switch off")
-    noisy = range(steps, 1, -1)
+    noisy = lab.noisy_steps()
     judges = perceptual(lab)
     known = {2: "NIQE 4.22 against 5.85, PI 3.70 against 4.73"}
     tests = [
@@ -41,7 +37,7 @@ def make_report(lab: Lab) -> Report:
         ),
         Hypothesis("Leaving it off everywhere looks worse (all on, all off).", "all on", ["all off"], judges),
     ]
-    if steps > 2:
+    if len(noisy) > 1:
         others = [f"off at t = {t}" for t in noisy if t != 2]
         worst = [column.reversed() for column in judges]
         tests.append(
