@@ -1,4 +1,4 @@
-"""What ``model.json`` says: the parts of a model, its chain, its licence, its scores and its hashes."""
+"""Contents of ``model.json``: the parts of a model, its chain, its licence, its scores and its hashes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ChainSettings(StrictConfig):
 
 
 class InferenceSettings(StrictConfig):
-    """How the model is used unless the caller says otherwise.
+    """Default settings of a model, which the caller may override.
 
     ``fidelity``: see Upscaler. ``tile_overlap``: LR pixels that neighbouring tiles share, enough that no seam shows.
     ``tile_multiple``: tiles begin at multiples of it, so that the networks' windows fall on the same pixels.

@@ -1,4 +1,4 @@
-"""What is in a model folder, without building a network; and whether all of it is sound."""
+"""Description and check of a model folder, without building a network."""
 
 from __future__ import annotations
 

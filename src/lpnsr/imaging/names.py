@@ -1,4 +1,4 @@
-"""Which files below a folder are images, and which names mean one file."""
+"""Image files below a folder, and names that mean one file."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class RowWriter:
 
     @property
     def path(self) -> str:
-        """Where the file is until it is committed; complete after ``wait``."""
+        """Path of the file until it is committed; complete after ``wait``."""
         return os.fspath(self._atomic.path)
 
     def put(self, strip: Photo) -> None:

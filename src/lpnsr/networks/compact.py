@@ -21,7 +21,7 @@ from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.system.config import StrictConfig
 
 PaddingMode = Literal["zeros", "replicate"]
-"""What a 3x3 convolution sees beyond the edge."""
+"""Padding of the 3x3 convolutions."""
 
 
 class CompactConfig(StrictConfig):

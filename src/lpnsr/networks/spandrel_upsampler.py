@@ -22,7 +22,7 @@ SCALE = 4
 
 
 class SpandrelConfig(StrictConfig):
-    """What rebuilds the network without its weights."""
+    """Configuration that rebuilds the network without its weights."""
 
     type: Literal["spandrel"] = "spandrel"
     architecture: str

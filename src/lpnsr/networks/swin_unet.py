@@ -50,7 +50,7 @@ class TrunkConfig(StrictConfig):
     norm: NormKind = "group"
     """"group": GroupNorm, over the whole input; "pixel": over the channels of each position alone."""
     window_mask: MaskKind = "released"
-    """Which positions of a shifted window see each other: "full" separates opposite edges of the image,
+    """Mask of the shifted windows: "full" separates opposite edges of the image,
     "released" is the mask that the released checkpoints were trained with, which does not."""
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Levels with a Swin layer, 0 the finest; None for all. The middle has one if the last level has."""

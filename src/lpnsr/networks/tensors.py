@@ -19,7 +19,7 @@ DERIVED = ("relative_position_index", "attn_mask")
 """Buffers that a network computes from its configuration. Released files carry them, for one image size."""
 
 NAMED = 5
-"""How many names an error spells out before it counts the rest."""
+"""Number of names that an error spells out; the rest are counted."""
 
 
 def is_derived(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a stage costs, before it is trained: parameters, arithmetic, memory and time of a step, on this machine."""
+"""Cost of a stage before it is trained: parameters, arithmetic, memory and time of a step on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes with the extra ``train``. Without it the import is a MissingExtraError, which names the extra."""
+"""Imports of the extra ``train``. Without it the import is a MissingExtraError, which names the extra."""
 
 from lpnsr.errors import MissingExtraError
 

@@ -37,7 +37,7 @@ _BALANCE_LIMIT = 1e4
 
 @dataclass(frozen=True)
 class Budget:
-    """How far one call goes: to the recipe's last step, or until ``stop`` says so; what is done every so many steps."""
+    """Limits of one call, which ends at the recipe's last step or when ``stop`` is True. Intervals are in steps."""
 
     stop: Callable[[], bool] = lambda: False
     save_every: int = 250
@@ -79,7 +79,7 @@ class Loop:
         """Number of updates of this call that were not."""
         self.saved = -1
         self.origin: dict[str, Any] = {}
-        """What a checkpoint tells of where its stage comes from; see ``runs``."""
+        """Origin of the stage, as its checkpoint notes it; see ``runs``."""
         self.sums: dict[str, float] = {}
         self.summed = 0
 

@@ -1,4 +1,4 @@
-"""What several processes of one run do together. When one of them is gone, the others say so and end: on CPUs at once,
+"""Work shared by the processes of one run. When one process has ended, the others report it and end: on CPUs at once,
 on GPUs by their launcher, or when the patience is over."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lpnsr.errors import TrainingError
 from lpnsr.training.extras import Accelerator, InitProcessGroupKwargs
 
 PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=6))
-"""How long the others wait while the first degrades photographs or exports a model."""
+"""Time that the others wait while the first degrades photographs or exports a model."""
 
 
 def reduce(accelerator: Accelerator, value: Tensor, how: str) -> Tensor:

@@ -19,7 +19,7 @@ from lpnsr.training.stages import STAGES, StageRecipe, parse_stage
 
 
 class LpipsRecipe(StrictConfig):
-    """Which LPIPS is the loss: ``squeeze`` is in the package; ``vgg`` needs two files of yours.
+    """Network of the LPIPS loss: ``squeeze`` is in the package; ``vgg`` needs two files of yours.
 
     trunk: torchvision's VGG-16 weights; heads: the calibration of LPIPS v0.1 (its ``vgg.pth``).
     """
@@ -30,7 +30,7 @@ class LpipsRecipe(StrictConfig):
 
 
 class ModelRecipe(StrictConfig):
-    """What the exported model folder says of itself; ``inference`` as in its model.json.
+    """Texts and settings of the exported model folder; ``inference`` as in its model.json.
 
     ``training`` tells what it was trained on; empty, the export counts the photographs and names their degradations.
     """

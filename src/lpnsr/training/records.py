@@ -1,4 +1,4 @@
-"""What a stage leaves behind in its folder, and what it shows while it runs.
+"""Files that a stage writes into its folder, and its progress on the terminal.
 
 checkpoint.pt            everything that a resumed run needs; checkpoint.before.pt, the last that finite steps followed
 log.jsonl                losses and timings; validation.jsonl: scores of the EMA weights on what is held out, of all, of
@@ -206,6 +206,6 @@ def _number(path: Path) -> int:
 
 
 def unwritable(path: Path, error: Exception) -> TrainingError:
-    """What to raise where a file of a stage cannot be written."""
+    """Make the TrainingError for a file of a stage that cannot be written."""
     reason = getattr(error, "strerror", None) or "not all of it is taken; the disk is full, perhaps"
     return TrainingError(f"{path} cannot be written: {reason}; what was saved before is whole. Make room, and go on")

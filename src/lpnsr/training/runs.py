@@ -53,7 +53,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Run:
-    """What a call of ``train`` is given. begin_with: a model whose weights stages begin with, or take as frozen parts
+    """Arguments of ``train``. begin_with: a model whose weights stages begin with, or take as frozen parts
     that this run has not trained. minutes: after which the call ends by itself."""
 
     out: Path

@@ -48,7 +48,7 @@ class JobOptions(Options):
 
 
 def mebibytes(count: int) -> str:
-    """How limits and sizes of files are told."""
+    """Format a limit or file size for a message."""
     return f"{count / 2**20:.4g} MiB" if count >= 2**17 else f"{count / 2**10:.3g} KiB"
 
 

@@ -14,7 +14,7 @@ from lpnsr.imaging.codecs.foreign import has_plugin
 
 @dataclass(frozen=True)
 class Format:
-    """What a file of this format can hold."""
+    """Capabilities of a file format."""
 
     name: str  # Pillow's name
     extensions: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a header promises against what the file holds; the decoders fill what is missing with black or gray."""
+"""Check of a header against the length of the file. Decoders fill missing data with black or gray."""
 
 from __future__ import annotations
 

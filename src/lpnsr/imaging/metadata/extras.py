@@ -13,7 +13,7 @@ _IPTC_RESOURCE = 0x0404
 
 @dataclass(frozen=True)
 class Extras:
-    """What else travels with an image.
+    """Metadata of an image beside profile and EXIF.
 
     size: (height, width) that the image had in its file, upright, to which the numbers in ``xmp`` and EXIF belong.
     xmp: a packet. iptc: an IPTC-IIM block. texts: (keyword, text); a comment of a JPEG or GIF has the keyword Comment.

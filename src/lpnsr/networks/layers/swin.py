@@ -19,7 +19,7 @@ MASKED = -100.0  # added to the score of two positions that are neighbours only 
 
 @dataclass(frozen=True)
 class SwinShape:
-    """What all Swin layers of a network have in common."""
+    """Sizes that all Swin layers of a network share."""
 
     embed_dim: int
     depth: int

@@ -19,7 +19,7 @@ class Share:
     processes: int = 1
 
     def rows(self, size: int) -> slice:
-        """Where the share lies in a batch of ``size``. Raises TrainingError if that cannot be divided."""
+        """Return the rows of the share in a batch of ``size``. Raises TrainingError if that cannot be divided."""
         if size % self.processes:
             raise TrainingError(f"a batch of {size} cannot be divided among {self.processes} processes")
         each = size // self.processes

@@ -123,7 +123,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def describe_pool(folder: Path) -> str:
-    """What the pool in ``folder`` was made of, in a sentence; "" if no pool is there."""
+    """Describe the pool in ``folder`` in a sentence; "" if no pool is there."""
     if not is_whole(folder):
         return ""
     made_of, images = read_manifest(folder)
@@ -134,7 +134,7 @@ def describe_pool(folder: Path) -> str:
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the pool in ``folder`` was made of, and its images. Raises TrainingError."""
+    """Read the manifest of the pool in ``folder``: its recipe, and its images. Raises TrainingError."""
     manifest = folder / MANIFEST
     try:
         told = json.loads(manifest.read_text(encoding="utf-8"))
@@ -144,5 +144,5 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def damaged(path: Path, error: Exception) -> TrainingError:
-    """What to raise for a file of a pool that is damaged, or missing."""
+    """Make the TrainingError for a file of a pool that is damaged or missing."""
     return TrainingError(f"{path} is missing or damaged ({error}): delete {path.parent}, and the pool is made anew")

@@ -285,7 +285,7 @@ class _Making:
         self.journal.unlink()
 
     def _entry(self, i: int, crops: Mapping[int, int]) -> dict[str, Any]:
-        """What the manifest says of a photograph."""
+        """Return the manifest's entry of a photograph."""
         entry: dict[str, Any] = {"file": str(self.images[i]), "sha256": self.sha256[i]}
         if i in crops:
             entry |= {"crops": crops[i], "use": "validation" if i in self.held else "training"}

@@ -82,8 +82,9 @@ def lattice(sr: Tensor, hr: Tensor, period: int) -> Tensor:
 
 
 def excess(sr: Tensor, hr: Tensor) -> Tensor:
-    """How much more fine detail ``sr`` has than most of ``hr``'s: max(0, s(sr) - 0.7 s(hr)) on average, s being the
-    root mean square, over 8 x 8 px, of what a blur over 5 x 5 px takes away.
+    """Return the fine detail of ``sr`` beyond most of that of ``hr``: the mean of max(0, s(sr) - 0.7 s(hr)).
+
+    s is the root mean square, over 8 x 8 px, of the difference to a 5 x 5 px blur.
 
     A network that is rewarded for detail puts faint patterns on even areas, where they cost little of other errors;
     the noise of photographs would excuse them if all of it counted.
