@@ -51,7 +51,11 @@ class Options(StrictConfig):
 
     scale: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False, description="Size of the result as a factor of the input's. Default: 4."),
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Scale factor. Default: the model's, which is 4 for the named models.",
+        ),
         Cli("Size", ("-s", "--scale", "--outscale")),
     ] = None
     width: Annotated[int | None, Field(ge=1, description="Width of the result in pixels."), SIZE] = None
@@ -76,7 +80,9 @@ class Options(StrictConfig):
     ] = None
     fidelity: Annotated[
         float | None,
-        Field(ge=0, le=1, description="From 0, most detailed, to 1, most faithful. Default: the model's."),
+        Field(
+            ge=0, le=1, description="Fidelity, from 0 (most detail) to 1 (closest to the input). Default: the model's."
+        ),
         MODEL,
     ] = None
     start: Annotated[
@@ -90,7 +96,7 @@ class Options(StrictConfig):
     tile: Annotated[
         Annotated[int, Field(ge=SMALLEST_TILE)] | Literal[0, "auto"],
         BeforeValidator(_number),
-        Field(description="Side of a tile in pixels of the input; 0 for no tiles, auto for the model's own."),
+        Field(description="Side of a tile in input pixels; 0 for no tiles, auto for the model's default."),
         Cli("Machine", ("-t", "--tile")),
     ] = "auto"
     colour_fix: Annotated[
@@ -153,7 +159,7 @@ class ModelOptions(StrictConfig):
     ] = None
     device: Annotated[str, Field(description="Device: auto, cpu, cuda, cuda:1 or mps."), MACHINE] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Arithmetic of the networks."), MACHINE
+        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks."), MACHINE
     ] = "auto"
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "openvino"],
@@ -165,7 +171,7 @@ class ModelOptions(StrictConfig):
     ] = "auto"
     memory: Annotated[
         int | str | None,
-        Field(description="Most memory that the process may hold, such as 2G. Default: what is free."),
+        Field(description="Memory limit of the process, such as 2G. Default: the free memory."),
         MACHINE,
     ] = None
 
@@ -175,5 +181,5 @@ class FileOptions(StrictConfig):
 
     quality: Quality = None
     max_pixels: Annotated[
-        int | None, Field(ge=1, description="Most pixels of an input. Default: 400 million."), MACHINE
+        int | None, Field(ge=1, description="Maximum pixels of an input. Default: 400 million."), MACHINE
     ] = None

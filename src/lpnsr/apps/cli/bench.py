@@ -22,19 +22,24 @@ _BYTES = 3 * (4 + 16)  # an input pixel in float32, and its 16 of the result
 )
 def bench(
     size: Annotated[
-        list[str] | None, typer.Option("--size", metavar="WxH", help="Input pixels; repeatable: 192x128 and 512x512.")
+        list[str] | None,
+        typer.Option(
+            "--size", metavar="WxH", help="Size of the input in pixels; repeatable. Default: 192x128 and 512x512."
+        ),
     ] = None,
-    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed calls a size.")] = 5,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; by default PyTorch's choice.")] = None,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Number of timed calls per size.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU threads. Default: PyTorch's choice.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     **chosen: Any,
 ) -> None:
     """Time a model: median, fastest and slowest call, pixels, arithmetic, memory.
 
-    The roofline is the least time that the arithmetic and the memory of each operation allow, at the rates of a matrix
-    product, a convolution and a copy measured in the same run. 3x3 convolutions by Winograd's method count as direct
-    ones and take a third of the multiplications, so shares above 100% can be true. Peak memory is the process's, which
-    keeps what the sizes before took.
+    The roofline is the least time that arithmetic and memory of each operation allow, at rates measured in the same
+    run: those of a matrix product, a convolution and a copy. 3x3 convolutions by Winograd's method count as direct ones
+    but need a third of the multiplications, so shares above 100% are possible. Peak memory is that of the process,
+    which keeps the memory of earlier sizes.
     """
     sizes = [_size(text) for text in size or ["192x128", "512x512"]]
     cores = os.cpu_count() or 1

@@ -29,23 +29,25 @@ class Preset(StrEnum):
 
 
 def degrade(
-    source: Annotated[Path, typer.Argument(metavar="HR_DIR", help="Sharp photographs, and all below.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="LR_DIR", help="Where the PNG files go.")],
+    source: Annotated[Path, typer.Argument(metavar="HR_DIR", help="Folder of sharp photographs, with subfolders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="LR_DIR", help="Folder for the PNG files.")],
     preset: Annotated[
         Preset | None,
-        typer.Option(help="real: the paper's second order; light: a decent camera; classic: bicubic.  [default: real]"),
+        typer.Option(
+            help="real: second-order, as in the paper; light: a decent camera; classic: bicubic.  [default: real]"
+        ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A YAML file of ranges instead.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and file name, same result.")] = 0,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file of ranges, instead of --preset.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed and file name give the same result.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there and is not what this call would make.")
+        bool, typer.Option("--overwrite", help="Replace existing files that this call would make differently.")
     ] = False,
 ) -> None:
     """Make low-resolution images, a quarter of the size, for training and evaluation: lpnsr degrade HR -o LR
 
-    An HR image whose sides are no multiples of 4 is cropped to such at its right and bottom; transparency is laid on
-    white. A file that cannot be read is reported and passed over, and the exit code is then 1. A call that was
-    interrupted goes on where it was when it is given again; results of another recipe or seed are refused.
+    HR images are cropped at the right and bottom to sides that are multiples of 4. Transparency is composited on
+    white. A file that cannot be read is reported and skipped, and the exit code is then 1. To continue an interrupted
+    call, repeat it; results of another recipe or seed are refused.
     """
     from lpnsr.apps.cli.degrade_record import Record
     from lpnsr.degradation import PRESETS

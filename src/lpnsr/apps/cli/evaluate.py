@@ -34,34 +34,34 @@ def evaluate(
             "-n",
             "--model",
             metavar="[NAME=]MODEL",
-            help="base, lite, official, a folder, a hub id, or bicubic: upscales --lr into OUT/NAME; repeatable.",
+            help="Model: base, lite, official, a folder, a hub id or bicubic. Upscales --lr into OUT/NAME; repeatable.",
             rich_help_panel=WHAT,
         ),
     ] = None,
     hr: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="References. Without: only metrics that need none.", rich_help_panel=WHAT),
+        typer.Option(metavar="DIR", help="References. Without them, only no-reference metrics.", rich_help_panel=WHAT),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Inputs. Alone: they themselves are scored, by metrics that need no reference.",
+            help="Inputs. Given alone, they are scored themselves, by no-reference metrics.",
             rich_help_panel=WHAT,
         ),
     ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            help="psnr, ssim, lpips, niqe (default); lpips-alex, lpips-vgg, r50, pi, clipiqa, musiq, maniqa. "
-            "Separated by commas, or repeated.",
+            help="Metrics: psnr, ssim, lpips, niqe (default); lpips-alex, lpips-vgg, r50, pi, clipiqa, musiq, maniqa. "
+            "Separated by commas; repeatable.",
             rich_help_panel=HOW,
         ),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option(
-            help="Pixels of PSNR and SSIM: resshift (Y, 4 px border), bicubic-y (the same, rounded to 8 bits), "
+            help="Protocol of PSNR and SSIM: resshift (Y, 4 px border), bicubic-y (the same, rounded to 8 bits), "
             "y-noborder, rgb (4 px border), rgb-noborder.",
             rich_help_panel=HOW,
         ),
@@ -74,20 +74,24 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW)] = "auto",
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Images scored at a time.", rich_help_panel=HOW)] = 2,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=HOW)] = "auto",
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Number of images scored at a time.", rich_help_panel=HOW)
+    ] = 2,
     json: Annotated[
-        bool, typer.Option("--json", help="The whole evaluation as JSON on standard output.", rich_help_panel=HOW)
+        bool, typer.Option("--json", help="The evaluation as JSON on standard output.", rich_help_panel=HOW)
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=HOW)] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No messages except errors.", rich_help_panel=HOW)
+    ] = False,
 ) -> None:
     """Score results against references: lpnsr evaluate --sr RESULTS --hr HR -o report
 
-    Writes report.html, report.md, report.json, scores.csv and means.csv. A call that was interrupted goes on where it
-    was. Files are paired by name; what cannot be paired or scored is reported, and the exit code is 1 if a file of a
-    pair is damaged or of another size. An image that a metric has no number for (too small, or equal to its reference,
-    of which PSNR is infinite) is no part of that metric's mean: its cell says of how many images the mean is and what
-    is missing, and the exit code stays 0.
+    Writes report.html, report.md, report.json, scores.csv and means.csv. To continue an interrupted call, repeat
+    it. Files are paired by name. Files that cannot be paired or scored are reported. The exit code is 1 if names are
+    ambiguous, or if a file of a pair is damaged or has the wrong size. An image without a value for a metric (too
+    small, or equal to its reference, where PSNR is infinite) is excluded from that mean. The cell then shows the number
+    of images and the reason, and the exit code stays 0.
     """
     from lpnsr.evaluation.run import EvaluationRequest, evaluate
 

@@ -14,23 +14,22 @@ from lpnsr.upscaling.options import ModelOptions
 
 @described(ModelOptions, only=("model", "revision", "cache_dir"), panel="Model")
 def export(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the graphs; a model to upscale with.")],
-    runtime: Annotated[
-        Literal["onnx", "openvino"], typer.Option(help="The runtime that the graphs are checked with.")
-    ] = "onnx",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the graphs; usable as a model.")],
+    runtime: Annotated[Literal["onnx", "openvino"], typer.Option(help="Runtime that checks the graphs.")] = "onnx",
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="Largest deviation from PyTorch, in root mean squares of the output. Default: 1e-4."),
+        typer.Option(min=0, help="Maximum deviation from PyTorch, relative to the output's RMS. Default: 1e-4."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print export.json on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
     **chosen: Any,
 ) -> None:
     """Write a model's networks as ONNX graphs of any size: lpnsr export --runtime onnx -o lite-onnx
 
-    Every graph is compared with PyTorch at odd sizes; one beyond the tolerance fails the export, and nothing is
-    written. Use them with lpnsr upscale -n lite-onnx. (lpnsr upscale --runtime onnx exports by itself, into the cache.)
+    Every graph is compared with PyTorch at odd sizes. If one exceeds the tolerance, the export fails and nothing is
+    written. Use the result with lpnsr upscale -n lite-onnx. (lpnsr upscale --runtime onnx exports by itself, into the
+    cache.)
     """
     from lpnsr.checkpoints import resolve
     from lpnsr.runtimes.export import TOLERANCE, export_model

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from lpnsr.errors import CheckpointError, ConfigError
 
-app = typer.Typer(help="See, fetch, convert and verify models.", no_args_is_help=True)
+app = typer.Typer(help="Show, download, convert and verify models.", no_args_is_help=True)
 
 
 class PredictorChoice(StrEnum):
@@ -30,12 +30,12 @@ Cache = Annotated[
         help="Folder for downloads and converted models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Name = Annotated[str, typer.Argument(help="base, lite, official, official-v2, a model folder, or a Hugging Face id.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hugging Face repository.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Model: base, lite, official, official-v2, a folder or a hub id.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of a hub id: branch, tag or commit.")]
 Predictor = Annotated[
     PredictorChoice,
-    typer.Option(help="Noise predictor: the paper's, or the second version, trained with a GAN loss on the latent."),
+    typer.Option(help="Noise predictor: paper, or v2, trained with a GAN loss on the latent."),
 ]
 
 
@@ -49,7 +49,7 @@ def _print_json(value: Any) -> None:
 
 @app.command("list")
 def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
-    """List the models that can be used by name, and where they are."""
+    """List the models that have names, and their locations."""
     from lpnsr.checkpoints.locate import known_models
 
     models = known_models(cache_dir)
@@ -91,11 +91,13 @@ def info(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="official: the only model that is downloaded this way.")] = "official",
+    name: Annotated[
+        str, typer.Argument(help="Model: official, or official-v2 for its second noise predictor.")
+    ] = "official",
     predictor: Predictor = PredictorChoice.PAPER,
     accept_licence: Annotated[
         bool,
-        typer.Option("--accept-licence", help="Accept the files' licences; the S-Lab one is non-commercial."),
+        typer.Option("--accept-licence", help="Accept the licences of the files; the S-Lab licence is non-commercial."),
     ] = False,
     mirror: Annotated[
         str | None,
@@ -103,10 +105,10 @@ def download(
     ] = None,
     cache_dir: Cache = None,
 ) -> None:
-    """Fetch the officially released checkpoints and convert them.
+    """Download the official checkpoints and convert them.
 
-    Each file's mirrors are tried in turn: GitHub releases and Hugging Face. Run the command again to resume an
-    interrupted download. The SHA-256 of a file's first copy is remembered, and every later copy has to agree.
+    The mirrors of each file are tried in turn: GitHub releases and Hugging Face. Repeat the command to resume an
+    interrupted download. The SHA-256 of the first copy of a file is stored, and every later copy has to match.
     """
     from lpnsr.checkpoints import download_official
     from lpnsr.checkpoints.registry import LICENCE_NOTICE, predictor_of
@@ -124,24 +126,26 @@ def download(
 @app.command()
 def convert(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    folder: Annotated[Path | None, typer.Argument(help="Folder with files of the released names.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the released files, with their original names.")
+    ] = None,
     autoencoder: Annotated[Path | None, typer.Option(help="autoencoder_vq_f4.pth")] = None,
     denoiser: Annotated[Path | None, typer.Option(help="resshift_realsrx4_s4_v3.pth")] = None,
     noise_predictor: Annotated[Path | None, typer.Option(help="noise_predictor.pth or noise_predictor_v2.pth")] = None,
     upsampler: Annotated[Path | None, typer.Option(help="003_realSR_..._SwinIR-L_x4_GAN.pth")] = None,
     predictor: Annotated[
         PredictorChoice | None,
-        typer.Option(help="Which noise predictor of FOLDER. Default: the paper's if there."),
+        typer.Option(help="Noise predictor in FOLDER. Default: paper, if present."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the name of the output folder.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store in half precision: half the size.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Convert released checkpoint files (.pth or .safetensors) into a model folder.
 
-    Give FOLDER, or the files one by one; a file given by name goes before the one in FOLDER. Autoencoder and
-    denoiser are needed; without a noise predictor the model uses Gaussian noise, without an upsampler it
-    starts from bicubic interpolation.
+    Give FOLDER, or the files one by one. An individual file takes precedence over FOLDER. Autoencoder and denoiser
+    are required. Without a noise predictor, the model uses Gaussian noise; without an upsampler, it starts from
+    bicubic interpolation.
     """
     import torch
 
@@ -161,9 +165,9 @@ def convert(
 
 @app.command()
 def verify(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
-    """Check every file's SHA-256, that all parts load strictly and fit each other, and that all weights are finite.
+    """Check the SHA-256 of every file, that all parts load and fit each other, and that all weights are finite.
 
-    Parts of the officially released checkpoints are named: by their SHA-256 where it is known, else by their shapes.
+    Official checkpoints are recognised by their SHA-256 if it is known, else by their shapes.
     """
     from lpnsr.checkpoints import resolve
     from lpnsr.checkpoints.verify import verify_downloads, verify_folder

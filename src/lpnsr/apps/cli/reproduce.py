@@ -34,36 +34,45 @@ _DEFAULT_METRICS = "psnr,ssim,lpips,niqe"
 
 
 def reproduce(
-    experiment: Annotated[What, typer.Argument(help="Which experiment of the paper, or that it lacks.")],
-    lr: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="LR images; repeatable, a table a set.")],
-    hr: Annotated[Path, typer.Option(metavar="DIR", help="Their HR images: same stems, 4 times the size.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Going on is automatic.")] = Path("results"),
+    experiment: Annotated[What, typer.Argument(help="Experiment, from the paper or additional.")],
+    lr: Annotated[
+        list[str], typer.Option(metavar="[NAME=]DIR", help="Folder of LR images; repeatable, one table per set.")
+    ],
+    hr: Annotated[Path, typer.Option(metavar="DIR", help="Folder of their HR images: same stems, 4 times the size.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results; an existing run continues.")
+    ] = Path("results"),
     model: Annotated[
-        str, typer.Option("-n", "--model", help="base, lite, official, a folder, a hub id.")
+        str, typer.Option("-n", "--model", help="Model: base, lite, official, a folder or a hub id.")
     ] = DEFAULT_MODEL,
-    metrics: Annotated[str, typer.Option(help="Names with commas; see lpnsr evaluate.")] = _DEFAULT_METRICS,
+    metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; see lpnsr evaluate.")] = _DEFAULT_METRICS,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=FILE", help="Weights of a metric; repeatable.")
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="table2: a folder of another method's images, or its network's file."),
+        typer.Option(
+            metavar="NAME=PATH", help="For table2: folder of another method's images, or file of its network."
+        ),
     ] = None,
     start: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PATH", help="table6: a pre-upsampler's file (any of spandrel's), or a model folder."
+            metavar="NAME=PATH",
+            help="For table6: file of a pre-upsampler (any that spandrel reads), or a model folder.",
         ),
     ] = None,
     bicubic_model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="mismatch: a model that was trained to start from bicubic.")
+        str | None, typer.Option(metavar="MODEL", help="For mismatch: model trained to start from bicubic.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="The first four images of a set, three seeds.")] = False,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the first four images of each set, and three seeds.")
+    ] = False,
 ) -> None:
     """Repeat the paper's experiments: lpnsr reproduce table1 --lr LR_DIR --hr HR_DIR -o results
 
-    Writes OUT/EXPERIMENT.md, .json, .csv and plots. A run that was killed goes on with the next image.
+    Writes OUT/EXPERIMENT.md, .json, .csv and plots. A killed run continues with the next image.
     """
     from lpnsr.reproduce.experiments import EXPERIMENTS
     from lpnsr.reproduce.run import ReproductionRequest, reproduce

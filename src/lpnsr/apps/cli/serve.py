@@ -25,7 +25,9 @@ NETWORK, MODEL, MACHINE, LIMITS = PANELS = ("Network", "Model", "Machine", "Limi
 class ServerOptions(StrictConfig):
     """Options of both servers beside those of models and limits."""
 
-    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 for all."), Cli(NETWORK)] = "127.0.0.1"
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 for all interfaces."), Cli(NETWORK)] = (
+        "127.0.0.1"
+    )
     model: Annotated[
         list[str] | None,
         Field(description="Model to serve; repeatable, the first is the default. Default: base."),
@@ -33,7 +35,7 @@ class ServerOptions(StrictConfig):
     ] = None
     device: Annotated[
         list[str] | None,
-        Field(description="Device: auto, cpu, cuda, cuda:1 or mps; repeatable, a worker each."),
+        Field(description="Device: auto, cpu, cuda, cuda:1 or mps; repeatable, one worker each."),
         Cli(MODEL),
     ] = None
 
@@ -41,7 +43,7 @@ class ServerOptions(StrictConfig):
 _OF_MODELS = ("dtype", "memory", "cache_dir")
 _OPTIONS = (*ServerOptions.model_fields, *_OF_MODELS, "max_pixels", "queue", "owner_queue", "timeout", "ttl")
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.", rich_help_panel=NETWORK)]
-MaxUpload = Annotated[int, typer.Option(min=1, help="Most MiB of an image file.", rich_help_panel=LIMITS)]
+MaxUpload = Annotated[int, typer.Option(min=1, help="Maximum size of an image file in MiB.", rich_help_panel=LIMITS)]
 
 
 @described(ServerOptions, ModelOptions, Limits, only=_OPTIONS, panels=PANELS)
@@ -56,14 +58,14 @@ def serve(
     max_upload: MaxUpload = 50,
     state_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder in which jobs and results outlive the process.", rich_help_panel=LIMITS),
+        typer.Option(help="Folder that keeps jobs and results when the process ends.", rich_help_panel=LIMITS),
     ] = None,
     grace: Annotated[
-        float, typer.Option(min=0, help="Seconds that running jobs have when the server ends.", rich_help_panel=LIMITS)
+        float, typer.Option(min=0, help="Seconds that running jobs get at shutdown.", rich_help_panel=LIMITS)
     ] = 30,
     **chosen: Any,
 ) -> None:
-    """Upscale over HTTP: lpnsr serve, then see http://127.0.0.1:8000/docs
+    """Upscale over HTTP: lpnsr serve, then open http://127.0.0.1:8000/docs
 
     POST an image to /v1/jobs, follow /v1/jobs/ID, fetch /v1/jobs/ID/result.
     """
@@ -89,12 +91,15 @@ def web(
     auth: Annotated[
         str | None,
         typer.Option(
-            envvar="LPNSR_AUTH", help="USER:PASSWORD that visitors need.", metavar="TEXT", rich_help_panel=NETWORK
+            envvar="LPNSR_AUTH", help="Login for visitors, as USER:PASSWORD.", metavar="TEXT", rich_help_panel=NETWORK
         ),
     ] = None,
     max_upload: MaxUpload = 50,
     max_batch: Annotated[
-        int, typer.Option(min=1, help="Most MiB of the files of a batch, or a zip of them.", rich_help_panel=LIMITS)
+        int,
+        typer.Option(
+            min=1, help="Maximum size of the files of a batch, or of a zip file, in MiB.", rich_help_panel=LIMITS
+        ),
     ] = 500,
     **chosen: Any,
 ) -> None:

@@ -29,33 +29,34 @@ class Precision(StrEnum):
 
 def train(
     stage: Annotated[
-        str, typer.Argument(help="A stage of the recipe, all, or export, which writes the parts as a model folder.")
+        str, typer.Argument(help="Stage of the recipe, all, or export (writes the parts as a model folder).")
     ],
     data: Annotated[
-        list[Path] | None, typer.Option("--data", metavar="DIR", help="Photographs, and all below; repeatable.")
+        list[Path] | None,
+        typer.Option("--data", metavar="DIR", help="Folder of photographs, with subfolders; repeatable."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="RUN", help="The run's folder; going on is automatic.")
+        Path | None, typer.Option("-o", "--out", metavar="RUN", help="Folder of the run; an existing run continues.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="base, lite, paper, or a .yaml file.")] = "lite",
-    begin_with: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Fine-tune: begin with the weights of a model.")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="End by the clock; the same call again goes on.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto is bf16 where the device is fast at it.")] = Precision.AUTO,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that degrade the photographs.")] = 2,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 250,
-    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 25,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 500,
+    recipe: Annotated[str, typer.Option(help="Recipe: base, lite, paper, or a .yaml file.")] = "lite",
+    begin_with: Annotated[str | None, typer.Option(metavar="MODEL", help="Model to start from (fine-tuning).")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Time limit; repeat the command to continue.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Precision; auto is bf16 on devices where it is fast.")
+    ] = Precision.AUTO,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes that degrade the photographs.")] = 2,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between log entries.")] = 25,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only measure what it would cost: parameters, memory, FLOP, time.")
+        bool, typer.Option("--dry-run", help="Only measure the cost: parameters, memory, FLOP, time.")
     ] = False,
 ) -> None:
-    """Train a stage of a recipe, or all: lpnsr train all --data PHOTOS -o runs/mine
+    """Train one stage of a recipe, or all: lpnsr train all --data PHOTOS -o runs/mine
 
-    Ctrl-C, and SIGTERM, end it after the step at hand, and save; again, at once. A call that was ended or killed goes
-    on where it was saved when it is given again, and comes to the same weights.
+    Ctrl-C or SIGTERM ends the command after the current step and saves a checkpoint; a second one ends it at once. To
+    continue, also after a kill, repeat the command: it starts from the last checkpoint and reaches the same weights.
     """
     first = os.environ.get("RANK", "0") == "0"  # of several processes, which would all say the same
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")

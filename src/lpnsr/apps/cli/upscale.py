@@ -22,19 +22,19 @@ def upscale(
         typer.Argument(metavar="INPUT...", help="Images, folders, patterns such as 'photos/*.jpg', or -."),
     ] = None,
     more_inputs: Annotated[
-        list[str] | None, typer.Option("-i", "--input", help="An input, as INPUT; repeatable.", rich_help_panel=FILES)
+        list[str] | None, typer.Option("-i", "--input", help="Input, same as INPUT; repeatable.", rich_help_panel=FILES)
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
-            help="Folder for the results; for one image also a file or -.",
+            help="Folder for the results. For one image, also a file or -.",
             rich_help_panel=FILES,
         ),
     ] = None,
     suffix: Annotated[
-        str, typer.Option(help="Added to the names of the results, for instance _x4.", rich_help_panel=FILES)
+        str, typer.Option(help="Suffix of the result names, for instance _x4.", rich_help_panel=FILES)
     ] = "",
     ext: Annotated[
         str,
@@ -43,14 +43,14 @@ def upscale(
         ),
     ] = "auto",
     recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Enter the folders in folders.", rich_help_panel=FILES)
+        bool, typer.Option("-r", "--recursive", help="Include subfolders.", rich_help_panel=FILES)
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there already.", rich_help_panel=FILES)
+        bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=FILES)
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Keep results that are there already.", rich_help_panel=FILES),
+        typer.Option("--skip-existing", help="Keep existing results.", rich_help_panel=FILES),
     ] = False,
     compare: Annotated[
         bool,
@@ -58,32 +58,36 @@ def upscale(
             "--compare", help="Also write NAME.compare.png: bicubic left, result right.", rich_help_panel=FILES
         ),
     ] = False,
-    fp32: Annotated[bool, typer.Option("--fp32", help="The same as --dtype float32.", rich_help_panel=MACHINE)] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --dtype float32.", rich_help_panel=MACHINE)] = False,
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=1, help="Files read and written ahead.", rich_help_panel=MACHINE)
+        int,
+        typer.Option("-j", "--jobs", min=1, help="Number of files read and written ahead.", rich_help_panel=MACHINE),
     ] = 2,
     json: Annotated[
-        bool, typer.Option("--json", help="A JSON object a file on standard output.", rich_help_panel=MACHINE)
+        bool, typer.Option("--json", help="One JSON object per file on standard output.", rich_help_panel=MACHINE)
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.", rich_help_panel=MACHINE)] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No messages except errors.", rich_help_panel=MACHINE)
+    ] = False,
     engine: Annotated[
         Literal["plain", "ray"],
-        typer.Option(help="ray: several models at once, on one machine or many.", rich_help_panel=BATCH),
+        typer.Option(
+            help="Engine: plain, or ray for several models at once, on one or more machines.", rich_help_panel=BATCH
+        ),
     ] = "plain",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Models at once. Default: by GPUs, or cores.", rich_help_panel=BATCH)
+        int | None,
+        typer.Option(min=1, help="Number of models at once. Default: by GPUs, or cores.", rich_help_panel=BATCH),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Threads of each worker. Default: OMP_NUM_THREADS, or up to 4.", rich_help_panel=BATCH
-        ),
+        typer.Option(min=1, help="Threads per worker. Default: OMP_NUM_THREADS, or up to 4.", rich_help_panel=BATCH),
     ] = None,
     manifest: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of Parquet files. Default: manifest.parquet in the output.",
+            help="Folder of the manifest, in Parquet. Default: manifest.parquet in the output.",
             rich_help_panel=BATCH,
         ),
     ] = None,

@@ -48,8 +48,8 @@ def make_page(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="lpnsr", analytics_enabled=False, delete_cache=(60, age), fill_width=True) as page:
         with gr.Row(elem_classes="lp-top"):
             gr.HTML(
-                f"<h1>lpnsr <small>{__version__}</small></h1><p>Photographs, four times as large: a diffusion of four "
-                "steps whose noise is predicted.</p>",
+                f"<h1>lpnsr <small>{__version__}</small></h1><p>4x super-resolution of photographs in four "
+                "diffusion steps with predicted noise.</p>",
                 scale=3,
                 min_width=280,
             )
@@ -64,8 +64,8 @@ def make_page(desk: Desk) -> gr.Blocks:
         limits = desk.limits
         gr.HTML(
             f'<p class="lp-foot">Up to {mebibytes(limits.max_upload)} and {limits.max_pixels / 1e6:g} million pixels '
-            f"a photograph. What you send is kept for {texts.spoken(limits.ttl)}, and what is made of it no longer "
-            "than that, or until this page is closed. Both leave this server by your downloads alone.</p>"
+            f"per photograph. Uploads are kept for {texts.spoken(limits.ttl)}, results for at most that time or until "
+            "this page is closed. Both leave this server only by your downloads.</p>"
         )
         gr.on([page.load, gr.Timer(_LOOK).tick], lambda: texts.queues(desk.fleet), None, queue, **QUICK)
         page.unload(_leaving(desk))

@@ -11,7 +11,7 @@ from lpnsr.apps.files.times import spoken as spoken
 from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.web.fleet import Fleet
 
-UNEXPECTED = "This failed unexpectedly; the server's log tells more about it"
+UNEXPECTED = "This failed unexpectedly; see the server's log"
 
 
 def problem(text: str) -> str:
@@ -35,7 +35,7 @@ def progress(status: Status) -> str:
     left = "" if status.seconds_left is None else f", {spoken(status.seconds_left)} left"
     if status.state is State.QUEUED:
         ahead = (status.position or 1) - 1
-        place = "next in the queue" if ahead == 0 else f"{ahead} {'job' if ahead == 1 else 'jobs'} before yours begin"
+        place = "next in the queue" if ahead == 0 else f"{ahead} {'job' if ahead == 1 else 'jobs'} before yours"
         return bar(0, f"Waiting: {place}{left}")
     if status.state is State.RUNNING:
         if status.tiles and status.tiles_done == status.tiles:
@@ -48,7 +48,7 @@ def progress(status: Status) -> str:
         left = left if (status.seconds_left or 0) >= 1 else ""  # the guess was exceeded, or it is the end
         return bar(status.progress, f"Working{': ' if parts else ''}{', '.join(parts)}{left}")
     if status.state is State.CANCELLED:
-        return note("Cancelled; its memory is free again")
+        return note("Cancelled; its memory is free")
     if status.state is State.FAILED:
         return problem(status.error or "This failed")
     return ""

@@ -59,7 +59,7 @@ class BatchTab(Tab):
         visitor.batches += 1
         yield self.working() | {
             self.download: gr.DownloadButton(visible=False),
-            self.status: texts.bar(0, "Looking at the files"),
+            self.status: texts.bar(0, "Reading the files"),
             self.list: "",
         }
         batch = Batch(self.desk, visitor, request.client.host, visitor.batches)
@@ -219,7 +219,7 @@ def _after(name: str, text: str) -> str:
 
 
 _EMPTY = (
-    '<div class="lp-empty"><b>The state of every file appears here</b><span>What was finished with the same '
-    "settings is not made again, also after a cancellation. "
+    '<div class="lp-empty"><b>The state of every file appears here</b><span>A repeated run with the same '
+    "settings keeps finished results, also after Cancel. "
     "A file that cannot be read does not stop the others.</span></div>"
 )

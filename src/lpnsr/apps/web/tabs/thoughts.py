@@ -22,17 +22,17 @@ from lpnsr.errors import InputError
 
 SIDES = (64, 96, 128)
 _ABOUT = (
-    "The chain starts at the pre-upsampled photograph with noise on it. Each step <i>t</i> guesses the clean picture, "
-    "goes part of the way there, and adds noise, which a second network predicts from the photograph instead "
-    "of drawing it. Here is all of that for a small part of a photograph."
+    "The chain starts at the pre-upsampled photograph plus noise. Each step <i>t</i> predicts the clean picture, "
+    "moves part of the way to it, and adds noise. A second network predicts this noise from the photograph instead "
+    "of drawing it at random. This page shows all steps for a small part of a photograph."
 )
 _EMPTY = '<div class="lp-empty"><b>The steps of the chain appear here</b></div>'
 _COLUMNS = (
-    ("state", "What enters", "x<sub>t</sub>, decoded"),
-    ("belief", "What it believes", "the guess of x<sub>0</sub>, decoded"),
-    ("predicted", "The noise it predicts", "the mean of z<sub>t</sub>; blue is negative, red positive"),
-    ("uncertainty", "How unsure it is of that", "the &sigma; of z<sub>t</sub>; dark is sure, yellow is not"),
-    ("noise", "The noise it adds", "z<sub>t</sub>, &sigma;<sub>t</sub> times of it; maps are means of the channels"),
+    ("state", "State", "x<sub>t</sub>, decoded"),
+    ("belief", "Predicted clean picture", "the prediction of x<sub>0</sub>, decoded"),
+    ("predicted", "Predicted noise", "the mean of z<sub>t</sub>; blue is negative, red positive"),
+    ("uncertainty", "Uncertainty of this noise", "the &sigma; of z<sub>t</sub>; dark is low, yellow is high"),
+    ("noise", "Added noise", "z<sub>t</sub>, to be scaled by &sigma;<sub>t</sub>; maps are means of the channels"),
 )
 
 
@@ -48,11 +48,11 @@ class ThoughtsTab(Tab):
         with gr.Row(elem_classes="lp-columns"):
             with gr.Column(scale=2, min_width=320):
                 self.photo = photo_input("thoughts-photo", 220)
-                self.side = gr.Radio([*SIDES], value=SIDES[1], label="Part of the photograph, pixels a side")
-                self.across = gr.Slider(0, 100, 50, step=1, label="From the left, %")
-                self.down = gr.Slider(0, 100, 50, step=1, label="From the top, %")
+                self.side = gr.Radio([*SIDES], value=SIDES[1], label="Side of the part in pixels")
+                self.across = gr.Slider(0, 100, 50, step=1, label="Position from the left, %")
+                self.down = gr.Slider(0, 100, 50, step=1, label="Position from the top, %")
                 self.form = form(desk, sized=False)
-                self.buttons("Think aloud")
+                self.buttons("Show the steps")
                 self.status = gr.HTML(elem_id="thoughts-status")
             with gr.Column(scale=3, min_width=320):
                 self.pages = gr.HTML(_EMPTY, elem_id="thoughts")
@@ -112,9 +112,9 @@ def _page(folder: Path, steps: list[dict[str, Any]]) -> str:
             "The photograph and the start",
             "",
             [
-                _figure(folder, "bicubic.png", "Bicubic", "what enlarging alone gives"),
+                _figure(folder, "bicubic.png", "Bicubic", "enlargement alone"),
                 _figure(folder, "start.png", "The start", "the pre-upsampler's picture, y<sub>0</sub>"),
-                _figure(folder, "result.png", "The end", "the chain's result"),
+                _figure(folder, "result.png", "The result", "the end of the chain"),
             ],
         )
     ]
