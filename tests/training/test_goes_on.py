@@ -120,7 +120,8 @@ def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, ph
         assert two == pytest.approx(one, rel=2e-4, abs=5e-5)
     one, two = (checkpoint(folder / stage)["ema"] for folder in (finished, tmp_path))
     apart = torch.cat([(two[name] - one[name]).abs().flatten() for name in one])
-    assert apart.quantile(0.999) < 1e-4
+    assert apart.median() < 1e-5
+    assert apart.quantile(0.99) < 1e-4
     assert apart.max() < 1e-3  # Adam takes whole steps along gradients that are all rounding error
 
 

@@ -14,7 +14,7 @@ import pytest
         ("uvicorn", ["serve"], 1, "pip install 'lpnsr[serve]'"),
         ("gradio", ["web"], 1, "pip install 'lpnsr[web]'"),
         ("", ["web", "--auth", "nocolon"], 2, "USER:PASSWORD"),
-        ("", ["serve", "--timeout", "0"], 2, "timeout = 0.0; allowed: a number above 0"),
+        ("", ["serve", "--timeout", "0"], 2, "timeout = 0.0: should be greater than 0"),
     ],
 )
 def test_what_is_wrong_is_one_line(missing: str, arguments: list[str], code: int, words: str) -> None:

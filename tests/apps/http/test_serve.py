@@ -138,7 +138,7 @@ def test_a_file_that_is_damaged_inside_fails_as_a_job(client: TestClient) -> Non
         ({"scale": -1}, "scale"),
         ({"steps": 5}, "steps = 5"),
         ({"model": "/etc/passwd"}, "lite, other"),
-        ({"format": "svg"}, "png, jpeg"),
+        ({"format": "svg"}, "'png', 'jpeg'"),
         ({"quality": 101}, "quality"),
         ({"tile": 16}, "tile"),
         ({"max_side": 0}, "max_side"),

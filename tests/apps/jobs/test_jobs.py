@@ -350,7 +350,7 @@ def test_what_goes_wrong_is_told_without_paths_and_the_next_job_runs(models: Fak
         (picture(), {"tile": 16}, ConfigError, "tile"),
         (picture(), {"scale": 2, "width": 3}, ConfigError, "scale"),
         (picture(), {"scale": float("inf")}, ConfigError, "scale"),
-        (picture(), {"format": "gif"}, ConfigError, "png, jpeg"),
+        (picture(), {"format": "gif"}, ConfigError, "'png', 'jpeg'"),
         (picture(size=(3, 10)), {"format": "webp", "width": 4, "height": 20000}, OutputError, "16383"),
     ],
 )
