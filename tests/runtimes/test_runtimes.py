@@ -57,9 +57,13 @@ def paper(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def guided(tmp_path_factory):
-    """The folder of a model whose chain is guided by the features of its pre-upsampler."""
+    """The folder of a model whose chain is guided by the features and the residual of its pre-upsampler."""
     folder = tmp_path_factory.mktemp("models") / "guided"
-    tiny_upscaler(networks=GUIDED).save_pretrained(folder)
+    chain = {
+        name: GUIDED[name] | {"cond_channels": 18, "feature_channels": 11} for name in ("denoiser", "noise_predictor")
+    }
+    upsampler = GUIDED["upsampler"] | {"padding": "replicate", "residual_features": True}
+    tiny_upscaler(networks=GUIDED | chain | {"upsampler": upsampler}).save_pretrained(folder)
     return folder
 
 

@@ -16,12 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import EdgeConv2d, add, convolve_to_shuffle, silu
+from lpnsr.networks.layers.basic import EdgeConv2d, PaddingMode, add, convolve_to_shuffle, silu
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.system.config import StrictConfig
-
-PaddingMode = Literal["zeros", "replicate"]
-"""Padding of the 3x3 convolutions."""
 
 
 class CompactConfig(StrictConfig):

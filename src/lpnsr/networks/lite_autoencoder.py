@@ -13,8 +13,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lpnsr.networks.compact import PaddingMode, ResizeHead, residual_stack
-from lpnsr.networks.layers.basic import EdgeConv2d, convolve_to_shuffle, pixel_unshuffle, silu
+from lpnsr.networks.compact import ResizeHead, residual_stack
+from lpnsr.networks.layers.basic import EdgeConv2d, PaddingMode, convolve_to_shuffle, pixel_unshuffle, silu
 from lpnsr.networks.layers.padding import pad_to_multiple
 from lpnsr.system.config import StrictConfig
 

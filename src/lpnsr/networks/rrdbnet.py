@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lpnsr.networks.layers.basic import EdgeConv2d
+from lpnsr.networks.layers.basic import EdgeConv2d, PaddingMode
 from lpnsr.system.config import StrictConfig
 
 _RESIDUAL_SCALE = 0.2
@@ -32,10 +32,10 @@ class RRDBNetConfig(StrictConfig):
     """Channels that each convolution of a dense block adds."""
     feature_scale: PositiveFloat = Field(default=1.0)
     """Factor that brings the feature map handed to a chain to about unit deviation."""
-    padding: Literal["zeros", "replicate"] = "zeros"
+    padding: PaddingMode = "zeros"
     """Padding of the convolutions. The zeros of the published network colour the corners of even areas."""
     residual_features: bool = False
-    """Whether lr - reduced U(lr), what the image leaves unexplained, joins the features as three more channels."""
+    """Whether the features have three more channels: 20 (lr - U(lr) reduced to its size), the residual of the image."""
 
 
 def _conv(config: RRDBNetConfig, inputs: int, outputs: int) -> EdgeConv2d:
@@ -125,8 +125,10 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _reduced(image: Tensor) -> Tensor:
-    """(B, 3, 4h, 4w) -> (B, 3, h, w): antialiased bicubic reduction, in operations that every runtime has and that
-    autocast leaves in float32."""
+    """Reduce (B, 3, 4h, 4w) to (B, 3, h, w): bicubic, antialiased.
+
+    ``F.interpolate`` has no form in ONNX for this. Elementwise operations stay in float32 under autocast.
+    """
     x = F.pad(image.float(), (6, 6, 6, 6), mode="replicate")
     height, width = image.shape[-2:]
     rows = torch.stack([tap * x[..., k : k + height : 4, :] for k, tap in enumerate(_TAPS)]).sum(0)

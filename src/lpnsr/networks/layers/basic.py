@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormKind = Literal["group", "pixel"]
+PaddingMode = Literal["zeros", "replicate"]
 
 
 def in_eager_inference() -> bool:
