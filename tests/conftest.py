@@ -30,6 +30,15 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def val32() -> Path:
+    """The validation images of the clone, or a visible skip: the source distribution has none."""
+    folder = REPOSITORY / "data" / "val"
+    if not folder.is_dir():
+        pytest.skip("needs data/val of the repository, which is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data() -> Path:
     """Small files that travel with the tests: manifests, schedules and the tiny parity cases."""
     return Path(__file__).parent / "data"

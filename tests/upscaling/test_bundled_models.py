@@ -124,7 +124,6 @@ def test_colours_are_kept(model: Upscaler) -> None:
     assert np.abs(out.mean((0, 1)) - lr.mean((0, 1))).max() < 2
 
 
-@pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "lpips_at_most", "psnr_at_least"),
@@ -136,15 +135,15 @@ def test_colours_are_kept(model: Upscaler) -> None:
     ],
 )
 def test_scores_on_the_validation_images(
-    shared: Path, name: str, kind: str, lpips_at_most: float, psnr_at_least: float
+    val32: Path, name: str, kind: str, lpips_at_most: float, psnr_at_least: float
 ) -> None:
     """Means over 32 images; PSNR is compared with that of bicubic interpolation."""
     model = bundled(name)
     lpips, psnr = metrics_for(["lpips", "psnr"])
     rows = []
-    for path in sorted((shared / "data" / "val" / "hr").iterdir()):
+    for path in sorted((val32 / "hr").iterdir()):
         hr = read_unit(path)
-        sr = model(read_unit(shared / "data" / "val" / kind / path.name))
+        sr = model(read_unit(val32 / kind / path.name))
         rows.append([lpips(sr, hr), psnr(sr, hr)])
     assert np.mean(rows, 0)[0] <= lpips_at_most
     assert np.mean(rows, 0)[1] >= psnr_at_least

@@ -47,7 +47,8 @@ class Difference:
 
 @dataclass
 class Evaluation:
-    """methods: names and where their images are. unavailable: why a metric has no column."""
+    """methods: names and where their images are. unavailable: why a metric has no column. dataset: name of the images,
+    where known."""
 
     methods: dict[str, str]
     metrics: list[Metric]
@@ -55,6 +56,7 @@ class Evaluation:
     samples: list[SampleScores]
     problems: list[Problem]
     timings: dict[str, Timing] = field(default_factory=dict)
+    dataset: str = ""
 
     @property
     def failed(self) -> bool:
@@ -102,6 +104,7 @@ class Evaluation:
         """Return everything, for machines; a score that is not there is null beside its reason."""
         return {
             "made_by": f"lpnsr {__version__}",
+            "dataset": self.dataset,
             "intervals": INTERVALS,
             "methods": self.methods,
             "metrics": {m.name: {key: getattr(m, key) for key in _OF_A_METRIC} for m in self.metrics},

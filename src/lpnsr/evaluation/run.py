@@ -10,6 +10,7 @@ from typing import Protocol
 
 from lpnsr.errors import ConfigError, OutputError
 from lpnsr.evaluation.cache import Cache
+from lpnsr.evaluation.datasets import recognised
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics
@@ -85,7 +86,8 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
     scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
     problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]
     sources = {**{name: str(folder) for name, folder in request.sr.items()}, **request.models}
-    evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings)
+    dataset = recognised(request.hr, request.lr, *request.sr.values())
+    evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings, dataset)
     write_reports(evaluation, request.out)
     return evaluation
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lpnsr import __version__
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.cache import Cache
+from lpnsr.evaluation.datasets import recognised
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, available_metrics
 from lpnsr.reproduce.experiments import experiment
 from lpnsr.reproduce.images import find_pairs
@@ -124,10 +125,14 @@ def _write(report: Report, lab: Lab, request: ReproductionRequest) -> None:
 
 def _header(lab: Lab, request: ReproductionRequest, name: str) -> Header:
     counts = [len(images.pairs) for images in lab.sets]
+    dataset = recognised(request.hr)
     return Header(
         command=request.command.format(name),
         model=f"{lab.model.name} {lab.model.digest[:12]}, lpnsr {__version__}, float32 on {lab.model.device.type}",
-        images=[f"{images.name} ({count})" for images, count in zip(lab.sets, counts, strict=True)],
+        images=[
+            *([dataset] if dataset else []),
+            *(f"{images.name} ({count})" for images, count in zip(lab.sets, counts, strict=True)),
+        ],
         protocols=list(_protocols(lab)),
         fewest=min(counts),
     )

@@ -136,12 +136,7 @@ def _show(evaluation: Evaluation, out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lpnsr.evaluation.reports.tables import (
-        count_text,
-        heading,
-        mean_text,
-        protocol_line,
-    )
+    from lpnsr.evaluation.reports.tables import count_text, heading, mean_text, notes
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, _NARROWEST)
@@ -161,12 +156,8 @@ def _show(evaluation: Evaluation, out: Path) -> None:
             cells.append(f"{timing.seconds:.3g}" if timing else "–")
         table.add_row(*cells)
     console.print(table)
-    for line in map(protocol_line, evaluation.metrics):
+    for line in notes(evaluation):
         console.print(line)
-    for name, timing in evaluation.timings.items():
-        console.print(f"s/image of {name}: {timing.protocol}")
-    for name, reason in evaluation.unavailable.items():
-        console.print(f"{name}: not available. {reason}")
     console.print(f"The report: {out / 'report.html'}")
 
 

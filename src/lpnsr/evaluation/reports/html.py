@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from lpnsr import __version__
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
-from lpnsr.evaluation.reports.tables import as_text, count_text, digits, heading, mean_text, protocol_line
+from lpnsr.evaluation.reports.tables import as_text, count_text, digits, heading, mean_text, notes, protocol_line
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.scoring import MetricResult
 
@@ -28,6 +28,7 @@ def html(evaluation: Evaluation) -> str:
         intervals=INTERVALS,
         version=__version__,
         heading=heading,
+        notes=notes,
         protocol_line=protocol_line,
         digits=digits,
         as_text=as_text,

@@ -30,6 +30,16 @@ def protocol_line(metric: Metric) -> str:
     return f"{metric.title}: {metric.protocol}; {reference}; {metric.version}"
 
 
+def notes(evaluation: Evaluation) -> list[str]:
+    """Return what the numbers of an evaluation are: images, metrics, times, and what is missing; a line each."""
+    return [
+        *([f"Images: {evaluation.dataset}"] if evaluation.dataset else []),
+        *map(protocol_line, evaluation.metrics),
+        *(f"Seconds of {name}: {t.protocol} ({t.count} images)" for name, t in evaluation.timings.items()),
+        *(f"{name}: not available. {reason}" for name, reason in evaluation.unavailable.items()),
+    ]
+
+
 def as_text(interval: Interval | None, places: int) -> str:
     """Return ``mean [low, high]``, or a dash."""
     if interval is None:
@@ -90,9 +100,7 @@ def markdown(evaluation: Evaluation) -> str:
         ]
         head = ("methods", "metric", "mean difference", "images", "")
         parts += ["## Paired differences", markdown_table(head, rows, numbers=(2, 3)), evaluation.verdicts]
-    lines = [*map(protocol_line, evaluation.metrics), f"In brackets: {INTERVALS}"]
-    lines += [f"Seconds of {name}: {timing.protocol}" for name, timing in evaluation.timings.items()]
-    lines += [f"{name}: not available. {reason}" for name, reason in evaluation.unavailable.items()]
+    lines = [*notes(evaluation), f"In brackets: {INTERVALS}"]
     parts += ["## Protocol", "\n".join(f"- {escaped(line)}" for line in lines)]
     if evaluation.problems:
         found = [f"- {escaped(f'{p.where}: {p.file}: {p.reason}')}" for p in evaluation.problems]
