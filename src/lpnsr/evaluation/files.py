@@ -22,14 +22,15 @@ def images_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder: give one with images")
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in READABLE and path.name[0] != "." and not path.stem.lower().endswith(_COMPARE)
-    ]
+    found = [path for path in sorted(folder.iterdir()) if is_image(path)]
     if not found:
         raise ConfigError(f"no images in {folder}; looked for {', '.join(READABLE)}")
     return found
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether the name is that of an image to score."""
+    return path.suffix.lower() in READABLE and path.name[0] != "." and not path.stem.lower().endswith(_COMPARE)
 
 
 def read_unit(path: Path) -> Tensor:

@@ -1,9 +1,9 @@
 """Pairing of SR and LR files with HR files, by name.
 
 A file belongs to the reference whose name it has; else to the one whose name it has without what tools append
-(``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ...); else to the one that is alike when both are without; else to the
-longest name that it begins with (``baby_SwinIR-L`` to
-``baby``). Case and extension do not matter. What is not clear is a problem to report, never a guess.
+(``_x4``, ``x4``, ``_SR``, ``_out``, ``_HR``, ``_LR4``, ...); else to the one that is alike when both are without; else
+to the longest name that it begins with (``baby_SwinIR-L`` to ``baby``). Case and extension do not matter. What
+is not clear is a problem to report, never a guess.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _APPENDED = re.compile(
-    r"(?:x[2-8]|[_\-. ]+(?:x\d|\dx|srf[_\-]?\d|[shl]r|gt|[hl]q|out|output|result|rlt|upscaled|enhanced|restored))$"
+    r"(?:x[2-8]|[_\-. ]+(?:x\d|\dx|srf[_\-]?\d|[sh]r|lr\d?|gt|[hl]q|out|output|result|rlt|upscaled|enhanced|restored))$"
 )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from lpnsr.errors import ConfigError, OutputError
 from lpnsr.evaluation.cache import Cache
-from lpnsr.evaluation.datasets import recognised
+from lpnsr.evaluation.datasets import dataset_of, described, files_of, recognised
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics
@@ -35,8 +35,8 @@ class EvaluationRequest:
     """Images and models to evaluate.
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
-    ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. metrics, protocol,
-    weights: see ``metrics_for``.
+    ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. data, root: a test
+    set of ``DATASETS`` instead of them, and its folder. metrics, protocol, weights: see ``metrics_for``.
     device: of models and metrics. jobs: images scored at a time.
     """
 
@@ -45,8 +45,10 @@ class EvaluationRequest:
     models: Mapping[str, str] = field(default_factory=dict)
     hr: Path | None = None
     lr: Path | None = None
+    data: str | None = None
+    root: Path | None = None
     metrics: Sequence[str] | None = None
-    protocol: str = "resshift"
+    protocol: str | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
     jobs: int = 1
@@ -69,8 +71,14 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
     if request.lr and not (request.sr or request.models):
         request = replace(request, sr={INPUTS: request.lr}, lr=None)
     results = {name: images_in(folder) for name, folder in request.sr.items()}
-    hr, lr = (images_in(folder) if folder else [] for folder in (request.hr, request.lr))
-    metrics, unavailable = _metrics(request)
+    if request.data is not None and request.root is not None:
+        chosen = dataset_of(request.data)
+        hr, lr = files_of(chosen, request.root)
+        dataset, protocol = described(chosen, len(lr)), chosen.protocol
+    else:
+        hr, lr = (images_in(folder) if folder else [] for folder in (request.hr, request.lr))
+        dataset, protocol = recognised(request.hr, request.lr, *request.sr.values()), "resshift"
+    metrics, unavailable = _metrics(request, request.protocol or protocol, bool(hr))
     try:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,7 +94,6 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
     scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
     problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]
     sources = {**{name: str(folder) for name, folder in request.sr.items()}, **request.models}
-    dataset = recognised(request.hr, request.lr, *request.sr.values())
     evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings, dataset)
     write_reports(evaluation, request.out)
     return evaluation
@@ -106,13 +113,17 @@ def write_reports(evaluation: Evaluation, out: Path) -> None:
 
 
 def _check(request: EvaluationRequest) -> None:
+    if (request.data is None) != (request.root is None):
+        raise ConfigError("a test set needs its name and its folder: give both --data and --root")
+    if request.data and (request.hr or request.lr):
+        raise ConfigError("--data finds HR and LR images itself: leave out --hr and --lr")
     if not request.sr and not request.models and (request.hr or not request.lr):
         raise ConfigError(
             "evaluate what? Give folders of results with --sr, or models with --model, or --lr alone for the inputs "
             "themselves"
         )
-    if request.models and request.lr is None:
-        raise ConfigError("a model needs inputs: give their folder with --lr")
+    if request.models and request.lr is None and request.data is None:
+        raise ConfigError("a model needs inputs: give their folder with --lr, or a test set with --data and --root")
     for name in (*request.sr, *request.models):
         if name in RESERVED or (name in request.sr and name in request.models) or "/" in name or name.startswith("."):
             raise ConfigError(f"{name!r} cannot name a method here; give another, as NAME=...")
@@ -125,16 +136,16 @@ def _check(request: EvaluationRequest) -> None:
             )
 
 
-def _metrics(request: EvaluationRequest) -> tuple[list[Metric], dict[str, str]]:
+def _metrics(request: EvaluationRequest, protocol: str, references: bool) -> tuple[list[Metric], dict[str, str]]:
     """Make the metrics that can be computed, and tell why others cannot."""
     device = str(pick_device(request.device))
     names = request.metrics or DEFAULT_METRICS
-    metrics, unavailable = available_metrics(names, request.protocol, device, request.weights)
-    if request.hr is None:
+    metrics, unavailable = available_metrics(names, protocol, device, request.weights)
+    if not references:
         alone = [metric.name for metric in metrics if metric.needs_reference]
         metrics = [metric for metric in metrics if not metric.needs_reference]
         if request.metrics:
-            unavailable |= dict.fromkeys(alone, "it compares with HR images, and there is no --hr")
+            unavailable |= dict.fromkeys(alone, "it compares with HR images, and there are none")
     if not metrics:
         raise MetricUnavailable("no metric can be computed. " + "; ".join(f"{n}: {r}" for n, r in unavailable.items()))
     return metrics, unavailable
@@ -152,5 +163,5 @@ def _upscale(
         if timing:
             made[name], timings[name] = results, timing
         else:
-            raise ConfigError(f"{name}: none of the images in {request.lr} could be upscaled; {failed[0].reason}")
+            raise ConfigError(f"{name}: none of the inputs could be upscaled; {failed[0].reason}")
     return made, timings, problems

@@ -250,7 +250,7 @@ def test_odd_images_without_references(data: Path, words: list[str], name: str) 
     report = json.loads((out / "report.json").read_text())
     assert list(report["methods"]) == [name]
     assert list(report["metrics"]) == ["niqe"]
-    assert "there is no --hr" in report["unavailable"]["psnr"]
+    assert "there are none" in report["unavailable"]["psnr"]
     assert report["means"][name]["niqe"]["count"] == 3
     assert report["missing"][name]["niqe"]["too small"] == 1
     scored = [row["image"] for row in rows(out / "scores.csv") if row["value"]]

@@ -50,6 +50,19 @@ def evaluate(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="Test set in the layout in which it is published, instead of --lr and --hr: val32-real, "
+            "val32-bicubic, realsr, realsr-crops, drealsr, drealsr-crops, imagenet-test, realset65, realset80, "
+            "div2k-val, div2k-crops.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the test set of --data.", rich_help_panel=WHAT)
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,13 +72,14 @@ def evaluate(
         ),
     ] = None,
     protocol: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Protocol of PSNR and SSIM: resshift (Y, 4 px border), bicubic-y (the same, rounded to 8 bits), "
+            help="Protocol of PSNR and SSIM, by default that of --data, else resshift. resshift (Y, 4 px border), "
+            "bicubic-y (the same, rounded to 8 bits), "
             "y-noborder, rgb (4 px border), rgb-noborder.",
             rich_help_panel=HOW,
         ),
-    ] = "resshift",
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,6 +115,8 @@ def evaluate(
         models=named(model, "--model", unnamed=True),
         hr=hr,
         lr=lr,
+        data=data,
+        root=root,
         metrics=[name.strip() for text in metrics for name in text.split(",") if name.strip()] if metrics else None,
         protocol=protocol,
         weights=_weights(weights),
