@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,20 +93,98 @@ def test_netpbm(tmp_path, extension):
     )
 
 
-@pytest.mark.parametrize("most", [65535, 1023])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_netpbm_with_more_than_8_bits(tmp_path, most, channels):
-    values = (picture(np.uint16)[..., :channels] // (65536 // (most + 1))).astype(">u2")
-    head = f"P{5 if channels == 1 else 6}\n# a comment\n{WIDTH} {HEIGHT}\n{most}\n".encode()
-    (tmp_path / "x.ppm").write_bytes(head + values.tobytes())
-    photo = read(tmp_path / "x.ppm")
-    assert photo.pixels.dtype == np.uint16
-    np.testing.assert_array_equal(photo.pixels, np.rint(values / most * 65535))
+@pytest.mark.parametrize("most", [65535, 1023, 100])
+@pytest.mark.parametrize("kind", ["P5", "P6", "P7 GRAYSCALE", "P7 GRAYSCALE_ALPHA", "P7 RGB", "P7 RGB_ALPHA", "P7"])
+def test_netpbm_of_any_range(tmp_path, most, kind):
+    colours = 1 if "5" in kind or "GRAY" in kind else 3
+    channels = colours + ("ALPHA" in kind or kind == "P7")
+    wide = np.concatenate([picture(np.uint16), picture(np.uint16)[::-1, :, :1]], 2)
+    values = (wide[..., [0, 3] if channels == 2 else slice(channels)] / 65535 * most).round()
+    if kind[:2] == "P7":
+        lines = f"WIDTH {WIDTH}\n# a comment\nHEIGHT {HEIGHT}\nDEPTH {channels}\nMAXVAL {most}\n"
+        head = f"P7\n{lines}{f'TUPLTYPE {kind[3:]}' if kind[3:] else ''}\nENDHDR\n"
+    else:
+        head = f"{kind}\n# a comment\n{WIDTH} {HEIGHT}\n{most}\n"
+    path = tmp_path / "x.pam"
+    path.write_bytes(head.encode() + values.astype(">u2" if most > 255 else "u1").tobytes())
+    photo, top = read(path), 65535 if most > 255 else 255
+    expected = np.floor(values * top / most + 0.5)
+    np.testing.assert_array_equal(photo.pixels, expected[..., :colours])
+    assert (photo.alpha is not None) == (channels > colours)
+    assert photo.alpha is None or (photo.alpha == expected[..., -1]).all()
+    np.testing.assert_array_equal(open_rows(path, held=0).whole().pixels, photo.pixels)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ImageReadError, match="ends before the last of 40 rows"):
+        read(path)
 
 
 def test_netpbm_of_text(tmp_path):
     (tmp_path / "x.pgm").write_text("P2\n2 1\n255\n7 200\n")
     assert read(tmp_path / "x.pgm").pixels.ravel().tolist() == [7, 200]
+    (tmp_path / "x.ppm").write_text("P3 1 2 # size\n1000\n0 500\n1000 # a comment\n1 2000 3")
+    assert read(tmp_path / "x.ppm").pixels.ravel().tolist() == [0, 32768, 65535, 66, 65535, 197]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"Pf\n2 1\n-1.0\n" + bytes(8), "a PFM file"),
+        (b"PF\n2 1\n-1.0\n" + bytes(24), "a PFM file"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE CMYK\nENDHDR\n" + bytes(4), "the kind CMYK"),
+    ],
+)
+def test_netpbm_of_other_kinds(tmp_path, data, name):
+    message = refused(tmp_path, data)
+    assert name in message
+    assert "damaged" not in message
+
+
+@pytest.mark.parametrize("data", [b"P5\n2 1\n", b"P5\n0 1\n255\n", b"P7\nWIDTH 1\nENDHDR\n", b"P6\n" + b" " * 60000])
+def test_netpbm_with_a_damaged_header(tmp_path, data):
+    assert "its header is damaged" in refused(tmp_path, data)
+
+
+@pytest.mark.parametrize("kind", ["heic 10", "heic 12", "avif 10", "avif 12", "jxl 16"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_more_than_8_bits_are_kept(tmp_path, kind, channels):
+    form, bits = kind.split()[0], int(kind.split()[1])
+    values = np.concatenate([picture(np.uint16), picture(np.uint16)[::-1, :, :1]], 2)[..., :channels] >> (16 - bits)
+    values = np.ascontiguousarray(values[..., 0] if channels == 1 else values)
+    path = tmp_path / f"x.{form}"
+    if form == "heic":
+        heif = pytest.importorskip("pillow_heif")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
+            mode = {1: "L;16", 3: "RGB;16", 4: "RGBA;16"}[channels]
+            heif.from_bytes(mode, (WIDTH, HEIGHT), (values << (16 - bits)).tobytes()).save(
+                path, quality=-1, chroma=444, matrix_coefficients=0
+            )
+    elif form == "avif":
+        path.write_bytes(imagecodecs.avif_encode(values, level=100, bitspersample=bits, pixelformat="444"))
+    else:
+        pytest.importorskip("pillow_jxl")
+        path.write_bytes(imagecodecs.jpegxl_encode(values, lossless=True))
+    photo = read(path)
+    assert photo.pixels.dtype == np.uint16
+    found = photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
+    expected = np.rint(values / (2**bits - 1) * 65535).reshape(HEIGHT, WIDTH, -1)
+    assert np.abs(found[..., : expected.shape[2]] - expected).max() <= 65535 / (2**bits - 1) * 3
+    np.testing.assert_array_equal(open_rows(path, held=0, scratch=tmp_path).whole().pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("form", ["heic", "avif"])
+@pytest.mark.parametrize(("primaries", "transfer", "carried"), [(12, 13, True), (9, 16, True), (1, 13, False)])
+def test_colours_that_a_heic_or_avif_states_by_numbers(tmp_path, form, primaries, transfer, carried):
+    path = tmp_path / f"x.{form}"
+    if form == "heic":
+        heif = pytest.importorskip("pillow_heif")
+        numbers = {"color_primaries": primaries, "transfer_characteristics": transfer}
+        heif.from_pillow(Image.fromarray(picture())).save(path, quality=90, save_nclx_profile=True, **numbers)
+    else:
+        data = imagecodecs.avif_encode(picture(), primaries=primaries, transfer=transfer)
+        path.write_bytes(data)
+    colour = ((b"cICP", bytes((primaries, transfer, 0, 1))),) if carried else ()
+    assert read(path).extras.colour == colour
 
 
 @pytest.mark.parametrize("how", ["cut", "hole"])

@@ -147,19 +147,33 @@ def big_profile(size: int = 1_300_000, *, used: bool = False) -> bytes:
 
 def gray_profile(gamma: float = 2.2) -> bytes:
     """The smallest profile of a gray with a gamma."""
-    name = b"gray\0"
-    white = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    tags = {b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))}
+    return _profile(b"mntrGRAYXYZ ", tags)
+
+
+def cmyk_profile() -> bytes:
+    """A profile whose table gives CMYK the lightness (1 - black) (1 - mean ink) and a little colour."""
+    corners = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(16, 4)
+    light = 0xFF00 * (1 - corners[:, 3]) * (1 - corners[:, :3].mean(1))
+    lab = np.stack([light, 0x8000 + 0x1000 * corners[:, 1], 0x8000 + 0x1000 * corners[:, 2]], 1).astype(">u2")
+    ramp = struct.pack(">2H", 0, 65535)
+    head = struct.pack(">4B9i2H", 4, 3, 2, 0, *np.eye(3, dtype=int).ravel() * 65536, 2, 2)
+    return _profile(b"prtrCMYKLab ", {b"A2B0": b"mft2" + bytes(4) + head + 4 * ramp + lab.tobytes() + 3 * ramp})
+
+
+def _profile(kind: bytes, tags: dict[bytes, bytes]) -> bytes:
+    name, white = b"made\0", struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78),
         b"cprt": b"text" + bytes(4) + b"CC0\0",
         b"wtpt": b"XYZ " + bytes(4) + white,
-        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)),
+        **tags,
     }
     table, body = struct.pack(">I", len(tags)), b""
     for tag, data in tags.items():
         table += tag + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    head = bytes(4) + b"lcms\2\x40\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + white
+    head = bytes(4) + b"lcms\2\x40\0\0" + kind + bytes(12) + b"acsp" + bytes(28) + white
     profile = head.ljust(128, b"\0") + table + body
     return struct.pack(">I", len(profile)) + profile[4:]
 

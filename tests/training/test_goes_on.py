@@ -420,6 +420,21 @@ def test_an_export_tells_of_a_stage_that_was_trained_around_another(
     assert "noise-predictor was trained around another upsampler than this one" in caplog.text
 
 
+def test_an_export_tells_of_a_part_that_was_trained_on_after_the_joint_stage(
+    finished: Path, recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = copied(finished, tmp_path, *ORDER)
+    last = (out / "joint" / "checkpoint.pt").stat().st_mtime
+    run = runs.Run(out, str(recipe), device="cpu")
+    for seconds in (-60, 60):
+        caplog.clear()
+        os.utime(out / "noise-predictor" / "checkpoint.pt", (last + seconds, last + seconds))
+        runs.train("export", run)
+        told = "the noise_predictor is taken from joint, but noise-predictor was trained on later: move" in caplog.text
+        assert told == (seconds > 0)
+        assert "the denoiser is taken from" not in caplog.text
+
+
 def test_a_stage_tells_when_the_parts_around_it_do_not_belong_together(
     finished: Path, recipe: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -55,12 +55,12 @@ def open_rows(
     """
     name, limit = os.fspath(path), max_pixels_allowed(max_pixels, DEFAULT_MAX_PIXELS_OF_ROWS)
     with opened(path, limit) as source:
-        image, decoder = source.image, source.tiff
+        image, decoder = source.image, source.decoder
         bands = len(image.getbands()) if image is not None else decoder.pixel_bytes if decoder is not None else 4
         if source.width * source.height * bands <= held:
             return PhotoRows.of(decode(source))
         if decoder is not None:
-            return _rows(source, decoder.kind, _tiff_strips(name, limit), scratch, decoder.decoding)
+            return _rows(source, decoder.kind, _decoder_strips(name, limit), scratch, decoder.decoding)
         assert image is not None
         if source.format == "PNG":
             check(source)
@@ -97,10 +97,10 @@ def _png_strips(name: str, limit: int) -> Iterator[Photo]:
         yield from PngFile(source.file).strips(source.file, name, decoded)
 
 
-def _tiff_strips(name: str, limit: int) -> Iterator[Photo]:
+def _decoder_strips(name: str, limit: int) -> Iterator[Photo]:
     with opened(name, limit, again=True) as source:
-        assert source.tiff is not None
-        yield from source.tiff.strips(source.info.get("icc_profile"))
+        assert source.decoder is not None
+        yield from source.decoder.strips(source.info.get("icc_profile"))
         source.tell_of_others()
 
 

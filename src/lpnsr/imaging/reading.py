@@ -1,7 +1,7 @@
 """Files -> photos. The content decides what a file is, never its name; whatever goes wrong is one
 ImageReadError.
 
-tifffile decodes most of TIFF, OpenCV PNG and Netpbm with 16 bits, of which Pillow keeps 8 only, and Pillow the rest.
+tifffile decodes most of TIFF, numpy Netpbm, Pillow the rest; but of more than 8 bits, other libraries do: see ``wide``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lpnsr.errors import ConfigError, ImageReadError, ImageTooLargeError, LpnsrError, LpnsrWarning
-from lpnsr.imaging.codecs import foreign, png_chunks, tiff
+from lpnsr.imaging.codecs import foreign, netpbm, png_chunks, tiff
 from lpnsr.imaging.codecs.formats import FORMATS, READ_ONLY
 from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
 from lpnsr.imaging.codecs.wide import is_wide, read_wide
@@ -56,7 +56,7 @@ class Opened:
     """An image file whose header was read.
 
     file: positioned anywhere; what decoders stumble over is left out of it. height, width: as stored.
-    image: as Pillow opened it, None for a TIFF that it does not know. tiff: of a TIFF that tifffile is to decode.
+    image: as Pillow opened it. decoder: of a TIFF or Netpbm file that Pillow is not to decode; one of both is None.
     info: as that of a PIL image; ``texts`` and ``colour`` are as in ``Extras``.
     """
 
@@ -68,7 +68,7 @@ class Opened:
     exif: Image.Exif
     info: dict[str, Any] = field(default_factory=dict)
     image: Image.Image | None = None
-    tiff: tiff.TiffFile | None = None
+    decoder: tiff.TiffFile | netpbm.NetpbmFile | None = None
     others: str | None = None
 
     @classmethod
@@ -153,11 +153,16 @@ def opened(
             source = _open_png(file, name, limit, again)
         elif head.startswith(tiff.SIGNATURES):
             source = _open_tiff(file, name, limit, again)
+        elif netpbm.SIGNATURE.match(head):
+            pnm = netpbm.NetpbmFile(file, name)
+            _check_pixels(pnm.width, pnm.height, limit, name)
+            source = Opened(file, name, "PPM", pnm.height, pnm.width, Image.Exif(), {}, None, pnm)
         else:
             form = foreign.plugin_format(head)
             if form:
                 foreign.need_plugin(form, name)
             source = Opened.of(_open_image(file, name, limit), name, file)
+            source.info.setdefault("colour", foreign.colour_of(file) if "icc_profile" not in source.info else ())
             if form and not getattr(source.image, "jpeg", False):
                 source.exif.pop(ORIENTATION, None)  # the decoder has turned it
         with source.file:
@@ -263,9 +268,9 @@ def _check_pixels(width: int, height: int, limit: int, name: str) -> None:
 def decode(source: Opened) -> Photo:
     """Decode an image that was opened. Raises whatever the decoders do."""
     image, file, name = source.image, source.file, source.name
-    if source.tiff is not None:
-        strips = source.tiff.strips(source.info.get("icc_profile"))
-        stored = PhotoRows(source.height, source.width, *source.tiff.kind, strips).whole()
+    if source.decoder is not None:
+        strips = source.decoder.strips(source.info.get("icc_profile"))
+        stored = PhotoRows(source.height, source.width, *source.decoder.kind, strips).whole()
         photo = source.upright_photo(stored.pixels, stored.alpha)
     else:
         assert image is not None
@@ -301,7 +306,7 @@ def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | No
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None], None
     if image.mode == "CMYK":
-        image = cmyk_to_rgb(image, image.info.get("icc_profile"), name)
+        image = Image.fromarray(cmyk_to_rgb(np.asarray(image), image.info.get("icc_profile"), name))
     elif image.mode in ("La", "RGBa"):
         image = image.convert("LA" if gray else "RGBA")
     if image.has_transparency_data:

@@ -17,7 +17,7 @@ from lpnsr.imaging.codecs.encoders import write_png, write_tiff
 from lpnsr.imaging.codecs.formats import Format, check_size, format_of
 from lpnsr.imaging.metadata.exif import scaled_positions, sized_exif, without_positions
 from lpnsr.imaging.metadata.extras import PHOTOSHOP, Extras, photoshop_resources
-from lpnsr.imaging.metadata.profiles import compact, fitting_icc, from_png, gray_as_rgb, is_said, rgb_to_srgb
+from lpnsr.imaging.metadata.profiles import compact, fitting_icc, from_png, gray_as_rgb, is_said, to_srgb
 from lpnsr.imaging.metadata.xml import sized_xmp
 from lpnsr.imaging.photo import Array, Photo, from_unit, to_unit
 from lpnsr.imaging.rows import PhotoRows, mapped, samples
@@ -161,12 +161,12 @@ def _with_small_profile(rows: PhotoRows, name: str) -> PhotoRows:
     small = compact(rows.icc)
     if len(small) <= _LARGEST_PNG_PROFILE:
         return replace(rows, icc=small)
-    if rows.gray or rows.dtype != np.uint8:
+    if rows.gray:
         _warn(f"{name}: the colour profile is too large for PNG and is left out; write a .tif to keep it")
         return replace(rows, icc=None)
     _warn(f"{name}: the colour profile is too large for PNG, so the colours are converted to sRGB")
-    convert = rgb_to_srgb(rows.icc)
-    return mapped(rows, lambda strip: replace(strip, pixels=convert(strip.pixels)), icc=None)
+    icc = rows.icc
+    return mapped(rows, lambda strip: replace(strip, pixels=to_srgb(strip.pixels, icc)), icc=None)
 
 
 def _with_metadata(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image.Exif | None]:

@@ -38,10 +38,30 @@ class Workshop:
 
     def trainer(self, part: PartName, before: str | None = None) -> str | None:
         """The last stage, of those ``before`` one, that has trained a part."""
+        trained = self._trained(part, before)
+        return trained[-1] if trained else None
+
+    def _trained(self, part: PartName, before: str | None) -> list[str]:
         names = list(self.recipe.order)
         names = names[: names.index(before)] if before in names else names
-        trained = [name for name in names if part in STAGES[name].trains and (self.run / name / CHECKPOINT).exists()]
-        return trained[-1] if trained else None
+        return [name for name in names if part in STAGES[name].trains and (self.run / name / CHECKPOINT).exists()]
+
+    def _tell_newer(self, part: PartName, name: str, before: str | None) -> None:
+        """Warn of earlier stages of the recipe that were trained on after the stage ``name``."""
+
+        def saved(stage: str) -> float:
+            return (self.run / stage / CHECKPOINT).stat().st_mtime
+
+        for other in self._trained(part, before):
+            if saved(other) > saved(name):
+                log.warning(
+                    "the %s is taken from %s, but %s was trained on later: move %s away and train that stage again to "
+                    "take over the newer weights",
+                    part,
+                    name,
+                    other,
+                    self.run / name / CHECKPOINT,
+                )
 
     def source(self, part: PartName) -> str | None:
         """The model or file that a part begins with."""
@@ -80,6 +100,7 @@ class Workshop:
                 nets[part] = self.begun(part)
                 log.info("%s is that of %s", part, self.source(part))
                 continue
+            self._tell_newer(part, name, before)
             states[name] = state
             nets[part] = build_part(self.recipe, part, state["networks"].get(part))
             prefix = f"{part}."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lpnsr.errors import ImageReadError, LpnsrWarning
 from lpnsr.imaging import Photo, open_rows, read
@@ -17,6 +18,7 @@ from lpnsr.imaging.reading import header_size
 from support.hard_inputs import (
     HEIGHT,
     WIDTH,
+    cmyk_profile,
     picture,
     planar_tiff,
     raw_photograph,
@@ -145,19 +147,56 @@ def test_bits_between_8_and_16_are_spread_over_the_range(tmp_path, bits):
     np.testing.assert_array_equal(both(path).pixels[..., 0], expected)
 
 
+@pytest.mark.filterwarnings("error::lpnsr.errors.LpnsrWarning")
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_cmyk(tmp_path, planar, dtype):
-    ink = np.zeros((HEIGHT, WIDTH, 4), dtype)
-    ink[..., 0] = np.iinfo(dtype).max
+@pytest.mark.parametrize("icc", [None, cmyk_profile()], ids=["plain", "profile"])
+def test_cmyk(tmp_path, planar, dtype, icc):
+    ink = np.concatenate([picture(dtype), picture(dtype)[::-1, :, :1] // 3], 2)
     path = tmp_path / "x.tif"
     samples = ink if planar == "contig" else ink.transpose(2, 0, 1)
-    tifffile.imwrite(path, samples, photometric="separated", planarconfig=planar, metadata=None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error" if dtype == np.uint8 else "ignore", LpnsrWarning)
-        photo = both(path)
-    expected = np.asarray(Image.fromarray((ink >> (8 * (dtype == np.uint16))).astype(np.uint8), "CMYK").convert("RGB"))
-    np.testing.assert_array_equal(photo.pixels, expected)
+    tifffile.imwrite(path, samples, photometric="separated", planarconfig=planar, metadata=None, iccprofile=icc)
+    photo = both(path)
+    assert photo.pixels.dtype == dtype
+    if icc is None:
+        light = 1 - ink / np.iinfo(dtype).max
+        expected = light[..., :3] * light[..., 3:] * np.iinfo(dtype).max
+        assert np.abs(photo.pixels - expected).max() <= 0.51
+    else:
+        image = Image.fromarray((ink >> (8 * (dtype == np.uint16))).astype(np.uint8), "CMYK")
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, BytesIO(icc), srgb, 1, "RGB")
+        shrunk = photo.pixels / (np.iinfo(dtype).max / 255)
+        assert np.abs(shrunk - np.asarray(converted)).max() <= 2
+        assert (len(np.unique(photo.pixels)) > 256) == (dtype == np.uint16)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_ycbcr(tmp_path, planar, tile, compression):
+    values = np.asarray(Image.fromarray(picture()).convert("YCbCr"))
+    samples = values if planar == "contig" else values.transpose(2, 0, 1)
+    path, layout = tmp_path / "x.tif", {"tile": tile, "compression": compression, "planarconfig": planar}
+    tifffile.imwrite(path, samples, photometric="ycbcr", subsampling=(1, 1), metadata=None, **layout)
+    assert np.abs(both(path).pixels.astype(int) - picture()).max() <= 4
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_ycbcr_with_fewer_samples_of_its_colours(tmp_path, order):
+    """Two rows and columns of luma, then one Cb and one Cr."""
+    smooth = Image.fromarray(picture()).resize((WIDTH // 2, HEIGHT // 2)).resize((WIDTH, HEIGHT))
+    luma, blue, red = np.asarray(smooth.convert("YCbCr")).transpose(2, 0, 1)
+    blocks = luma.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).transpose(0, 2, 1, 3).reshape(HEIGHT // 2, WIDTH // 2, 4)
+    data = np.concatenate([blocks, blue[::2, ::2, None], red[::2, ::2, None]], 2).tobytes()
+    tags = {256: WIDTH, 257: HEIGHT, 258: 8, 259: 1, 262: 6, 273: 152, 277: 3, 278: HEIGHT, 279: len(data)}
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, 4, 1) + struct.pack(order + "I", value) for tag, value in sorted(tags.items())
+    ) + struct.pack(order + "HHIHH", 530, 3, 2, 2, 2)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags) + 1)
+    path = tmp_path / "x.tif"
+    path.write_bytes((head + entries + bytes(4)).ljust(152, b"\0") + data)
+    assert np.abs(both(path).pixels.astype(int) - np.asarray(smooth)).mean() < 5
 
 
 @pytest.mark.parametrize("cut", [0.5, 0.9])

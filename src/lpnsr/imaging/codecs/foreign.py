@@ -30,6 +30,9 @@ _KINDS: tuple[tuple[str, bytes], ...] = (
     ("a web page and not an image; download the image itself", rb"\s*<(!doctype html|!DOCTYPE html|html|HTML)"),
 )
 
+_SRGB_PRIMARIES, _UNSPECIFIED, _SRGB = 1, 2, 13
+_TRANSFERS = (8, 16, 18)
+"""Transfer functions that look quite otherwise than that of sRGB: linear, PQ and HLG."""
 _PLUGINS = {
     "HEIF": ("a HEIC file", "pillow_heif", "heif", "register_heif_opener"),
     "JXL": ("a JPEG XL file", "pillow_jxl", "jxl", ""),
@@ -68,6 +71,20 @@ def has_plugin(form: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(_PLUGINS[form][1]) is not None
+
+
+def colour_of(file: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the colours that an AVIF or HEIC states by numbers (ITU-T H.273) as a cICP chunk; none for sRGB."""
+    file.seek(0)
+    head = file.read(1 << 16)
+    stated = set(re.findall(rb"colrnclx\0(.)\0(.)", head, re.DOTALL)) if _brands(head) else set()
+    if len(stated) != 1:
+        return ()
+    primaries, transfer = (value[0] for value in stated.pop())
+    transfer = transfer if transfer in _TRANSFERS else _SRGB
+    if primaries in (_SRGB_PRIMARIES, _UNSPECIFIED) and transfer == _SRGB:
+        return ()
+    return ((b"cICP", bytes((primaries, transfer, 0, 1))),)
 
 
 def kind_of(file: BinaryIO) -> str | None:

@@ -49,7 +49,7 @@ FORMATS = {
 }
 EXTENSIONS = {extension: f.name for f in FORMATS.values() for extension in f.extensions}
 """Of files that can be written."""
-READ_ONLY = {"PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
+READ_ONLY = {"PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pam"), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
 """Formats that are read and not written; the last two with Pillow's plugins."""
 
 

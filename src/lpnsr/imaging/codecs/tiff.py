@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 from lpnsr.errors import ImageReadError, LpnsrWarning
 from lpnsr.imaging.codecs.foreign import RAW_PHOTOGRAPH, kind_of
 from lpnsr.imaging.codecs.spliced import spliced
-from lpnsr.imaging.codecs.wide import as_uint16, straight
+from lpnsr.imaging.codecs.wide import as_uint16, spread, straight
 from lpnsr.imaging.metadata.profiles import cmyk_to_rgb
 from lpnsr.imaging.photo import Array, Photo
 from lpnsr.imaging.rows import rows_at_once
@@ -36,6 +36,7 @@ _JPEG = (6, 7, 34892, 33007)
 _APART = 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _MOST_PAGES = 64  # that are looked through
+TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder takes YCbCr that is not compressed for RGB
 _LARGEST_SEGMENT = 1 << 27  # bytes of pixels that are decoded at once without a word to the planner
 
 
@@ -131,7 +132,7 @@ class TiffFile:
         kinds = [index for index, kind in enumerate(self._extra) if kind in (_PREMULTIPLIED, _STRAIGHT)]
         self._alpha = self._colours + kinds[0] if kinds else None
         self.transparent = self._alpha is not None
-        self._wide = page.dtype is not None and page.bitspersample > 8 and int(page.photometric) != _CMYK
+        self._wide = page.dtype is not None and page.bitspersample > 8
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self._wide else np.uint8)
         self.readable = self._readable()
         rows = min(self._band_rows, self.height)
@@ -194,8 +195,6 @@ class TiffFile:
         left_out = page.samplesperpixel - self._colours - self.transparent
         if left_out:
             self._warn(f"channels beside the colours that are no transparency are left out: {left_out}")
-        if self._colours == 4 and page.bitspersample > 8:
-            self._warn("its CMYK is read in 8 bits per channel only")
         for band in self._plain() if self._is_plain else self._bands():
             step = rows_at_once(band[0].nbytes)
             for top in range(0, len(band), step):
@@ -213,7 +212,7 @@ class TiffFile:
         if alpha is not None and self._extra[self._alpha - self._colours] == _PREMULTIPLIED:  # type: ignore[operator]
             pixels = straight(pixels, alpha)
         if self._colours == 4:
-            pixels = np.asarray(cmyk_to_rgb(Image.fromarray(np.ascontiguousarray(pixels), "CMYK"), icc, self._name))
+            pixels = cmyk_to_rgb(pixels, icc, self._name)
         return Photo(np.ascontiguousarray(pixels), alpha)
 
     def _in_range(self, values: Array) -> Array:
@@ -223,7 +222,7 @@ class TiffFile:
             return values
         wide = as_uint16(values, self._name)
         if bits < 16 and values.dtype == np.uint16:  # 10, 12 or 14 bits
-            wide = ((wide.astype(np.uint32) * 65535 + (1 << bits) // 2) // ((1 << bits) - 1)).astype(np.uint16)
+            wide = spread(wide, (1 << bits) - 1)
         return wide if self._wide else ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
     @property

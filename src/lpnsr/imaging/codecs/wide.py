@@ -1,4 +1,4 @@
-"""Images with more than 8 bits per channel: PNG and Netpbm, decoded by OpenCV; samples of any type as 16 bits."""
+"""Images with more than 8 bits per channel, of which Pillow keeps 8 only: PNG, HEIC, AVIF and JPEG XL."""
 
 from __future__ import annotations
 
@@ -12,35 +12,44 @@ from lpnsr.errors import ImageReadError
 from lpnsr.imaging.codecs.headers import png_bit_depth
 from lpnsr.imaging.photo import Array, from_unit
 
-_NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)\s")
+_DEEP_AVIF = re.compile(rb"av1C\x81.([\x40-\x7f\xc0-\xff])", re.DOTALL)
+"""The configuration of its decoder, where it states more than 8 bits; the sixth bit states 12."""
 
 
 def is_wide(image: Image.Image, file: BinaryIO) -> bool:
     """Tell whether a file, opened but not yet loaded, has more than 8 bits per sample and is for ``read_wide``."""
-    if image.format == "PPM":
-        return _netpbm_maximum(file) > 255
-    return image.format == "PNG" and png_bit_depth(file) == 16
+    if image.format == "JXL":
+        return _jpeg_xl(file).dtype == np.uint16
+    return _bits(image, file) > 8
+
+
+def _bits(image: Image.Image, file: BinaryIO) -> int:
+    """Return the bits per sample of a PNG, HEIC or AVIF; 8 for others."""
+    if image.format == "PNG":
+        return png_bit_depth(file)
+    if image.format == "AVIF":
+        file.seek(0)
+        deep = _DEEP_AVIF.search(file.read(1 << 16))
+        return 8 if deep is None else 12 if deep[1][0] & 0x20 else 10
+    return int(image.info.get("bit_depth", 8)) if image.format == "HEIF" else 8
 
 
 def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Array | None]:
     """Return pixels (H, W, 1 | 3) uint16 and alpha (H, W) uint16 or None, as stored: orientation not yet applied.
 
-    ``image`` is the same file, opened by Pillow; it supplies what OpenCV does not tell.
+    ``image`` is the same file, opened by Pillow; it supplies what the other decoders do not tell.
     """
-    array = _decode(file, name)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.shape[2] >= 3:
-        array = array[..., [2, 1, 0, 3][: array.shape[2]]]  # OpenCV stores BGR(A)
-    if image.format == "PPM":
-        return _netpbm_scaled(array, file), None
-    array = as_uint16(array, name)
+    if image.format == "PNG":
+        array = _png(file, name)
+    elif image.format == "JXL":
+        array = _jpeg_xl(file)
+    else:
+        bits = _bits(image, file)
+        array = spread(_heic(file) >> (16 - bits) if image.format == "HEIF" else _avif(file), 2**bits - 1)
+    array = array.reshape(*array.shape[:2], -1)
     pixels, alpha = array, None
-    if array.shape[2] == 4:
-        pixels, alpha = array[..., :3], np.ascontiguousarray(array[..., 3])
-    file.seek(25)
-    if file.read(1)[0] in (0, 4):  # colour types without colour, which OpenCV may have widened to BGR
-        pixels = pixels[..., :1]
+    if array.shape[2] in (2, 4):
+        pixels, alpha = array[..., :-1], np.ascontiguousarray(array[..., -1])
     key = image.info.get("transparency")
     if key is not None:
         opaque = (pixels != np.asarray(key, np.uint16)).any(-1)
@@ -48,17 +57,35 @@ def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Arr
     return np.ascontiguousarray(pixels), alpha
 
 
-def _netpbm_maximum(file: BinaryIO) -> int:
-    """Return the sample value that is white, 255 where the header names none."""
+def _png(file: BinaryIO, name: str) -> Array:
+    array = as_uint16(_decode(file, name), name)
+    if array.ndim == 3:
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]  # OpenCV stores BGR(A)
+        file.seek(25)
+        if file.read(1)[0] in (0, 4):  # colour types without colour, which OpenCV widens
+            array = array[..., [0, 3]] if array.shape[2] == 4 else array[..., :1]
+    return array
+
+
+def _heic(file: BinaryIO) -> Array:
+    from pillow_heif import open_heif
+
     file.seek(0)
-    found = _NETPBM.match(file.read(1 << 16))
-    return int(found[1]) if found else 255
+    return np.asarray(open_heif(file, convert_hdr_to_8bit=False))
 
 
-def _netpbm_scaled(array: Array, file: BinaryIO) -> Array:
-    most = _netpbm_maximum(file)
-    wide = np.minimum(array, most).astype(np.uint32)
-    return ((wide * 65535 + most // 2) // most).astype(np.uint16)
+def _avif(file: BinaryIO) -> Array:
+    from imagecodecs import avif_decode
+
+    file.seek(0)
+    return np.asarray(avif_decode(file.read(), index=0))
+
+
+def _jpeg_xl(file: BinaryIO) -> Array:
+    from imagecodecs import jpegxl_decode
+
+    file.seek(0)
+    return np.asarray(jpegxl_decode(file.read(), index=0))
 
 
 def _decode(file: BinaryIO, name: str) -> Array:
@@ -73,6 +100,12 @@ def _decode(file: BinaryIO, name: str) -> Array:
     if array is None or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageReadError(f"{name}: the image data is damaged, or of a kind that cannot be decoded")
     return array  # type: ignore[no-any-return]
+
+
+def spread(values: Array, most: int, dtype: type = np.uint16) -> Array:
+    """Spread integers of 0..``most``, in which larger ones become ``most``, over the range of ``dtype``."""
+    wide = np.minimum(values, most).astype(np.uint32)
+    return ((wide * np.iinfo(dtype).max + most // 2) // most).astype(dtype)
 
 
 def as_uint16(array: Array, name: str) -> Array:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import ImageCms
 
 from lpnsr.errors import LpnsrWarning
-from lpnsr.imaging.photo import Array
+from lpnsr.imaging.photo import Array, from_unit, to_unit
 
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -81,39 +79,29 @@ def fitting_icc(icc: object, channels: int) -> bytes | None:
     return None
 
 
-def rgb_to_srgb(icc: bytes) -> Callable[[Array], Array]:
-    """Return a function that converts pixels (n, W, 3) uint8 from the profile ``icc`` to sRGB."""
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+def to_srgb(pixels: Array, icc: bytes) -> Array:
+    """Convert RGB or CMYK pixels (n, W, 3 | 4), uint8 or uint16, from the profile ``icc`` to sRGB."""
+    from imagecodecs import CMS, cms_transform
 
-    def converted(pixels: Array) -> Array:
-        image = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels)), transform)
-        return np.asarray(image)
+    space = "rgb" if pixels.shape[2] == 3 else "cmyk"
+    intent, flags = CMS.INTENT.RELATIVE_COLORIMETRIC, CMS.FLAGS.BLACKPOINTCOMPENSATION
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = np.ascontiguousarray(pixels)
+    return np.asarray(
+        cms_transform(pixels, icc, srgb, colorspace=space, outcolorspace="rgb", intent=intent, flags=flags)
+    )
 
-    return converted
 
-
-def cmyk_to_rgb(image: Image.Image, icc: object, name: str) -> Image.Image:
-    """Convert CMYK to sRGB through the embedded profile, or by Pillow's plain formula where none works."""
+def cmyk_to_rgb(ink: Array, icc: object, name: str) -> Array:
+    """Convert CMYK (n, W, 4), uint8 or uint16, to sRGB: through the embedded profile, or as (1 - ink) (1 - black)."""
     if isinstance(icc, bytes) and icc:
         try:
-            converted = ImageCms.profileToProfile(
-                image,
-                io.BytesIO(icc),  # type: ignore[arg-type]
-                ImageCms.createProfile("sRGB"),
-                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-            assert converted is not None
-            return converted
-        except (ImageCms.PyCMSError, OSError, ValueError) as error:
-            warnings.warn(
-                f"{name}: its CMYK profile cannot be used, so the colours are approximate ({error})",
-                LpnsrWarning,
-                stacklevel=2,
-            )
-    return image.convert("RGB")
+            return to_srgb(ink, icc)
+        except (RuntimeError, ValueError) as error:
+            text = f"{name}: its CMYK profile cannot be used, so the colours are approximate ({error})"
+            warnings.warn(text, LpnsrWarning, stacklevel=2)
+    light = 1 - to_unit(ink)
+    return from_unit(light[..., :3] * light[..., 3:], ink.dtype)
 
 
 def _profile(gamma: float | None, places: tuple[float, ...], gray: bool) -> bytes:
