@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from lpnsr import checkpoints, imaging
@@ -55,6 +56,19 @@ def test_the_notice_of_the_start_goes_with_it() -> None:
     folder = checkpoints.resolve("base")
     assert "Copyright (c) 2021, Xintao Wang" in (folder / "LICENCE.Real-ESRGAN").read_text(encoding="utf-8")
     assert "BSD-3-Clause" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_start_of_base_is_the_published_network() -> None:
+    """On a degraded photograph too, where the network lives on the padding that it was trained with."""
+    spandrel = pytest.importorskip("spandrel")
+    folder = checkpoints.resolve("base")
+    theirs = spandrel.ModelLoader().load_from_file(folder / "upsampler" / "model.safetensors").model.float()
+    noise = np.random.default_rng(0).normal(0, 25, (64, 64, 3))
+    lr = (photo(64) + noise).clip(0, 255).astype(np.uint8)
+    with torch.inference_mode():
+        expected = theirs(torch.from_numpy(lr).permute(2, 0, 1)[None] / 255)[0].permute(1, 2, 0).numpy() * 255
+    off = np.abs(bundled("base")(lr, steps=0, colour_fix="none").astype(float) - expected.clip(0, 255))
+    assert off[32:-32, 32:-32].mean() < 2
 
 
 def text(size: int) -> np.ndarray:

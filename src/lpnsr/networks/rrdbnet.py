@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lpnsr.networks.layers.basic import EdgeConv2d, PaddingMode
@@ -33,7 +33,10 @@ class RRDBNetConfig(StrictConfig):
     feature_scale: PositiveFloat = Field(default=1.0)
     """Factor that brings the feature map handed to a chain to about unit deviation."""
     padding: PaddingMode = "zeros"
-    """Padding of the convolutions. The zeros of the published network colour the corners of even areas."""
+    """Padding of the convolutions; weights work with that of their training alone."""
+    margin: NonNegativeInt = 0
+    """LR pixels by which the edges are repeated around the image, and cut off the result. The zeros that the published
+    network pads with colour the edges of even areas; with a margin they lie outside."""
     residual_features: bool = False
     """Whether the features have three more channels: 20 (lr - U(lr) reduced to its size), the residual of the image."""
 
@@ -103,13 +106,17 @@ class RRDBNet(nn.Module):
 
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
         """U(lr) (B, 3, 4h, 4w), and the feature map (B, f, h, w) of about unit deviation."""
-        first = x = self.conv_first(lr)
+        margin = self.config.margin
+        first = x = self.conv_first(F.pad(lr, (margin,) * 4, mode="replicate") if margin else lr)
         for block in self.body:
             x = block(x)
         features = first + self.conv_body(x)
         x = _leaky(self.conv_up1(_doubled(features)))
         x = _leaky(self.conv_up2(_doubled(x)))
         image, features = self.conv_last(_leaky(self.conv_hr(x))), features * self.config.feature_scale
+        if margin:
+            image = image[..., 4 * margin : -4 * margin, 4 * margin : -4 * margin]
+            features = features[..., margin:-margin, margin:-margin]
         if self.config.residual_features:
             residual = _RESIDUAL_GAIN * (lr - _reduced(image.clamp(0, 1)))
             features = torch.cat([features, residual.to(features.dtype)], 1)
