@@ -172,6 +172,25 @@ def test_more_than_8_bits_are_kept(tmp_path, kind, channels):
     np.testing.assert_array_equal(open_rows(path, held=0, scratch=tmp_path).whole().pixels, photo.pixels)
 
 
+@pytest.mark.parametrize("form", ["avif", "jxl"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_first_frame_of_an_animation(tmp_path, form, dtype):
+    frames = np.stack([picture(dtype), picture(dtype)[::-1]])
+    if form == "avif":
+        bits = 8 if dtype == np.uint8 else 10
+        frames = frames >> (6 if bits == 10 else 0)
+        data = imagecodecs.avif_encode(frames, level=100, bitspersample=bits, pixelformat="444")
+    else:
+        pytest.importorskip("pillow_jxl")
+        data = imagecodecs.jpegxl_encode(frames, lossless=True)
+    (tmp_path / "x").write_bytes(data)
+    with pytest.warns(LpnsrWarning, match="2 frames: only the first is used"):
+        photo = read(tmp_path / "x")
+    assert photo.pixels.dtype == dtype
+    step = np.iinfo(dtype).max // 255
+    assert np.abs(photo.pixels // step - picture().astype(int)).max() <= 4
+
+
 @pytest.mark.parametrize("form", ["heic", "avif"])
 @pytest.mark.parametrize(("primaries", "transfer", "carried"), [(12, 13, True), (9, 16, True), (1, 13, False)])
 def test_colours_that_a_heic_or_avif_states_by_numbers(tmp_path, form, primaries, transfer, carried):
@@ -195,3 +214,12 @@ def test_the_warning_of_the_jpeg_decoder_is_passed_on(tmp_path, how, mode, optio
         read(path)
     with pytest.warns(LpnsrWarning, match="the decoder warns: Corrupt JPEG"):
         list(open_rows(path, held=0, scratch=tmp_path).strips)
+
+
+def test_jpeg_files_of_kinds_that_cannot_be_read_are_named(tmp_path):
+    deep = refused(tmp_path, imagecodecs.jpeg8_encode(picture(np.uint16) >> 4, bitspersample=12))
+    lossless = refused(tmp_path, imagecodecs.ljpeg_encode(picture(np.uint16)[..., 0], bitspersample=16))
+    assert "a JPEG file with 12 bits per sample" in deep
+    assert "a JPEG file without loss" in lossless
+    assert "damaged" not in deep + lossless
+    assert "header is damaged" in refused(tmp_path, b"\xff\xd8\xff\xe0\0\x10JFIF")

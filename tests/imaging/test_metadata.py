@@ -392,3 +392,26 @@ def test_half_transparency_in_a_gif_is_told(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", LpnsrWarning)
         write(Photo(rgba[..., :3], np.where(rgba[..., 3] > 3, 255, 0).astype(np.uint8)), tmp_path / "x.gif")
+
+
+@pytest.mark.parametrize("extension", [".webp", ".avif"])
+def test_the_density_is_kept_in_exif_where_a_format_has_no_other_place(tmp_path, extension):
+    write(Photo(picture(), dpi=(300.0, 150.0)), tmp_path / f"x{extension}")
+    with Image.open(tmp_path / f"x{extension}") as image:
+        assert [float(image.getexif()[tag]) for tag in (282, 283, 296)] == [300, 150, 2]
+
+
+def test_a_tiff_that_states_no_density_has_none(tmp_path):
+    Image.fromarray(picture()).convert("YCbCr").save(tmp_path / "x.tif")
+    assert read(tmp_path / "x.tif").dpi is None
+
+
+@pytest.mark.parametrize("bytes_left", [None, 12, 30, 60])
+def test_exif_that_is_cut_is_told(tmp_path, bytes_left):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8769] = "maker", {0x9003: "2020:01:01 00:00:00"}
+    Image.fromarray(picture()).save(tmp_path / "x.jpg", exif=exif.tobytes()[:bytes_left])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", LpnsrWarning)
+        read(tmp_path / "x.jpg")
+    assert any("its EXIF block is damaged" in str(w.message) for w in told) == (bytes_left is not None)

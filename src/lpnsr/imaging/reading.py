@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from lpnsr.errors import ConfigError, ImageReadError, ImageTooLargeError, LpnsrError, LpnsrWarning
 from lpnsr.imaging.codecs import foreign, netpbm, png_chunks, tiff
 from lpnsr.imaging.codecs.formats import FORMATS, READ_ONLY
-from lpnsr.imaging.codecs.headers import check_jpeg, check_png, png_bit_depth
+from lpnsr.imaging.codecs.headers import check_jpeg, check_jpeg_in_tiff, check_png, jpeg_kind, png_bit_depth
 from lpnsr.imaging.codecs.wide import is_wide, read_wide
 from lpnsr.imaging.metadata.exif import ORIENTATION, carried_exif, clean_dpi, turned
 from lpnsr.imaging.metadata.extras import extras_of
@@ -96,7 +96,7 @@ class Opened:
         dpi = clean_dpi(self.info.get("dpi"))
         return {
             "icc": fitting_icc(self.info.get("icc_profile"), channels),
-            "exif": carried_exif(self.exif, self.name, turned=self.orientation != 1),
+            "exif": carried_exif(self.exif, self.name, self.info.get("exif"), turned=self.orientation != 1),
             "dpi": (dpi[1], dpi[0]) if dpi and self.orientation in TRANSPOSED else dpi,
             "format": {"MPO": "JPEG"}.get(self.format, self.format),
             "extras": extras_of(self.info, self.upright_size),
@@ -196,6 +196,7 @@ def _open_tiff(file: BinaryIO, name: str, limit: int, again: bool) -> Opened:
             raise
         except ImageReadError:
             raise ImageReadError(f"{name}: {tiff.unreadable(file)}") from None
+        tiff.mend_palette(image)
         source = Opened.of(image, name, file)
     if count > 1 or number != 1:
         which = f"page {number}" if number > 1 else "the full-size one" if number == 0 else "the first"
@@ -293,6 +294,8 @@ def check(source: Opened) -> None:
         check_png(source.file, image.size, source.name)
     elif image is not None and image.format in ("JPEG", "MPO"):
         check_jpeg(source.file, image.size, source.name)
+    elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.info.get("compression") == "jpeg":
+        check_jpeg_in_tiff(image, source.file, source.name)
 
 
 def arrays(image: Image.Image, depth: int, name: str) -> tuple[Array, Array | None]:
@@ -334,6 +337,8 @@ def _what_it_is(file: BinaryIO) -> str:
         return kind
     if head.startswith(tiff.SIGNATURES):
         return tiff.unreadable(file)
+    if head.startswith(b"\xff\xd8") and (kind := jpeg_kind(file)):
+        return kind
     for signature, kind in ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP")):
         if head.startswith(signature):
             return f"it starts like a {kind} file, but its header is damaged or cut short"

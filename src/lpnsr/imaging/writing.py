@@ -178,6 +178,10 @@ def _with_metadata(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows,
             lost.append("the geo-reference")
         if extras.size not in (None, size):
             scaled_positions(exif, extras.size, size)
+    if rows.dpi and form.name in ("WEBP", "AVIF"):  # which have no other place for it
+        exif = Image.Exif() if exif is None else exif
+        across, down = ExifTags.Base.XResolution, ExifTags.Base.YResolution
+        exif[across], exif[down], exif[ExifTags.Base.ResolutionUnit] = *rows.dpi, 2
     xmp = extras.xmp
     if xmp and "xmp" in form.holds:
         try:

@@ -199,6 +199,33 @@ def test_ycbcr_with_fewer_samples_of_its_colours(tmp_path, order):
     assert np.abs(both(path).pixels.astype(int) - np.asarray(smooth)).mean() < 5
 
 
+@pytest.mark.parametrize("tile", [None, (80, 112)])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_the_warning_of_the_decoder_of_jpeg_in_tiff_is_passed_on(tmp_path, tile, planar):
+    path = tmp_path / "x.tif"
+    samples = np.tile(picture(), (2, 2, 1))
+    samples = samples if planar == "contig" else samples.transpose(2, 0, 1)
+    layout = {"tile": tile, "planarconfig": planar, "metadata": None}
+    tifffile.imwrite(path, samples, photometric="rgb", compression="jpeg", compressionargs={"level": 95}, **layout)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LpnsrWarning)
+        read(path)
+    with tifffile.TiffFile(path) as file:
+        middle = file.pages.first.dataoffsets[-1] + file.pages.first.databytecounts[-1] * 4 // 5
+    data = path.read_bytes()
+    path.write_bytes(data[: middle - 40] + bytes(40) + data[middle:])
+    with pytest.warns(LpnsrWarning, match="the decoder warns: Corrupt JPEG"):
+        read(path)
+
+
+@pytest.mark.parametrize("factor", [1, 257])
+def test_palettes_of_8_bits(tmp_path, factor):
+    palette = np.arange(768, dtype=np.uint16).reshape(3, 256) % 251
+    path, values = tmp_path / "x.tif", picture()[..., 0]
+    tifffile.imwrite(path, values, photometric="palette", colormap=palette * factor, metadata=None)
+    np.testing.assert_array_equal(both(path).pixels, palette.T[values])
+
+
 @pytest.mark.parametrize("cut", [0.5, 0.9])
 @pytest.mark.parametrize("layout", [{}, {"compression": "lzw"}, {"tile": (16, 16), "compression": "zlib"}], ids=str)
 def test_cut_planes_are_damaged(tmp_path, cut, layout):

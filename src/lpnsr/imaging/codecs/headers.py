@@ -7,9 +7,14 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from PIL import TiffImagePlugin
+
 from lpnsr.errors import ImageReadError, LpnsrWarning
 
 _CHUNK = 1 << 20
+_JPEG_TABLES = 347
+_UNREAD_FRAMES = dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF, 0xF7), "without loss")
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | set(_UNREAD_FRAMES)
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -31,17 +36,47 @@ def check_jpeg(file: BinaryIO, size: tuple[int, int], name: str) -> None:
     file.seek(0, 2)
     if size[0] * size[1] > 64 * 8 * file.tell():
         raise _short(name, size)
+    file.seek(0)
+    _tell_damage(file.read(), name)
+
+
+def check_jpeg_in_tiff(image: TiffImagePlugin.TiffImageFile, file: BinaryIO, name: str) -> None:
+    """Warn of what the decoder finds wrong in the strips or tiles of a TIFF with JPEG compression."""
+    tags = image.tag_v2
+    tables = bytes(tags.get(_JPEG_TABLES, b""))[:-2]
+    places = [(tags.get(strips) or tags.get(tiles, ())) for strips, tiles in ((273, 324), (279, 325))]
+    for offset, count in zip(*places, strict=False):
+        file.seek(offset)
+        data = file.read(count)
+        if _tell_damage(tables + data[2:] if tables else data, name):
+            return
+
+
+def _tell_damage(jpeg: bytes, name: str) -> bool:
+    """Warn of what the decoder finds wrong; return whether it does."""
     import simplejpeg
 
-    file.seek(0)
-    data = file.read()
     try:
-        colours = simplejpeg.decode_jpeg_header(data)[2]
+        colours = simplejpeg.decode_jpeg_header(jpeg)[2]
         kind = "CMYK" if colours in ("CMYK", "YCCK") else "GRAY" if colours == "Gray" else "RGB"
-        simplejpeg.decode_jpeg(data, kind, fastdct=True, fastupsample=True, min_height=1, min_width=1)
+        simplejpeg.decode_jpeg(jpeg, kind, fastdct=True, fastupsample=True, min_height=1, min_width=1)
     except ValueError as error:
         text = f"{name}: the decoder warns: {error}. Parts of the picture may be gray or wrong; get the file again"
-        warnings.warn(text, LpnsrWarning, stacklevel=2)
+        warnings.warn(text, LpnsrWarning, stacklevel=3)
+        return True
+    return False
+
+
+def jpeg_kind(file: BinaryIO) -> str | None:
+    """Describe a JPEG whose frame header names a kind that cannot be read; None for others."""
+    file.seek(2)
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        if head[1] in _FRAMES:
+            bits = (file.read(1) or b"\0")[0]
+            kind = _UNREAD_FRAMES.get(head[1]) or (f"with {bits} bits per sample" if bits > 8 else "")
+            return f"a JPEG file {kind}, which cannot be read; save it as PNG or TIFF" if kind else None
+        file.seek(int.from_bytes(head[2:], "big") - 2, 1)
+    return None
 
 
 def check_png(file: BinaryIO, size: tuple[int, int], name: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from lpnsr.errors import ImageReadError, LpnsrWarning
 from lpnsr.imaging.codecs.foreign import RAW_PHOTOGRAPH, kind_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFrame, TiffPage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_DESCRIPTION, _SUBFILE, _OLD_SUBFILE, _EXTRA_SAMPLES, _DNG_VERSION = 270, 254, 255, 338, 50706
+_DESCRIPTION, _SUBFILE, _OLD_SUBFILE, _COLOUR_MAP, _EXTRA_SAMPLES, _DNG_VERSION = 270, 254, 255, 320, 338, 50706
 _PROFILE, _XMP, _IPTC, _PHOTOSHOP, _UNIT = 34675, 700, 33723, 34377, 296
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
@@ -286,6 +286,12 @@ class TiffFile:
             raise ValueError("a strip or tile ends before it should")
         decoded, _, _ = self._page.decode(data, index)
         return decoded
+
+
+def mend_palette(image: Image.Image) -> None:
+    """Take the palette of a TIFF that Pillow opened for one of 8 bits where none of its values has more."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and max(image.tag_v2.get(_COLOUR_MAP, (256,))) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(image.tag_v2[_COLOUR_MAP]))
 
 
 def drop_ome(exif: Image.Exif) -> bool:

@@ -19,7 +19,7 @@ _DEEP_AVIF = re.compile(rb"av1C\x81.([\x40-\x7f\xc0-\xff])", re.DOTALL)
 def is_wide(image: Image.Image, file: BinaryIO) -> bool:
     """Tell whether a file, opened but not yet loaded, has more than 8 bits per sample and is for ``read_wide``."""
     if image.format == "JXL":
-        return _jpeg_xl(file).dtype == np.uint16
+        return _jpeg_xl(image, file).dtype == np.uint16 or getattr(image, "n_frames", 1) > 1
     return _bits(image, file) > 8
 
 
@@ -37,15 +37,16 @@ def _bits(image: Image.Image, file: BinaryIO) -> int:
 def read_wide(image: Image.Image, file: BinaryIO, name: str) -> tuple[Array, Array | None]:
     """Return pixels (H, W, 1 | 3) uint16 and alpha (H, W) uint16 or None, as stored: orientation not yet applied.
 
-    ``image`` is the same file, opened by Pillow; it supplies what the other decoders do not tell.
+    The first frame of an animated JPEG XL, of which Pillow's plugin gives the last, may be uint8. ``image`` is the same
+    file, opened by Pillow; it supplies what the other decoders do not tell.
     """
     if image.format == "PNG":
         array = _png(file, name)
     elif image.format == "JXL":
-        array = _jpeg_xl(file)
+        array = _jpeg_xl(image, file)
     else:
         bits = _bits(image, file)
-        array = spread(_heic(file) >> (16 - bits) if image.format == "HEIF" else _avif(file), 2**bits - 1)
+        array = spread(_heic(file) >> (16 - bits) if image.format == "HEIF" else _avif(image, file), 2**bits - 1)
     array = array.reshape(*array.shape[:2], -1)
     pixels, alpha = array, None
     if array.shape[2] in (2, 4):
@@ -74,18 +75,23 @@ def _heic(file: BinaryIO) -> Array:
     return np.asarray(open_heif(file, convert_hdr_to_8bit=False))
 
 
-def _avif(file: BinaryIO) -> Array:
+def _avif(image: Image.Image, file: BinaryIO) -> Array:
     from imagecodecs import avif_decode
 
     file.seek(0)
-    return np.asarray(avif_decode(file.read(), index=0))
+    frames = np.asarray(avif_decode(file.read()))  # asked for one of several frames, it crashes
+    return frames[0] if getattr(image, "n_frames", 1) > 1 else frames
 
 
-def _jpeg_xl(file: BinaryIO) -> Array:
+def _jpeg_xl(image: Image.Image, file: BinaryIO) -> Array:
     from imagecodecs import jpegxl_decode
 
     file.seek(0)
-    return np.asarray(jpegxl_decode(file.read(), index=0))
+    frames = np.asarray(jpegxl_decode(file.read()))
+    if frames.ndim > 3 or frames.shape[:2] != (image.height, image.width):
+        image.n_frames = len(frames)  # type: ignore[attr-defined]  # the plugin takes all for still
+        return frames[0]
+    return frames
 
 
 def _decode(file: BinaryIO, name: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
 # another file.
 _STORAGE_TAGS = frozenset(
     (*range(254, 260), 262, 263, 264, 265, 266, 273, *range(277, 285), 290, 291, 292, 293, 296, 301)
-) | frozenset((*range(317, 326), 330, 332, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533), 700))
+) | frozenset((*range(317, 326), 330, *range(332, 342), 347, *range(512, 522), *range(529, 533), 700))
 _STORAGE_TAGS |= {33723, 34377, 34675, 37724}
 _DESCRIPTION = 270
 _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS, _RATIONAL_POLYNOMIALS = 33550, 33922, 34264, 34735, 50844
@@ -35,12 +36,16 @@ _MEASURED = ("ImageJ=", "Aperio", "<MetaData>", "<scn")
 """Beginnings of image descriptions that do so too."""
 
 
-def carried_exif(exif: Image.Exif, name: str, *, turned: bool = False) -> bytes | None:
+def carried_exif(exif: Image.Exif, name: str, block: object, *, turned: bool = False) -> bytes | None:
     """Return the EXIF block to hand on: no thumbnail, no storage tags, orientation 1. None where nothing is left.
 
-    turned: whether the image is, so that positions in it are wrong.
+    block: the bytes that ``exif`` was read from, where they are known. turned: whether the image is, so that positions
+    in it are wrong.
     """
     try:
+        if _is_cut(block):
+            text = f"{name}: its EXIF block is damaged or cut short, so parts of it are left out"
+            warnings.warn(text, LpnsrWarning, stacklevel=2)
         clean = Image.Exif()
         clean.endian = exif.endian  # a maker note is only readable in the byte order of its camera
         for tag, value in exif.items():
@@ -63,6 +68,23 @@ def carried_exif(exif: Image.Exif, name: str, *, turned: bool = False) -> bytes 
     except Exception as error:  # Pillow's EXIF parser raises whatever a damaged block makes it stumble over
         warnings.warn(f"{name}: its EXIF block is damaged and is left out ({error})", LpnsrWarning, stacklevel=2)
         return None
+
+
+def _is_cut(block: object) -> bool:
+    """Tell whether Pillow, which passes over damage, finds less in an EXIF block than it states."""
+    if not isinstance(block, bytes):
+        return False
+    exif = Image.Exif()
+    exif.load(block)
+    data = block.removeprefix(b"Exif\0\0")
+    order = ">" if data[:1] == b"M" else "<"
+    try:
+        (at,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, at)
+        tags = {struct.unpack_from(order + "H", data, at + 2 + 12 * i)[0] for i in range(count)}
+    except struct.error:
+        return len(data) > 0
+    return bool(tags - set(exif)) or any(tag in exif and not exif.get_ifd(tag) for tag in _SUB_IFDS)
 
 
 def _drop_measures(exif: Image.Exif, name: str) -> None:
@@ -154,10 +176,10 @@ def turned(array: Array, orientation: int) -> Array:
 
 
 def clean_dpi(dpi: object) -> tuple[float, float] | None:
-    """Return ``dpi`` as two sensible numbers, or None."""
+    """Return ``dpi`` as two sensible numbers, or None; Pillow gives 1 where a TIFF states none."""
     try:
         horizontal, vertical = (float(v) for v in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    good = all(math.isfinite(v) and 1 <= v < 1e5 for v in (horizontal, vertical))
+    good = all(math.isfinite(v) and 1 < v < 1e5 for v in (horizontal, vertical))
     return (horizontal, vertical) if good else None
