@@ -170,6 +170,7 @@ class Pipeline:
         options, most = self.settings.options, GROWTH * self._most_pixels()
         try:
             rows = reading.result()
+            outcome.seconds = time.monotonic() - started
             outcome.height, outcome.width = result_size(rows, options, task.source, task.target, most)
         except Skipped:
             outcome.status = "skipped"
@@ -180,9 +181,8 @@ class Pipeline:
         except Exception as error:
             self._failed(outcome, error)
             return outcome, None
-        outcome.seconds = time.monotonic() - started
         upscaler = self._loaded(tasks, number)  # what goes wrong here concerns every task
-        started = time.monotonic()  # loading the model is no time of the image
+        started = time.monotonic()  # loading PyTorch and the model is no time of the image
         self.observer.started(task)
         try:
             writer = upscale_into(
