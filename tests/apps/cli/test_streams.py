@@ -69,6 +69,14 @@ def test_devices_are_written_to_and_not_replaced(folder):
     assert Image.open(io.BytesIO(reader.communicate()[0])).size == (48, 40)
 
 
+def test_messages_name_the_streams(folder):
+    assert upscale("-", "-o", "x.png", data=encoded()).stderr.startswith("- -> x.png (48 x 40,")
+    assert upscale("photos/b2.png", "-o", "-").stderr.startswith("photos/b2.png -> - (48 x 40,")
+    assert upscale("-", "-o", "y.png", data=b"").stderr.startswith("error: -: the file is empty")
+    record = json.loads(upscale("-", "-o", "/dev/null", "--json", data=encoded()).stdout.splitlines()[0])
+    assert (record["input"], record["output"]) == ("-", "/dev/null")
+
+
 def test_what_streams_cannot_take(folder):
     for arguments in (["photos", "-o", "-"], ["photos/b2.png", "photos/b10.jpg", "-o", "-"]):
         result = upscale(*arguments)

@@ -150,9 +150,9 @@ def upscale(
             names, naming, settings, RayOptions(**of_ray), recursive=recursive, as_json=json, quiet=quiet
         )
     else:
-        with staged(names, output, ext) as (names, place):
+        with staged(names, output, ext) as (names, place, shown):
             naming = replace(naming, output=place, ext=ext if place == output else "auto")
             planned = plan(names, naming, recursive=recursive, skip_existing=skip_existing)
-            failures = upscale_files(planned, settings, as_json=json, quiet=quiet)
+            failures = upscale_files(planned, settings, as_json=json, quiet=quiet, shown=shown)
     if failures:
         raise typer.Exit(1)

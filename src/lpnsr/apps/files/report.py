@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,12 +31,22 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def upscale_files(plan: Plan, settings: BatchSettings, *, as_json: bool = False, quiet: bool = False) -> int:
-    """Upscale all files of a plan; return the number of failures. Raises what concerns all of them."""
+def upscale_files(
+    plan: Plan,
+    settings: BatchSettings,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    shown: Mapping[str, str] | None = None,
+) -> int:
+    """Upscale all files of a plan; return the number of failures. Raises what concerns all of them.
+
+    shown: names of paths in messages, where they are others.
+    """
     max_pixels_allowed(settings.file.max_pixels)
     for folder in {task.target.parent for task in plan.tasks}:
         remove_leftovers(folder)
-    with Report(len(plan.tasks), as_json=as_json, quiet=quiet) as report:
+    with Report(len(plan.tasks), as_json=as_json, quiet=quiet, shown=shown) as report:
         report.passed_over(plan.passed_over)
         if plan.left_out:
             warnings.warn(plan.left_out, LpnsrWarning, stacklevel=2)
@@ -47,7 +58,10 @@ def upscale_files(plan: Plan, settings: BatchSettings, *, as_json: bool = False,
 class Report(Observer):
     """A context in which outcomes and progress are shown. Messages go to standard error, JSON to standard output."""
 
-    def __init__(self, total: int, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, total: int, *, as_json: bool = False, quiet: bool = False, shown: Mapping[str, str] | None = None
+    ) -> None:
+        self._shown = shown or {}
         self._total = total
         self.as_json = as_json
         self.quiet = quiet
@@ -131,7 +145,8 @@ class Report(Observer):
         self._counts[outcome.status] += 1
         self._bars.update(self._images, completed=self._settled)
         if self.as_json:
-            _print(outcome.as_json())
+            record = outcome.as_json()
+            _print({key: self._named(value) if isinstance(value, str) else value for key, value in record.items()})
         if outcome.status == "failed":
             self._say(f"error: {outcome.error}")
         elif not self.quiet and not self.as_json:
@@ -152,9 +167,14 @@ class Report(Observer):
         if issubclass(category, LpnsrWarning) and not self.quiet:
             self._say(f"warning: {message}")
 
+    def _named(self, text: str) -> str:
+        for path, name in self._shown.items():
+            text = text.replace(path, name)
+        return text
+
     def _say(self, text: str) -> None:
         with suppress(OSError):  # nobody listens, and the images go on
-            self._bars.console.print(text)
+            self._bars.console.print(self._named(text))
             sys.stderr.flush()
 
 

@@ -32,28 +32,31 @@ def is_stream(name: str) -> bool:
 
 
 @contextmanager
-def staged(names: list[str], output: str, ext: str) -> Iterator[tuple[list[str], str]]:
-    """``names`` and ``output`` with files in the place of streams; what is made is sent into the stream at the end.
+def staged(names: list[str], output: str, ext: str) -> Iterator[tuple[list[str], str, dict[str, str]]]:
+    """Put files in the place of streams in ``names`` and ``output``; what is made is sent into the stream at the end.
 
-    ext: of what is sent; auto is that of the one input, else PNG. Raises ConfigError, OutputError.
+    Yield both, and the names of the streams by their files. ext: of what is sent; auto is that of the one input, else
+    PNG. Raises ConfigError, OutputError.
     """
+    shown: dict[str, str] = {}
     reads, writes = STANDARD in names, is_stream(output)
     if not reads and not writes:
-        yield names, output
+        yield names, output, shown
         return
     with tempfile.TemporaryDirectory(prefix="lpnsr-") as folder:
         if reads:
             source = Path(folder) / "standard-input"
             with source.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
+            shown[str(source)] = STANDARD
             names = [str(source) if name == STANDARD else name for name in names]
         if not writes:
-            yield names, output
+            yield names, output, shown
             return
         if len(names) > 1 or Path(names[0]).is_dir():
             raise ConfigError(f"-o {output}: a stream takes the result of one image; several need a folder")
         result = Path(folder) / f"result{result_name(Path(names[0]), Naming(output, ext=ext)).suffix}"
-        yield names, str(result)
+        yield names, str(result), shown | {str(result): output}
         if result.exists():
             _send(result, output)
 
