@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 
@@ -47,7 +48,7 @@ class RowWriter:
         self._changed = threading.Condition()
         fed = replace(rows, strips=self._coming())
         encode = partial(encode_rows, fed, self._atomic.file, format_of(name), name, quality, frugal=frugal)
-        self._thread = threading.Thread(target=self._run, args=(encode,), daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run, encode), daemon=True)
         self._thread.start()
 
     @property

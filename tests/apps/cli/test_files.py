@@ -291,3 +291,12 @@ def test_names_that_differ_in_case(platform, one_file, tmp_path, monkeypatch):
             sources(["."], "out", "", ext="png")
     else:
         assert len(sources(["."], "out", "", ext="png")) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all folders")
+def test_a_folder_that_cannot_be_read_is_told(watched, folder):
+    Path("photos/deep").chmod(0)
+    result = run("photos", "-r", "-o", "out")
+    Path("photos/deep").chmod(0o755)
+    assert "warning: photos/deep: the folder cannot be read (Permission denied) and is left out" in result.stderr
+    assert files("out") == ["b10.jpg", "b2.png"]

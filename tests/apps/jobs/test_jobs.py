@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from lpnsr.apps.jobs import (
     BusyError,
@@ -418,3 +418,11 @@ def test_warnings_tell_no_paths(models: FakeModels) -> None:
         status = ended(queue, queue.submit(frames, name="two.gif"))
         assert len(status.warnings) == 1
         assert status.warnings[0].startswith("two.gif has 2 frames")
+
+
+def test_warnings_of_the_encoder_are_those_of_the_job(models: FakeModels) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "a title")
+    with engine(models) as queue:
+        job = queue.submit(picture(pnginfo=texts), JobOptions(format="webp"), name="a.png")
+        assert ended(queue, job).warnings == ("a.png: WEBP has no place for the text 'Title': left out",)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lpnsr.errors import ConfigError
+from lpnsr.errors import ConfigError, LpnsrWarning
 from lpnsr.imaging import EXTENSIONS, FORMATS, READABLE, left_out, name_key
 from lpnsr.upscaling.batch import Task
 
@@ -139,8 +140,13 @@ def _images_below(folder: Path, output: Path, recursive: bool, others: list[Path
 
     Files that are no images are added to ``others``.
     """
+
+    def tell(error: OSError) -> None:
+        text = f"{error.filename}: the folder cannot be read ({error.strerror}) and is left out"
+        warnings.warn(text, LpnsrWarning, stacklevel=2)
+
     found = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=tell):
         here = Path(root)
         folders[:] = [name for name in folders if recursive and name[0] != "." and not _same(here / name, output)]
         for name in names:

@@ -1,26 +1,27 @@
-"""The warnings of one thread, noted instead of shown."""
+"""The warnings of one job, noted instead of shown."""
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from lpnsr.errors import LpnsrWarning
 
-_heard = threading.local()
+_heard: ContextVar[list[str] | None] = ContextVar("_heard", default=None)
+"""Also that of threads which run in a copy of the context, as the encoders of results do."""
 
 
 def listen() -> None:
-    """Have the LpnsrWarnings of threads within ``heard`` noted; all others are shown as before."""
+    """Have the LpnsrWarnings within ``heard`` noted; all others are shown as before."""
     usual = warnings.showwarning
     if getattr(usual, "notes_jobs", False):
         return
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        notes = getattr(_heard, "notes", None)
+        notes = _heard.get()
         if notes is None or not issubclass(category, LpnsrWarning):
             usual(message, category, *place)
         elif str(message) not in notes:
@@ -33,10 +34,10 @@ def listen() -> None:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """A list that gets the LpnsrWarnings of this thread, if ``listen`` was called before."""
+    """A list that gets the LpnsrWarnings of this context, if ``listen`` was called before."""
     notes: list[str] = []
-    _heard.notes = notes
+    token = _heard.set(notes)
     try:
         yield notes
     finally:
-        del _heard.notes
+        _heard.reset(token)
