@@ -12,7 +12,7 @@ from support.repository import REPOSITORY
 from support.tiny_model import tiny_upscaler
 from support.upscale_command import MODEL, Watched, make
 
-pytest_plugins = ["support.small_disk", "support.training_run"]
+pytest_plugins = ["support.browser", "support.small_disk", "support.training_run"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -407,9 +407,10 @@ def test_a_tiff_that_states_no_density_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("bytes_left", [None, 12, 30, 60])
-def test_exif_that_is_cut_is_told(tmp_path, bytes_left):
+@pytest.mark.parametrize("group", [{0x9003: "2020:01:01 00:00:00"}, {}])  # an empty one is sound
+def test_exif_that_is_cut_is_told(tmp_path, bytes_left, group):
     exif = Image.Exif()
-    exif[0x010F], exif[0x8769] = "maker", {0x9003: "2020:01:01 00:00:00"}
+    exif[0x010F], exif[0x8769] = "maker", group
     Image.fromarray(picture()).save(tmp_path / "x.jpg", exif=exif.tobytes()[:bytes_left])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", LpnsrWarning)

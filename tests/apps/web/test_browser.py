@@ -19,7 +19,7 @@ pytest.importorskip("gradio", reason="needs the extra web")
 pytest.importorskip("playwright", reason="needs playwright")
 
 import httpx2 as httpx
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from lpnsr.apps.jobs import settings_in
 from lpnsr.apps.web import pictures
@@ -27,7 +27,6 @@ from support import http_server
 from support.jobs import colour_of, declaring, picture, until
 from support.web_site import Site, serving
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60_000  # milliseconds, for a machine that is busy otherwise
 RED, GREEN, BLUE = (200, 30, 60), (20, 160, 90), (40, 70, 220)
 
@@ -36,16 +35,6 @@ RED, GREEN, BLUE = (200, 30, 60), (20, 160, 90), (40, 70, 220)
 def site() -> Iterator[Site]:
     with serving(max_upload=200_000, max_pixels=17_000, max_batch=300_000) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

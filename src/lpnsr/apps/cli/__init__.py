@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import bench, degrade, evaluate, export, models, reproduce, serve, train, upscale
+from lpnsr.apps.cli import bench, compare, degrade, evaluate, export, models, reproduce, serve, train, upscale
 from lpnsr.apps.cli.signals import signals_end
 from lpnsr.apps.cli.streams import Output, open_standard_streams
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning, OutputError
@@ -98,6 +98,7 @@ app.command()(upscale.upscale)
 app.command()(train.train)
 app.command()(degrade.degrade)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(reproduce.reproduce)
 app.command()(export.export)
 app.command()(serve.serve)

@@ -78,13 +78,17 @@ def _is_cut(block: object) -> bool:
     exif.load(block)
     data = block.removeprefix(b"Exif\0\0")
     order = ">" if data[:1] == b"M" else "<"
-    try:
-        (at,) = struct.unpack_from(order + "I", data, 4)
+
+    def tags(at: int) -> set[int]:
         (count,) = struct.unpack_from(order + "H", data, at)
-        tags = {struct.unpack_from(order + "H", data, at + 2 + 12 * i)[0] for i in range(count)}
+        return {struct.unpack_from(order + "H", data, at + 2 + 12 * i)[0] for i in range(count)}
+
+    try:
+        (first,) = struct.unpack_from(order + "I", data, 4)
+        groups = {tag: int(exif[tag]) for tag in _SUB_IFDS if isinstance(exif.get(tag), int)}
+        return bool(tags(first) - set(exif) or any(tags(at) - set(exif.get_ifd(tag)) for tag, at in groups.items()))
     except struct.error:
         return len(data) > 0
-    return bool(tags - set(exif)) or any(tag in exif and not exif.get_ifd(tag) for tag in _SUB_IFDS)
 
 
 def _drop_measures(exif: Image.Exif, name: str) -> None:

@@ -1,0 +1,40 @@
+"""``lpnsr compare``: a page on which people choose blindly between two methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lpnsr.apps.cli.common import bars, named
+
+
+def compare(
+    methods: Annotated[
+        tuple[str, str],
+        typer.Argument(metavar="A B", help="Two folders of results or models, each [NAME=]FOLDER or MODEL."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE.html", help="The page.")],
+    lr: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Inputs: models upscale them, and the page shows them.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
+) -> None:
+    """Make a page for blind choices: lpnsr compare RESULTS base --lr LR -o page.html
+
+    The page shows one picture of both methods after the other, at random sides and in random order, with the input
+    beside them. The arrow keys choose. At the end it counts the choices, with an interval, and saves them as JSON.
+    """
+    from lpnsr.evaluation.comparison import write_comparison
+
+    with bars(hidden=quiet) as shown:
+        task = shown.add_task("upscaling", total=None)
+        problems = write_comparison(
+            named(methods, "compare", unnamed=True), out, lr, device=device, done=lambda: shown.advance(task)
+        )
+    for problem in problems:
+        typer.echo(f"note: {problem.where}: {problem.file}: {problem.reason}", err=True)
+    if not quiet:
+        typer.echo(f"The page: {out}")
