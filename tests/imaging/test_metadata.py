@@ -406,7 +406,7 @@ def test_a_tiff_that_states_no_density_has_none(tmp_path):
     assert read(tmp_path / "x.tif").dpi is None
 
 
-@pytest.mark.parametrize("bytes_left", [None, 12, 30, 60])
+@pytest.mark.parametrize("bytes_left", [None, 12, 30, 44])
 @pytest.mark.parametrize("group", [{0x9003: "2020:01:01 00:00:00"}, {}])  # an empty one is sound
 def test_exif_that_is_cut_is_told(tmp_path, bytes_left, group):
     exif = Image.Exif()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lpnsr import Upscaler
 from lpnsr.checkpoints import check_parts
-from lpnsr.diffusion import NoiseField, Schedule, linear_estimate, q_sample, uncertainty
+from lpnsr.diffusion import NoiseField, Schedule, StepState, linear_estimate, q_sample, uncertainty
 from lpnsr.errors import CheckpointError, ConfigError
 from lpnsr.networks import Guide, RRDBNet, build
 from lpnsr.upscaling.restorer import Restorer
@@ -48,6 +48,15 @@ def test_denoise_adds_the_network_in_units_of_what_is_left() -> None:
     expected = estimate + net.error_scale(x_t, labels, SCHEDULE) * net(scaled, labels, net.condition(guide))
     torch.testing.assert_close(net.denoise(scaled, labels, guide, SCHEDULE), expected)
     assert net.error_scale(x_t, labels, SCHEDULE).shape == (2, 4, 1, 1)
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(-20.0, -2.0), (-2.0, -2.0 + 0.6931), (5.0, 5.0009)])
+def test_the_log_variance_has_a_least_value(bias: float, expected: float) -> None:
+    net = build(GUIDED["noise_predictor"] | {"log_variance_bias": bias, "least_log_variance": -2.0}).eval()
+    guide = Guide(torch.rand(1, 3, 8, 8), torch.randn(1, 4, 8, 8), torch.randn(1, 8, 8, 8))
+    x = torch.randn(1, 4, 8, 8)
+    _, log_variance = net.predict(StepState(SCHEDULE, 2, SCHEDULE.label(2), x, x, x, 1.0, lambda: x), guide)
+    torch.testing.assert_close(log_variance, torch.full_like(x, expected), atol=1e-4, rtol=0)  # softplus(0) = log 2
 
 
 def test_an_untrained_guided_chain_reproduces_its_start() -> None:

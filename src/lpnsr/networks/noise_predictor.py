@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
@@ -26,6 +27,9 @@ class NoisePredictorConfig(TrunkConfig):
     """Scale of the network's first output, where it predicts the latent."""
     log_variance_bias: float = 0.0
     """Added to the log-variance."""
+    least_log_variance: float | None = None
+    """Lower bound of the log-variance, approached smoothly. Training for fidelity alone drives the variance to zero,
+    and then no seed changes a picture."""
 
     @model_validator(mode="after")
     def _check_latent(self) -> Self:
@@ -62,6 +66,8 @@ class NoisePredictor(SwinTrunk):
         config = self.config
         first, log_variance = self(state.x_t, state.x0, self.condition(guide), timestep(state.label, state.x_t))
         log_variance = log_variance + config.log_variance_bias
+        if (least := config.least_log_variance) is not None:
+            log_variance = least + F.softplus(log_variance - least)
         if config.predicts == "noise":
             return first, log_variance
         estimate = guide.y0 + config.latent_scale * first
