@@ -107,6 +107,8 @@ def test_netpbm_of_any_range(tmp_path, most, kind):
         head = f"{kind}\n# a comment\n{WIDTH} {HEIGHT}\n{most}\n"
     path = tmp_path / "x.pam"
     path.write_bytes(head.encode() + values.astype(">u2" if most > 255 else "u1").tobytes())
+    if kind == "P7":  # with line ends of Windows
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n", 8))
     photo, top = read(path), 65535 if most > 255 else 255
     expected = np.floor(values * top / most + 0.5)
     np.testing.assert_array_equal(photo.pixels, expected[..., :colours])

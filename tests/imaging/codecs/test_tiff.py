@@ -251,3 +251,13 @@ def test_what_is_not_supported_is_not_called_damaged(tmp_path):
     with pytest.raises(ImageReadError, match=r"cannot be read \(photometric 8") as caught:
         read(path)
     assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", [1500, 1700])  # values of the directory, and itself
+def test_a_directory_that_is_cut_off_is_damage_and_told_once(tmp_path, capfd, cut):
+    path = tmp_path / "x.tif"
+    Image.fromarray(picture()).convert("P").save(path, compression="tiff_lzw")  # the directory is behind the pixels
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ImageReadError, match="its header is damaged or cut short"):
+        read(path)
+    assert capfd.readouterr().err == ""

@@ -17,7 +17,7 @@ from lpnsr.imaging.rows import rows_at_once
 SIGNATURE = re.compile(rb"P[23567Ff]\s")
 _NUMBER = rb"(?:\s|#[^\n]*\n)+(\d+)"
 _HEADER = re.compile(rb"P([2356])" + 3 * _NUMBER + rb"\s")
-_PAM_HEADER = re.compile(rb"P7\s.*?^ENDHDR[ \t]*\n", re.DOTALL | re.MULTILINE)
+_PAM_HEADER = re.compile(rb"P7\s.*?^ENDHDR[ \t\r]*\n", re.DOTALL | re.MULTILINE)
 _SAMPLES = {"GRAYSCALE": 1, "BLACKANDWHITE": 1, "RGB": 3}
 """Colours a pixel, by the tuple type of a PAM."""
 

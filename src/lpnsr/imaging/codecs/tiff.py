@@ -7,6 +7,8 @@ bits, JPEG and the rest are left to Pillow, which knows them.
 
 from __future__ import annotations
 
+import logging
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -36,6 +38,7 @@ _JPEG = (6, 7, 34892, 33007)
 _APART = 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _MOST_PAGES = 64  # that are looked through
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it notes damage on standard error otherwise
 TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder takes YCbCr that is not compressed for RGB
 _LARGEST_SEGMENT = 1 << 27  # bytes of pixels that are decoded at once without a word to the planner
 
@@ -304,15 +307,21 @@ def drop_ome(exif: Image.Exif) -> bool:
 
 def unreadable(file: BinaryIO) -> str:
     """Return a sentence for a TIFF that no decoder reads."""
-    with_tags = TiffImagePlugin.ImageFileDirectory_v2(_header(file))
-    file.seek(with_tags.next)
-    kinds = ""
+    head = _header(file)
+    with_tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    form = (">" if head[:1] == b"M" else "<") + ("Q" if len(head) > 8 else "H")
     try:
+        file.seek(with_tags.next)
+        (stated,) = struct.unpack(form, file.read(struct.calcsize(form)))
+        file.seek(with_tags.next)
         with_tags.load(file)
-        kinds = f" (photometric {with_tags.get(262)}, compression {with_tags.get(259, 1)}, bits {with_tags.get(258)})"
+        whole = len(with_tags) >= stated
     except Exception:  # of damaged directories it raises anything
+        whole = False
+    if not whole:
         return "it starts like a TIFF file, but its header is damaged or cut short"
-    return f"a TIFF of a kind that cannot be read{kinds}; save it as RGB or gray with 8 or 16 bits per channel"
+    kinds = f"photometric {with_tags.get(262)}, compression {with_tags.get(259, 1)}, bits {with_tags.get(258)}"
+    return f"a TIFF of a kind that cannot be read ({kinds}); save it as RGB or gray with 8 or 16 bits per channel"
 
 
 def _header(file: BinaryIO) -> bytes:
