@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.evaluation.cache import Cache
+from lpnsr.evaluation.enlarging import load_network
 from lpnsr.imaging import Photo, write
 from lpnsr.networks import build
 from lpnsr.networks.tensors import stored
-from lpnsr.reproduce.cases import Ceiling, Chain, Folder, load_network
+from lpnsr.reproduce.cases import Ceiling, Chain, Folder
 from lpnsr.reproduce.experiments import table1
 from lpnsr.reproduce.experiments.oracle import _share
 from lpnsr.reproduce.images import ImageSet, find_pairs

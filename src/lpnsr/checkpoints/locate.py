@@ -86,6 +86,11 @@ def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str
     return folder
 
 
+def is_model(name: str) -> bool:
+    """Tell whether ``name`` is the name of a model that this package knows, or a model folder."""
+    return name in NAMES or (Path(name) / "model.json").is_file()
+
+
 def _known(name: str, cache_dir: Path | str | None) -> Path:
     if name in BUNDLED:
         folder = bundled_folder(name)

@@ -100,6 +100,11 @@ class ModelSpec(StrictConfig):
     sources: tuple[SourceFile, ...] = ()
     sha256: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def trained_with_lpips(self) -> bool:
+        """Whether its denoiser was trained by this package, with LPIPS on SqueezeNet as a loss, and not converted."""
+        return all(source.part != "denoiser" for source in self.sources)
+
 
 def read_json(path: Path) -> dict[str, object]:
     """Return the object in a JSON file. Raises CheckpointError if it is missing, unreadable or no object."""

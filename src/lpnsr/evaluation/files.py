@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lpnsr.errors import ConfigError, ImageReadError
-from lpnsr.imaging import READABLE, flatten, read, to_unit
+from lpnsr.imaging import READABLE, Photo, flatten, read, to_unit
 from lpnsr.system.hashes import file_sha256
 
 _COMPARE = ".compare"  # before/after pictures that ``lpnsr upscale --compare`` puts beside its results
@@ -34,11 +34,13 @@ def is_image(path: Path) -> bool:
 
 
 def read_unit(path: Path) -> Tensor:
-    """Return (3, H, W) float32 in [0, 1]; gray is repeated, 16 bits are kept, transparent parts are white.
+    """Return ``unit_tensor`` of a file. Raises ImageReadError."""
+    return unit_tensor(read(path))
 
-    Raises ImageReadError.
-    """
-    pixels = to_unit(flatten(read(path)).pixels)
+
+def unit_tensor(photo: Photo) -> Tensor:
+    """Return (3, H, W) float32 in [0, 1]; gray is repeated, 16 bits are kept, transparent parts are white."""
+    pixels = to_unit(flatten(photo).pixels)
     return torch.from_numpy(np.repeat(pixels, 3 // pixels.shape[2], 2)).permute(2, 0, 1).contiguous()
 
 

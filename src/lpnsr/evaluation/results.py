@@ -48,7 +48,7 @@ class Difference:
 @dataclass
 class Evaluation:
     """methods: names and where their images are. unavailable: why a metric has no column. dataset: name of the images,
-    where known."""
+    where known. of_sets: by method and metric, scores of all images together."""
 
     methods: dict[str, str]
     metrics: list[Metric]
@@ -57,23 +57,35 @@ class Evaluation:
     problems: list[Problem]
     timings: dict[str, Timing] = field(default_factory=dict)
     dataset: str = ""
+    of_sets: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         """Whether something that should have been scored was not."""
         return any(problem.failed for problem in self.problems)
 
+    @property
+    def of_images(self) -> list[Metric]:
+        """The metrics that score single images."""
+        return [metric for metric in self.metrics if not metric.of_set]
+
     def values(self, method: str, metric: Metric) -> dict[str, float]:
         """Return scores by the sample's name, where there is one."""
+        if metric.of_set:
+            return {}
         found = {s.sample.name: s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes}
         return {name: outcome.value for name, outcome in found.items() if outcome.value is not None}
 
     def missing(self, method: str, metric: Metric) -> dict[str, int]:
         """Return how many images of the method have no score, by the kind of reason; they are no part of its mean."""
+        if metric.of_set:
+            return {}
         outcomes = (s.outcomes[method][metric.name] for s in self.samples if method in s.outcomes)
         return dict(Counter(outcome.kind for outcome in outcomes if outcome.kind is not None))
 
     def mean(self, method: str, metric: Metric) -> Interval | None:
+        if metric.of_set:
+            return self.of_sets.get(method, {}).get(metric.name)
         return mean_interval(list(self.values(method, metric).values()))
 
     def best(self, metric: Metric) -> str | None:
@@ -98,7 +110,7 @@ class Evaluation:
     @property
     def verdicts(self) -> str:
         """Explanation of the verdicts on differences."""
-        return effects_text((m.name, m.title) for m in self.metrics)
+        return effects_text((m.name, m.title) for m in self.of_images)
 
     def as_json(self) -> dict[str, object]:
         """Return everything, for machines; a score that is not there is null beside its reason."""
@@ -122,7 +134,7 @@ class Evaluation:
                 for d in self.differences()
             ],
             "timings": {
-                name: {"median_seconds": t.seconds, "count": t.count, "protocol": t.protocol}
+                name: {"median_seconds": t.seconds, "count": t.count, "mflop": t.mflop, "protocol": t.protocol}
                 for name, t in self.timings.items()
             },
             "images": [

@@ -13,13 +13,13 @@ from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.datasets import dataset_of, described, files_of, recognised
 from lpnsr.evaluation.errors import MetricUnavailable
 from lpnsr.evaluation.files import images_in
-from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics, training_loss_marked
 from lpnsr.evaluation.pairing import Problem, pair
 from lpnsr.evaluation.reports.html import html
 from lpnsr.evaluation.reports.tables import markdown, means_csv, scores_csv
 from lpnsr.evaluation.results import Evaluation
-from lpnsr.evaluation.scoring import score_samples
-from lpnsr.evaluation.upscaling import Timing, upscale_folder
+from lpnsr.evaluation.scoring import score_samples, score_sets
+from lpnsr.evaluation.upscaling import Timing, trained_with_lpips, upscale_folder
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 from lpnsr.system.devices import pick_device
 
@@ -36,7 +36,8 @@ class EvaluationRequest:
 
     sr: folders of results by the method's name. models: models by the method's name; they upscale ``lr`` into
     ``out/NAME``. hr, lr: folders of references and inputs; ``lr`` alone means the inputs themselves. data, root: a test
-    set of ``DATASETS`` instead of them, and its folder. metrics, protocol, weights: see ``metrics_for``.
+    set of ``DATASETS`` instead of them, and its folder. metrics, protocol, weights, metric_weights: see
+    ``metrics_for``.
     device: of models and metrics. jobs: images scored at a time.
     """
 
@@ -50,6 +51,7 @@ class EvaluationRequest:
     metrics: Sequence[str] | None = None
     protocol: str | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)
+    metric_weights: Path | None = None
     device: str = "auto"
     jobs: int = 1
 
@@ -91,10 +93,15 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
             "no image has a counterpart: " + "; ".join(f"{p.where}: {p.file}: {p.reason}" for p in unpaired[:4])
         )
     cache = Cache(request.out / "scores.jsonl")
-    scored = score_samples(samples, metrics, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
+    if any(trained_with_lpips(model) for model in request.models.values()):
+        metrics = training_loss_marked(metrics)
+    single = [metric for metric in metrics if not metric.of_set]
+    scored = score_samples(samples, single, cache, jobs=request.jobs, done=watch("scoring", len(samples)))
+    of_sets, unscored = score_sets(samples, metrics, cache)
+    problems += unscored
     problems += [*unpaired, *(problem for sample in scored for problem in sample.problems)]
     sources = {**{name: str(folder) for name, folder in request.sr.items()}, **request.models}
-    evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings, dataset)
+    evaluation = Evaluation(sources, metrics, unavailable, scored, problems, timings, dataset, of_sets)
     write_reports(evaluation, request.out)
     return evaluation
 
@@ -140,7 +147,7 @@ def _metrics(request: EvaluationRequest, protocol: str, references: bool) -> tup
     """Make the metrics that can be computed, and tell why others cannot."""
     device = str(pick_device(request.device))
     names = request.metrics or DEFAULT_METRICS
-    metrics, unavailable = available_metrics(names, protocol, device, request.weights)
+    metrics, unavailable = available_metrics(names, protocol, device, request.weights, request.metric_weights)
     if not references:
         alone = [metric.name for metric in metrics if metric.needs_reference]
         metrics = [metric for metric in metrics if not metric.needs_reference]

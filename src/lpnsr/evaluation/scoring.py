@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from lpnsr.evaluation.errors import UnscorableImage
 from lpnsr.evaluation.files import content_hash, read_unit
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.pairing import Problem, Sample
+from lpnsr.evaluation.statistics import Interval
 from lpnsr.evaluation.upscaling import FACTOR
 from lpnsr.imaging import max_pixels_allowed
 from lpnsr.imaging.reading import header_size
@@ -66,6 +68,29 @@ def score_samples(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def score_sets(
+    samples: Sequence[Sample], metrics: Sequence[Metric], cache: Cache
+) -> tuple[dict[str, dict[str, Interval]], list[Problem]]:
+    """Compute the metrics of whole sets by method and metric, each over the images that have a reference."""
+    found: dict[str, dict[str, Interval]] = {}
+    problems = []
+    methods = dict.fromkeys(method for sample in samples for method in sample.sr)
+    for metric, method in product((metric for metric in metrics if metric.of_set), methods):
+        pairs = [(sample.sr[method], sample.hr) for sample in samples if method in sample.sr and sample.hr]
+        try:
+            key = {**metric.identity, "files": [[content_hash(path) for path in pair] for pair in pairs]}
+            known = cache.get(key)
+            if known is None:
+                known = {metric.name: metric.score([sr for sr, _ in pairs], [hr for _, hr in pairs])}
+                cache.put(key, known, {"method": method})
+            value = known[metric.name]
+            if value is not None:
+                found.setdefault(method, {})[metric.name] = Interval(value, value, value, len(pairs))
+        except Exception as error:  # what pyiqa, Pillow or SciPy raise: too few images, a damaged one
+            problems.append(Problem(method, f"{len(pairs)} files", f"{metric.title}: {error}", failed=True))
+    return found, problems
 
 
 def _score_sample(sample: Sample, metrics: Sequence[Metric], cache: Cache) -> SampleScores:

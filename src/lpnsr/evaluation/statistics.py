@@ -22,6 +22,8 @@ SMALLEST_EFFECTS = {
     "lpips-vgg": 0.002,
     "niqe": 0.05,
     "r50": 0.002,
+    "dists": 0.002,
+    "fid": 0.5,
     "pi": 0.05,
     "clipiqa": 0.005,
     "musiq": 0.5,

@@ -13,19 +13,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lpnsr import __version__, checkpoints
+from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
-from lpnsr.evaluation.files import content_hash
+from lpnsr.evaluation.enlarging import INTERPOLATIONS, START, load_network, network_flops, run_network
+from lpnsr.evaluation.files import content_hash, unit_tensor
 from lpnsr.evaluation.pairing import Problem
 from lpnsr.imaging import Photo, name_key, read, resize, write
+from lpnsr.networks import chain_flops
 from lpnsr.system.atomic import remove_leftovers, write_bytes
 from lpnsr.system.machine import machine_of
 from lpnsr.upscaling.upscaler import Upscaler, pick_device
-
-BICUBIC = "bicubic"
-"""The model of this name is bicubic interpolation."""
 
 FACTOR = 4
 """Scale of every protocol."""
@@ -36,11 +36,12 @@ _WARM_UP = 16  # side of the patch that is upscaled first, untimed
 
 @dataclass(frozen=True)
 class Timing:
-    """Time of a model. seconds: the median of one image, without reading and writing."""
+    """Time of a model. seconds: the median of one image, without reading and writing. mflop: per LR pixel."""
 
     seconds: float
     count: int
     protocol: str
+    mflop: float | None = None
 
 
 def upscale_folder(
@@ -48,6 +49,8 @@ def upscale_folder(
 ) -> tuple[list[Path], Timing | None, list[Problem]]:
     """Upscale all ``images`` 4x into ``out``, as PNG of the same stems, with ``model`` at its default settings.
 
+    model: of lpnsr, by name or folder; ``bicubic`` or ``lanczos``; the file of a network that spandrel reads; or the
+    pre-upsampler of a model alone, ``base:start``.
     Returns the results, which may not be all that is in ``out``. Files that cannot be upscaled become problems.
     Raises CheckpointError, ConfigError for the model, OutputError.
     """
@@ -58,9 +61,9 @@ def upscale_folder(
         raise OutputError(f"{out}: cannot be made: {error.strerror or error}") from None
     remove_leftovers(out)
     _claim(out)
-    maker = _Maker(model, device)
+    maker = _maker(model, device)
     records = _read_records(out / _RECORDS)
-    made, times, problems = [], [], []
+    made, times, problems, mflop = [], [], [], None
     for path in images:
         target = out / f"{path.stem}.png"
         try:
@@ -70,43 +73,98 @@ def upscale_folder(
                 photo = read(path)
                 result, seconds = maker.make(photo)
                 write(result, target)
-                record = {"from": made_from, "sha256": content_hash(target), "seconds": seconds}
+                record = {"from": made_from, "sha256": content_hash(target), "seconds": seconds, "mflop": maker.mflop}
                 records[target.name] = record
                 write_bytes(out / _RECORDS, json.dumps(records, indent=1).encode())
             made.append(target)
             times.append(float(record["seconds"]))
+            mflop = record["mflop"]
         except InputError as error:
             reason = str(error).removeprefix(f"{path}: ")
             problems.append(Problem(f"LR for {out.name}", path.name, reason, failed=True))
         if done:
             done()
-    timing = Timing(statistics.median(times), len(times), maker.described) if times else None
+    timing = Timing(statistics.median(times), len(times), maker.described, mflop) if times else None
     return made, timing, problems
 
 
-class _Maker:
-    """A model, loaded when the first image is made."""
+def trained_with_lpips(model: str) -> bool:
+    """Tell whether LPIPS on SqueezeNet was a loss in the training of a model."""
+    if model in INTERPOLATIONS or _is_network(model):
+        return False
+    return checkpoints.read_spec(checkpoints.resolve(model)).trained_with_lpips
 
-    def __init__(self, model: str, device: str) -> None:
-        self.model = model
-        self._device = device
-        self._upscaler: Upscaler | None = None
-        if model == BICUBIC:
-            self.identity = self.described = "bicubic interpolation (PyTorch, a = -0.5, antialiased)"
-            return
-        place = machine_of(pick_device(device))
-        self.identity = f"{_folder_hash(checkpoints.resolve(model))}, defaults, {place}"
-        self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
+
+class _Maker(Protocol):
+    """A way to make images. identity: all that decides them beside the input. mflop: per LR pixel, None if unknown."""
+
+    identity: str
+    described: str
+    mflop: float | None
 
     def make(self, photo: Photo) -> tuple[Photo, float]:
         """Return the photo at 4x, and the seconds that took."""
-        if self.model == BICUBIC:
-            started = time.perf_counter()
-            size = (photo.height * FACTOR, photo.width * FACTOR)
-            alpha = None if photo.alpha is None else resize(photo.alpha, size)
-            return replace(photo, pixels=resize(photo.pixels, size), alpha=alpha), time.perf_counter() - started
+
+
+def _maker(model: str, device: str) -> _Maker:
+    if model in INTERPOLATIONS:
+        return _Interpolation(model)
+    return _Network(model, device) if _is_network(model) else _Model(model, device)
+
+
+def _is_network(model: str) -> bool:
+    return model.endswith(START) or (not is_model(model) and Path(model).is_file())
+
+
+class _Interpolation:
+    def __init__(self, name: str) -> None:
+        self.mflop: float | None = None
+        details = {"bicubic": "PyTorch, a = -0.5, antialiased", "lanczos": "Pillow, three lobes"}
+        self.identity = self.described = f"{name} interpolation ({details[name]})"
+        self._resample = INTERPOLATIONS[name]
+
+    def make(self, photo: Photo) -> tuple[Photo, float]:
+        started = time.perf_counter()
+        size = (photo.height * FACTOR, photo.width * FACTOR)
+        alpha = None if photo.alpha is None else resize(photo.alpha, size)
+        return replace(photo, pixels=self._resample(photo.pixels, size), alpha=alpha), time.perf_counter() - started
+
+
+class _Network:
+    """A network that is run once, on the whole image, without colour fix."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self._device = pick_device(device)
+        self._net, digest = load_network(name.removesuffix(START), self._device)
+        place = machine_of(self._device)
+        self.identity = f"network {digest}, {place}"
+        self.described = f"the network alone, whole images, on {place}; median of one image, files not counted"
+        self.mflop: float | None = network_flops(self._net, self._device) / 1e6
+
+    def make(self, photo: Photo) -> tuple[Photo, float]:
+        lr = unit_tensor(photo)
+        started = time.perf_counter()
+        sr = run_network(self._net, lr, self._device)
+        seconds = time.perf_counter() - started
+        return Photo((sr * 255).round().byte().permute(1, 2, 0).numpy()), seconds
+
+
+class _Model:
+    """A model of lpnsr, loaded when the first image is made."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self._name, self._device = name, device
+        self._upscaler: Upscaler | None = None
+        self.mflop: float | None = None
+        place = machine_of(pick_device(device))
+        self.identity = f"{_folder_hash(checkpoints.resolve(name))}, defaults, {place}"
+        self.described = f"lpnsr at its defaults, seed 0, on {place}; median of one image, files not counted"
+
+    def make(self, photo: Photo) -> tuple[Photo, float]:
         if self._upscaler is None:
-            self._upscaler = Upscaler.from_pretrained(self.model, device=self._device)
+            self._upscaler = Upscaler.from_pretrained(self._name, device=self._device)
+            flops = chain_flops({str(k): v for k, v in self._upscaler.parts.items()}, self._upscaler.spec.chain.steps)
+            self.mflop = None if flops is None else flops / 1e6
             patch = photo.pixels[:_WARM_UP, :_WARM_UP]
             self._upscaler.upscale_photo(Photo(patch))  # the first call is slower
         started = time.perf_counter()
@@ -143,7 +201,8 @@ def _claim(out: Path) -> None:
 def _read_records(path: Path) -> dict[str, dict[str, Any]]:
     with suppress(OSError, ValueError, AttributeError, TypeError):  # whatever is wrong with it, it is made anew
         records = json.loads(path.read_text(encoding="utf-8"))
-        return {name: record for name, record in records.items() if {"from", "sha256", "seconds"} <= set(record)}
+        needed = {"from", "sha256", "seconds", "mflop"}
+        return {name: record for name, record in records.items() if needed <= set(record)}
     return {}
 
 

@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lpnsr.checkpoints import read_spec
-from lpnsr.checkpoints.convert import load_upsampler
-from lpnsr.checkpoints.folder import CONFIG, SPEC, WEIGHTS, load_part
-from lpnsr.errors import CheckpointError, InputError
+from lpnsr.errors import InputError
+from lpnsr.evaluation.enlarging import INTERPOLATIONS, network_flops, run_network
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.pairing import match
+from lpnsr.evaluation.upscaling import FACTOR
 from lpnsr.reproduce.images import Pair, digest_of, read_image
-from lpnsr.reproduce.model import Model, Restoration, Setting
-from lpnsr.system.hashes import file_sha256
-from lpnsr.system.tensor_files import read_state_dict
+from lpnsr.reproduce.model import Model, Restoration, Setting, timed
 
 
 class Case(Protocol):
@@ -34,6 +31,12 @@ class Case(Protocol):
 
     def make(self, pair: Pair) -> Restoration:
         """Make the image. Raises ConfigError or InputError if it cannot be made."""
+
+    def seconds(self, pair: Pair) -> float | None:
+        """Measure the time of making the image, without colour fix; None for images that are made elsewhere."""
+
+    def mflop(self) -> float | None:
+        """Count the arithmetic for an LR pixel; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Chain:
     def make(self, pair: Pair) -> Restoration:
         return self.model.restore(pair.lr, pair.hr, self.setting)
 
+    def seconds(self, pair: Pair) -> float:
+        return self.model.seconds(pair.lr, pair.hr, self.setting)
+
+    def mflop(self) -> float | None:
+        return self.model.mflop(self.setting)
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -65,6 +74,36 @@ class Ceiling:
         hr, lr = pair.hr, pair.lr
         return Restoration(lr, hr, self.model.ceiling(lr, hr))
 
+    def seconds(self, pair: Pair) -> None:
+        return None
+
+    def mflop(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """An interpolation of ``INTERPOLATIONS``, rounded to 8 bits."""
+
+    label: str
+
+    def identity(self, pair: Pair) -> dict[str, object]:
+        return {"interpolation": self.label, "version": 1}
+
+    def make(self, pair: Pair) -> Restoration:
+        return Restoration(pair.lr, pair.hr, self._enlarge(pair).float() / 255)
+
+    def seconds(self, pair: Pair) -> float:
+        return timed(lambda: self._enlarge(pair), torch.device("cpu"))
+
+    def mflop(self) -> None:
+        return None
+
+    def _enlarge(self, pair: Pair) -> Tensor:
+        pixels = pair.bytes_lr.permute(1, 2, 0).numpy()
+        height, width = (FACTOR * side for side in pixels.shape[:2])
+        return torch.from_numpy(INTERPOLATIONS[self.label](pixels, (height, width))).permute(2, 0, 1)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -78,11 +117,16 @@ class Network:
     def identity(self, pair: Pair) -> dict[str, object]:
         return {"network": self.digest, "device": self.device.type}
 
-    @torch.inference_mode()
     def make(self, pair: Pair) -> Restoration:
         hr, lr = pair.hr, pair.lr
-        sr = self.net(lr[None].to(self.device))[0].float().cpu()
-        return Restoration(lr, hr, (sr.clamp(0, 1) * 255).round() / 255)
+        return Restoration(lr, hr, run_network(self.net, lr, self.device))
+
+    def seconds(self, pair: Pair) -> float:
+        lr = pair.lr
+        return timed(lambda: run_network(self.net, lr, self.device), self.device)
+
+    def mflop(self) -> float:
+        return network_flops(self.net, self.device) / 1e6
 
 
 @dataclass(frozen=True)
@@ -105,6 +149,12 @@ class Folder:
             raise InputError(f"{file} has {sizes}: give the method's 4x results")
         return Restoration(pair.lr, hr, sr)
 
+    def seconds(self, pair: Pair) -> None:
+        return None
+
+    def mflop(self) -> None:
+        return None
+
     @cached_property
     def _files(self) -> Mapping[Path, Path]:
         return match(images_in(self.path), images_in(self.hr), self.label, "HR")[0]
@@ -114,26 +164,3 @@ class Folder:
         if file is None:
             raise InputError(f"{self.path} has no image for {pair.hr_path.name}, or several: give one of that name")
         return file
-
-
-def load_network(path: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """Load a network lr (B, 3, h, w) -> (B, 3, 4h, 4w), both in [0, 1]; also return a hash of its files.
-
-    ``path``: a checkpoint file of any 4x architecture that spandrel knows, a model folder, whose pre-upsampler is
-    taken, or the folder of a pre-upsampler (config.json, model.safetensors). Raises CheckpointError, MissingExtraError.
-    """
-    if path.is_file():
-        net, files = load_upsampler(read_state_dict(path)), [path]
-    else:
-        folder = _upsampler_of(path)
-        net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
-    return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
-
-
-def _upsampler_of(path: Path) -> Path:
-    if not (path / SPEC).is_file():
-        return path
-    parts = read_spec(path).parts
-    if "upsampler" not in parts:
-        raise CheckpointError(f"the model in {path} has no pre-upsampler")
-    return path / parts["upsampler"]

@@ -166,8 +166,9 @@ class Scores:
 class Lab:
     """model: the one under examination. metrics: those that can be computed here; unavailable: why others cannot.
 
-    methods: other methods for ``table2``, folders of images or network files by name; starts: further pre-upsamplers
-    for ``table6``; bicubic_model: a model that was trained to start from bicubic, for ``mismatch``. quick: fewer seeds.
+    methods: other methods for ``table2`` by name: models, network files or folders of images; starts: further
+    pre-upsamplers for ``table6``; bicubic_model: a model that was trained to start from bicubic, for ``mismatch``.
+    quick: fewer seeds.
     """
 
     model: Model
@@ -176,7 +177,7 @@ class Lab:
     cache: Cache
     progress: Progress
     unavailable: Mapping[str, str] = field(default_factory=dict)
-    methods: Mapping[str, Path] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
     starts: Mapping[str, Path] = field(default_factory=dict)
     bicubic_model: Model | None = None
     quick: bool = False

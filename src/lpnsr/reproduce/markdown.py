@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lpnsr.evaluation.reports.tables import csv_table, markdown_table
-from lpnsr.evaluation.statistics import effects_text
+from lpnsr.evaluation.reports.tables import as_text, csv_table, markdown_table
+from lpnsr.evaluation.statistics import Interval, effects_text
 from lpnsr.reproduce import paper
 from lpnsr.reproduce.report import Claim, Difference, Report, Table
 
@@ -114,9 +114,13 @@ def table_text(table: Table) -> str:
     for label in [*table.rows, *(label for label in table.paper if label not in table.rows)]:
         row, theirs = table.rows.get(label), table.paper.get(label, {})
         cells = [(row.get(c.name), digits[c.name]) for c in table.columns] if row is not None else []
-        means = [f"{i.mean:.{places}f}" if i else "–" for i, places in cells] or [""] * len(table.columns)
+        means = [_mean(i, places, table.intervals) for i, places in cells] or [""] * len(table.columns)
         rows.append([label, *means, *(f"{theirs[name]:g}" if name in theirs else "" for name in known)])
     return markdown_table(heads, rows, numbers=range(1, len(heads)))
+
+
+def _mean(interval: Interval | None, places: int, whole: bool) -> str:
+    return as_text(interval, places) if whole or interval is None else f"{interval.mean:.{places}f}"
 
 
 def csv_text(report: Report) -> str:

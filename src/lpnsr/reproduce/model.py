@@ -17,7 +17,7 @@ from lpnsr.diffusion import MixedNoise, NoiseField, NoiseSource, OracleNoise, St
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.roofline import synchronize
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler, Guide, Upsampler, describe
+from lpnsr.networks import BicubicUpsampler, Guide, Upsampler, chain_flops, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.system.hashes import tensors_sha256
 from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, StartKind, fidelity_controls
@@ -135,6 +135,15 @@ class OtherStart(nn.Module):
         return self.image(lr), self.features.upsample(lr)[1]  # type: ignore[operator]
 
 
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Measure the seconds of one call, until the device has finished."""
+    synchronize(device)
+    began = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
 def _described(part: nn.Module) -> object:
     return [describe(net) for net in (part.image, part.features)] if isinstance(part, OtherStart) else describe(part)
 
@@ -165,17 +174,21 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Model:
-    """A model under a name, in float32, so that numbers do not depend on the device's habits."""
+    """A model under a name, in float32, so that numbers do not depend on the device's habits.
+
+    trained_with_lpips: see ``ModelSpec``.
+    """
 
     name: str
     restorer: Restorer
     device: torch.device
+    trained_with_lpips: bool = False
 
     @classmethod
     def load(cls, model: str, device: str = "auto") -> Model:
         """Load a model as ``Upscaler.from_pretrained`` does."""
         upscaler = Upscaler.from_pretrained(model, device=device, dtype="float32")
-        return cls(upscaler.spec.name, upscaler.restorer, upscaler.device)
+        return cls(upscaler.spec.name, upscaler.restorer, upscaler.device, upscaler.spec.trained_with_lpips)
 
     def starting_from(self, name: str, upsampler: nn.Module | None) -> Model:
         """Put the same networks behind another pre-upsampler; features still come from the model's own."""
@@ -231,11 +244,17 @@ class Model:
         """Time ``setting`` on ``lr``, the pre-upsampler included and the colour fix not."""
         self.check(setting)
         controls = self._controls(setting, lambda: self.encode(hr))
-        synchronize(self.device)
-        began = time.perf_counter()
-        self.restorer.restore(self._input(lr), start=setting.start, **controls)
-        synchronize(self.device)
-        return time.perf_counter() - began
+        return timed(lambda: self.restorer.restore(self._input(lr), start=setting.start, **controls), self.device)
+
+    def mflop(self, setting: Setting) -> float | None:
+        """Count the MFLOP for an LR pixel of the parts that ``setting`` uses; None if a part cannot be counted."""
+        parts = {str(name): net for name in PARTS if (net := getattr(self.restorer, name)) is not None}
+        if setting.start == "bicubic" and not (setting.steps and self.restorer.denoiser.feature_channels):
+            parts.pop("upsampler", None)
+        if not setting.needs_predictor:
+            parts.pop("noise_predictor", None)
+        flops = chain_flops(parts, setting.steps)
+        return None if flops is None else flops / 1e6
 
     @torch.inference_mode()
     def ceiling(self, lr: Tensor, hr: Tensor) -> Tensor:

@@ -31,13 +31,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Means. title: mostly the test set. rows: by column name, None for no number. paper: the paper's own, by label."""
+    """Means. title: mostly the test set. rows: by column name, None for no number. paper: the paper's own, by label.
+
+    intervals: the means of metrics are shown with their intervals.
+    """
 
     title: str
     columns: Sequence[Column]
     rows: Mapping[str, Mapping[str, Interval | None]]
     paper: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     images: int = 0
+    intervals: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ def table_of(
     paper: Mapping[str, Mapping[str, float]] | None = None,
     rows: Sequence[str] | None = None,
     title: str = "",
+    intervals: bool = False,
 ) -> Table:
     """Tabulate means over the images, of all cases or of ``rows``; ``title`` follows the test set's name."""
     means = {
@@ -162,7 +167,7 @@ def table_of(
         for label in (scores.values if rows is None else rows)
     }
     name = f"{scores.images.name}: {title}" if title else scores.images.name
-    return Table(name, columns, means, paper or {}, len(scores.images.pairs))
+    return Table(name, columns, means, paper or {}, len(scores.images.pairs), intervals)
 
 
 def differences(scores: Scores, test: Hypothesis) -> list[Difference]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpnsr import __version__
+from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.datasets import recognised
-from lpnsr.evaluation.metrics import DEFAULT_METRICS, available_metrics
+from lpnsr.evaluation.metrics import DEFAULT_METRICS, available_metrics, training_loss_marked
+from lpnsr.evaluation.upscaling import trained_with_lpips
 from lpnsr.reproduce.experiments import experiment
 from lpnsr.reproduce.images import find_pairs
 from lpnsr.reproduce.lab import Lab, Progress
@@ -30,7 +32,7 @@ class ReproductionRequest:
     """Experiments to reproduce, and their images. lr, hr: folders, LR by the name of the set; the others as in ``Lab``.
 
     metrics: names, by default those that need nothing that the package has not. command: made these files, word by
-    word, but for the experiment, which stands at ``{}``.
+    word, but for the experiment, which stands at ``{}``. limit: images of each set, from its first.
     """
 
     lr: Mapping[str, Path]
@@ -41,10 +43,12 @@ class ReproductionRequest:
     device: str = "auto"
     metrics: Sequence[str] = DEFAULT_METRICS
     weights: Mapping[str, Path] = field(default_factory=dict)
-    methods: Mapping[str, Path] = field(default_factory=dict)
+    metric_weights: Path | None = None
+    methods: Mapping[str, str] = field(default_factory=dict)
     starts: Mapping[str, Path] = field(default_factory=dict)
     bicubic_model: str | None = None
     quick: bool = False
+    limit: int | None = None
 
 
 def open_lab(request: ReproductionRequest, progress: Progress) -> Lab:
@@ -52,20 +56,26 @@ def open_lab(request: ReproductionRequest, progress: Progress) -> Lab:
 
     Raises ConfigError, CheckpointError, OutputError.
     """
-    most = QUICK_IMAGES if request.quick else None
+    most = request.limit or (QUICK_IMAGES if request.quick else None)
     sets = tuple(find_pairs(name, folder, request.hr, most) for name, folder in request.lr.items())
-    for name, path in {**request.methods, **request.starts}.items():
-        if not path.exists():
-            raise ConfigError(f"{name}: {path} does not exist")
+    for name, given in {**request.methods, **{name: str(path) for name, path in request.starts.items()}}.items():
+        if not is_model(given) and not Path(given).exists():
+            raise ConfigError(f"{name}: {given} does not exist")
     model = Model.load(request.model, request.device)
-    metrics, unavailable = available_metrics(request.metrics, "resshift", str(model.device), request.weights)
+    if "fid" in request.metrics:
+        raise ConfigError("fid is a score of all images of a method together: lpnsr evaluate computes it")
+    metrics, unavailable = available_metrics(
+        request.metrics, "resshift", str(model.device), request.weights, request.metric_weights
+    )
     if not metrics:
         raise LpnsrError("no metric can be computed: " + "; ".join(f"{k}: {v}" for k, v in unavailable.items()))
     bicubic = None if request.bicubic_model is None else Model.load(request.bicubic_model, request.device)
+    others = (trained_with_lpips(given) for given in request.methods.values() if is_model(given))
+    trained = model.trained_with_lpips or any(others)
     return Lab(
         model=model,
         sets=sets,
-        metrics=tuple(metrics),
+        metrics=tuple(training_loss_marked(metrics) if trained else metrics),
         unavailable=unavailable,
         cache=Cache(request.out / CACHE),
         progress=progress,

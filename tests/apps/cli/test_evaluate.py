@@ -8,16 +8,20 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 from typer.testing import CliRunner, Result
 
 import lpnsr
 from lpnsr.apps.cli import app
 from lpnsr.evaluation import upscaling
+from lpnsr.evaluation.files import read_unit
+from lpnsr.networks import chain_flops
 from support.evaluation_references import EXAMPLES
 
 EVIL = 'evil & <b>"name'
@@ -169,7 +173,7 @@ def test_a_second_run_reads_the_scores_of_the_first(data: Path, monkeypatch: pyt
 
 def test_models_upscale_and_are_timed(data: Path) -> None:
     arguments = ("--model", "bicubic", "--model", "small=lite", "--lr", data / "lr", "-o", data / "out")
-    assert run(*arguments, "--hr", data / "hr", "--metrics", "psnr", "--device", "cpu").exit_code == 0
+    assert run(*arguments, "--hr", data / "hr", "--metrics", "psnr,lpips", "--device", "cpu").exit_code == 0
     report = json.loads((data / "out" / "report.json").read_text())
     assert set(report["methods"]) == {"bicubic", "small"}
     assert report["timings"]["small"]["count"] == 3
@@ -180,6 +184,38 @@ def test_models_upscale_and_are_timed(data: Path) -> None:
     direct = lpnsr.Upscaler.from_pretrained("lite", device="cpu")(data / "lr" / "dogx4.png")
     assert np.array_equal(np.asarray(result), np.asarray(direct))
     assert report["means"]["small"]["psnr"]["count"] == report["means"]["bicubic"]["psnr"]["count"] == 3
+    assert report["metrics"]["lpips"]["title"] == "LPIPS (training loss)"
+
+
+def test_interpolation_foreign_networks_and_starts_stand_beside_models(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("spandrel")
+    network = import_module("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=4)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    words = ["--model", "bicubic", "--model", "lanczos", "--model", "start=lite:start"]
+    words += ["--model", f"net={tmp_path / 'net.pth'}", "--lr", data / "lr", "--hr", data / "hr", "-o", data / "out"]
+    result = run(*words, "--metrics", "psnr", "--device", "cpu")
+    assert result.exit_code == 0
+    report = json.loads((data / "out" / "report.json").read_text())
+    timings = report["timings"]
+    assert timings["bicubic"]["mflop"] is timings["lanczos"]["mflop"] is None
+    parts = lpnsr.Upscaler.from_pretrained("lite", device="cpu").parts
+    assert timings["start"]["mflop"] == pytest.approx(chain_flops(parts, 0) / 1e6)
+    weights = [p for p in network.parameters() if p.ndim == 4]
+    assert timings["net"]["mflop"] == pytest.approx(2 * sum(p.numel() for p in weights) / 1e6)
+    assert report["metrics"]["psnr"]["title"] == "PSNR"
+    lr = read_unit(data / "lr" / "dogx4.png")
+    for name, net in (("net", network), ("start", parts["upsampler"])):
+        with torch.inference_mode():
+            expected = (net(lr[None])[0].clamp(0, 1) * 255).round() / 255
+        assert torch.equal(read_unit(data / "out" / name / "dogx4.png"), expected)
+    theirs = np.asarray(Image.open(data / "lr" / "dogx4.png").resize((128, 128), Image.Resampling.LANCZOS)).astype(int)
+    made = {name: np.asarray(Image.open(data / "out" / name / "dogx4.png")) for name in ("bicubic", "lanczos")}
+    off = {name: np.abs(pixels - theirs).mean() for name, pixels in made.items()}
+    assert off["lanczos"] < 0.3 < off["bicubic"] / 2  # Pillow rounds rows before it resamples columns
+    assert "MFLOP/LR px" in result.stdout
+    before = (data / "out" / "report.json").read_text()
+    run(*words, "--metrics", "psnr", "--device", "cpu")  # nothing is made again, and nothing forgotten
+    assert (data / "out" / "report.json").read_text() == before
 
 
 def test_results_are_made_again_only_if_something_changed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -90,6 +92,7 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
     assert "- Model: tiny " in text
     assert "one (4)" in text
     assert "- PSNR: Y channel" in text
+    assert "LPIPS (training loss)" in text  # the tiny model is not one that was converted
     assert re.search(r"one: \*\*(holds|holds in part|fails|no effect of interest|not decided)\*\*\. .* to ", text)
     report = json.loads((tmp_path / "out" / f"{name}.json").read_text())
     assert report["claims"]
@@ -103,6 +106,34 @@ def test_every_experiment(place: Path, tmp_path: Path, name: str) -> None:
         image = Image.open(BytesIO(data)).convert("RGB")
         assert image.width > 500
         assert len(image.getcolors(1 << 20)) > 30
+
+
+def test_table_2_takes_models_networks_and_folders(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("spandrel")
+    net = import_module("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=4)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    shutil.copytree(place / "hr", tmp_path / "theirs" / "one")
+    shutil.copytree(place / "hr", tmp_path / "theirs" / "two")
+    words = ["--limit", "2", "--lr", f"two={place / 'lr'}", "--method", f"other={place / 'bicubic-model'}"]
+    words += ["--method", f"net={tmp_path / 'net.pth'}", "--method", f"theirs={tmp_path / 'theirs'}"]
+    reproduce(place, tmp_path / "out", "table2", *words)
+    report = json.loads((tmp_path / "out" / "table2.json").read_text())
+    assert [(table["title"], table["images"]) for table in report["tables"]] == [("two", 2), ("one", 2)]
+    rows = report["tables"][0]["rows"]
+    own = ["bicubic", "lanczos", "RealESRGAN_x4plus", "LPNSR, start alone", "LPNSR"]
+    assert list(rows) == [*own, "other", "net", "theirs"]
+    assert rows["theirs"]["lpips"]["mean"] == 0
+    assert {name for name, row in rows.items() if row["seconds"] is None} == {"theirs"}
+    mflop = {name: row["mflop"]["mean"] for name, row in rows.items() if row["mflop"]}
+    assert rows.keys() - mflop.keys() == {"bicubic", "lanczos", "theirs"}
+    assert mflop["LPNSR, start alone"] < mflop["LPNSR"] == mflop["other"]
+    assert 35 < mflop["RealESRGAN_x4plus"] < 42
+    text = (tmp_path / "out" / "table2.md").read_text()
+    assert "--limit 2" in text.splitlines()[2]
+    assert re.search(r"^\| LPNSR \| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] \|", text, re.MULTILINE)
+    assert "LPNSR scores better than net." in text
+    shutil.rmtree(tmp_path / "theirs" / "two")
+    assert "has no folder 'two'" in reproduce(place, tmp_path / "out", "table2", *words, code=2).output
 
 
 def test_a_killed_run_goes_on(place: Path, tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

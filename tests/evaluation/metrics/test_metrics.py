@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -110,42 +109,11 @@ def test_wrong_names_say_what_is_known() -> None:
         metrics_for(["psnr"], "y")
 
 
-@pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "pi", "clipiqa", "musiq", "maniqa"])
+@pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "dists", "fid", "pi", "clipiqa", "musiq", "maniqa"])
 def test_without_pyiqa_the_pip_line_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(MetricUnavailable, match=r"pip install 'lpnsr\[evaluate\]'"):
         metric(name)
-
-
-def test_a_download_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=fail))
-    with pytest.raises(MetricUnavailable, match=r"musiq: .*no network.*or copy them there"):
-        metric("musiq")
-
-
-def test_pyiqa_gets_batches_in_unit_range_and_the_given_weights(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: dict[str, object] = {}
-
-    def create(name: str, **options: object) -> object:
-        print("Downloading")  # must not reach standard output
-        seen.update(options, name=name)
-        return lambda *images: torch.tensor([[float(len(images)) + images[0].amax()]])
-
-    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=create))
-    monkeypatch.setattr("lpnsr.evaluation.metrics.pyiqa.metadata.version", lambda _: "9.9")
-    file = tmp_path / "w.pth"
-    file.write_bytes(b"x")
-    musiq = metric("musiq", musiq=file)
-    assert musiq(torch.full((3, 64, 64), 1.2)) == 2.0  # one image, clamped to 1
-    assert seen["pretrained_model_path"] == str(file)
-    assert musiq.version == "pyiqa 9.9, weights 2d711642"
-    alex = metric("lpips-alex")
-    assert (seen["name"], alex(torch.ones(3, 64, 64), torch.zeros(3, 64, 64))) == ("lpips", 3.0)
 
 
 def test_r50_needs_its_weights(tmp_path: Path) -> None:

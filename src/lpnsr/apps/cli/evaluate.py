@@ -34,7 +34,8 @@ def evaluate(
             "-n",
             "--model",
             metavar="[NAME=]MODEL",
-            help="Model: base, lite, official, a folder, a hub id or bicubic. Upscales --lr into OUT/NAME; repeatable.",
+            help="Model: base, lite, official, a folder, a hub id; bicubic, lanczos; the file of a 4x network that "
+            "spandrel reads; base:start, the pre-upsampler of a model alone. Upscales --lr into OUT/NAME; repeatable.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -66,8 +67,8 @@ def evaluate(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            help="Metrics: psnr, ssim, lpips, niqe (default); lpips-alex, lpips-vgg, r50, pi, clipiqa, musiq, maniqa. "
-            "Separated by commas; repeatable.",
+            help="Metrics: psnr, ssim, lpips, niqe (default); lpips-alex, lpips-vgg, dists, fid, pi, clipiqa, musiq, "
+            "maniqa, r50. Separated by commas; repeatable.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -85,6 +86,14 @@ def evaluate(
         typer.Option(
             metavar="METRIC=FILE",
             help="Weights that are not in the package, for instance r50=FILE; repeatable.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    metric_weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the weights of pyiqa's metrics, laid out as ~/.cache/torch/hub: nothing is downloaded.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -120,6 +129,7 @@ def evaluate(
         metrics=[name.strip() for text in metrics for name in text.split(",") if name.strip()] if metrics else None,
         protocol=protocol,
         weights=_weights(weights),
+        metric_weights=metric_weights,
         device=device,
         jobs=jobs,
     )
@@ -152,13 +162,13 @@ def _show(evaluation: Evaluation, out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lpnsr.evaluation.reports.tables import count_text, heading, mean_text, notes
+    from lpnsr.evaluation.reports.tables import TIMING_HEADS, count_text, heading, mean_text, notes, timing_cells
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.width = max(console.width, _NARROWEST)
     table = Table("method", "images", *map(heading, evaluation.metrics), *evaluation.unavailable)
-    if evaluation.timings:
-        table.add_column("s/image")
+    for head in TIMING_HEADS if evaluation.timings else ():
+        table.add_column(head)
     for method in evaluation.methods:
         intervals = [evaluation.mean(method, metric) for metric in evaluation.metrics]
         cells: list[Text | str] = [Text(method), count_text(intervals)]
@@ -168,8 +178,7 @@ def _show(evaluation: Evaluation, out: Path) -> None:
             cells.append(Text(text, style))
         cells += ["n/a"] * len(evaluation.unavailable)
         if evaluation.timings:
-            timing = evaluation.timings.get(method)
-            cells.append(f"{timing.seconds:.3g}" if timing else "–")
+            cells += timing_cells(evaluation, method)
         table.add_row(*cells)
     console.print(table)
     for line in notes(evaluation):

@@ -49,10 +49,14 @@ def reproduce(
     weights: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=FILE", help="Weights of a metric; repeatable.")
     ] = None,
+    metric_weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the weights of pyiqa's metrics; see lpnsr evaluate.")
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PATH", help="For table2: folder of another method's images, or file of its network."
+            metavar="NAME=PATH",
+            help="For table2: another model, file of a network that spandrel reads, or folder of a method's images.",
         ),
     ] = None,
     start: Annotated[
@@ -69,6 +73,7 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="Only the first four images of each set, and three seeds.")
     ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images of each set.")] = None,
 ) -> None:
     """Repeat the paper's experiments: lpnsr reproduce table1 --lr LR_DIR --hr HR_DIR -o results
 
@@ -78,7 +83,8 @@ def reproduce(
     from lpnsr.reproduce.run import ReproductionRequest, reproduce
 
     options = {"lr": lr, "hr": hr, "out": out, "model": model, "metrics": metrics, "weights": weights}
-    options |= {"method": method, "start": start, "bicubic-model": bicubic_model, "device": device, "quick": quick}
+    options |= {"metric-weights": metric_weights, "method": method, "start": start, "bicubic-model": bicubic_model}
+    options |= {"device": device, "quick": quick, "limit": limit}
     defaults = {"model": DEFAULT_MODEL, "metrics": _DEFAULT_METRICS, "device": "auto", "quick": False}
     request = ReproductionRequest(
         lr=_sets(lr),
@@ -89,10 +95,12 @@ def reproduce(
         device=device,
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
         weights=_paths(weights, "weights"),
-        methods=_paths(method, "method"),
+        metric_weights=metric_weights,
+        methods=named(method, "--method"),
         starts=_paths(start, "start"),
         bicubic_model=bicubic_model,
         quick=quick,
+        limit=limit,
     )
     names = EXPERIMENTS if experiment is What.ALL else (experiment.value,)
     with bars() as shown:

@@ -1,5 +1,12 @@
 """Metrics of images: ``metrics_for(["psnr", "niqe"])`` -> things to call on images."""
 
-from lpnsr.evaluation.metrics.registry import DEFAULT_METRICS, METRICS, Metric, available_metrics, metrics_for
+from lpnsr.evaluation.metrics.registry import (
+    DEFAULT_METRICS,
+    METRICS,
+    Metric,
+    available_metrics,
+    metrics_for,
+    training_loss_marked,
+)
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "available_metrics", "metrics_for"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "available_metrics", "metrics_for", "training_loss_marked"]

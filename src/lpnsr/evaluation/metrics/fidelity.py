@@ -47,7 +47,7 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("resshift", luma=True, border=4),
-        Protocol("bicubic-y", luma=True, border=4, rounded=True),  # MATLAB's, and pyiqa's
+        Protocol("bicubic-y", luma=True, border=4, rounded=True),  # MATLAB's
         Protocol("y-noborder", luma=True, border=0),
         Protocol("rgb", luma=False, border=4),
         Protocol("rgb-noborder", luma=False, border=0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ DEFAULT_METRICS = ("psnr", "ssim", "lpips", "niqe")
 class Metric:
     """A score of one image: ``metric(sr, hr)``, or ``metric(sr)`` where no reference is needed.
 
+    of_set: a score of all images of a method together, ``metric.score(sr files, hr files)``, and of no single one.
     protocol: what exactly is computed, for people. version: which implementation, with the hash of weights that were
     given; both belong to every number. smallest: the shortest side in pixels that can be scored. score: a function of
     (sr, hr), or of sr alone where no reference is needed.
@@ -40,6 +41,7 @@ class Metric:
     version: str
     smallest: int = 1
     score: Callable[..., float] = field(repr=False, compare=False, default=lambda *images: math.nan)
+    of_set: bool = False
 
     @property
     def identity(self) -> dict[str, str]:
@@ -64,43 +66,64 @@ class Metric:
         return value
 
 
-def metrics_for(
-    names: Sequence[str], protocol: str = "resshift", device: str = "cpu", weights: Mapping[str, Path] | None = None
-) -> list[Metric]:
-    """Make metrics by name: psnr, ssim, lpips, lpips-alex, lpips-vgg, niqe, r50, pi, clipiqa, musiq, maniqa.
+@dataclass(frozen=True)
+class _Setup:
+    """Protocol, device and weights of metrics."""
 
-    protocol: channels and border of PSNR and SSIM, see ``PROTOCOLS``. weights: files by the metric's name, and
-    ``lpips-vgg-heads`` beside ``lpips-vgg``. Raises ConfigError for a name that is not known or takes no weights,
-    MetricUnavailable for a metric that cannot be computed here.
+    protocol: Protocol
+    device: str
+    weights: Mapping[str, Path]
+    folder: Path | None
+
+
+def metrics_for(
+    names: Sequence[str],
+    protocol: str = "resshift",
+    device: str = "cpu",
+    weights: Mapping[str, Path] | None = None,
+    folder: Path | None = None,
+) -> list[Metric]:
+    """Make metrics by name: psnr, ssim, lpips, niqe, r50, and those of pyiqa: lpips-alex, lpips-vgg, dists, fid, pi,
+    clipiqa, musiq, maniqa.
+
+    protocol: channels and border of PSNR and SSIM, see ``PROTOCOLS``. weights: files by the metric's name: ``r50``, or
+    ``lpips-vgg`` and ``lpips-vgg-heads``. folder: of the weights of pyiqa's metrics, laid out as
+    ``~/.cache/torch/hub``; without it, pyiqa downloads them. Raises ConfigError for a name that is not known or
+    takes no weights, MetricUnavailable for a metric that cannot be computed here.
     """
-    chosen = protocol_of(protocol)
     given = dict(weights or {})
+    setup = _Setup(protocol_of(protocol), device, given, folder)
     for name in names:
         if name not in _MAKERS:
             raise ConfigError(f"metric {name!r} is not known; choose from {', '.join(_MAKERS)}")
     for name in given:
         if name not in _TAKE_WEIGHTS:
             raise ConfigError(f"weights for {name!r}: no metric takes such; possible are {', '.join(_TAKE_WEIGHTS)}")
-    return [_make(name, chosen, device, given) for name in names]
+    return [_make(name, setup) for name in names]
 
 
 def available_metrics(
-    names: Sequence[str], protocol: str, device: str, weights: Mapping[str, Path]
+    names: Sequence[str], protocol: str, device: str, weights: Mapping[str, Path], folder: Path | None = None
 ) -> tuple[list[Metric], dict[str, str]]:
     """Make the metrics that can be computed here; return them, and by name why others cannot. See ``metrics_for``."""
     metrics: list[Metric] = []
     unavailable: dict[str, str] = {}
     for name in dict.fromkeys(names):
         try:
-            metrics += metrics_for([name], protocol, device, weights)
+            metrics += metrics_for([name], protocol, device, weights, folder)
         except (MetricUnavailable, MissingExtraError) as error:
             unavailable[name] = str(error)
     return metrics, unavailable
 
 
-def _make(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
+def training_loss_marked(metrics: Sequence[Metric]) -> list[Metric]:
+    """Mark LPIPS on SqueezeNet by its title, for tables with a model that was trained with it as a loss."""
+    return [replace(m, title=f"{m.title} (training loss)") if m.name == "lpips" else m for m in metrics]
+
+
+def _make(name: str, setup: _Setup) -> Metric:
     try:
-        return _MAKERS[name](name, protocol, device, weights)
+        return _MAKERS[name](name, setup)
     except (MetricUnavailable, ConfigError):
         raise
     except (LpnsrError, OSError) as error:  # a weights file that is missing, damaged or of another network
@@ -111,21 +134,21 @@ def _size(image: Tensor) -> str:
     return f"{image.shape[-1]} x {image.shape[-2]} px"
 
 
-def _fidelity(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
+def _fidelity(name: str, setup: _Setup) -> Metric:
+    protocol = setup.protocol
     compare, window = (psnr, "") if name == "psnr" else (ssim, ", Gaussian window of 11 px, sigma 1.5")
     score, smallest = partial(compare, protocol=protocol), smallest_side(name, protocol)
     return Metric(name, name.upper(), True, True, f"{protocol}{window}", "lpnsr 1", smallest, score)
 
 
-def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
-    net, _, given = name.partition("-")[2] or "squeeze", None, weights.get(name)
-    if net == "alex" or (net == "vgg" and given is None):
-        return _pyiqa(name, protocol, device, weights)
-    heads = weights.get(f"{name}-heads")
-    model = LPIPS(net, given, heads).to(device)
+def _lpips(name: str, setup: _Setup) -> Metric:
+    net, given, heads = name.partition("-")[2] or "squeeze", setup.weights.get(name), setup.weights.get(f"{name}-heads")
+    if net == "vgg" and given is None:
+        return _pyiqa(name, setup)
+    model = LPIPS(net, given, heads).to(setup.device)
 
     def score(*images: Tensor) -> float:
-        return float(model(*(image[None].to(device).float() * 2 - 1 for image in images)))
+        return float(model(*(image[None].to(setup.device).float() * 2 - 1 for image in images)))
 
     version = "lpnsr 1" if given is None or heads is None else f"lpnsr 1, {_digest(given)}, {_digest(heads)}"
     title = "LPIPS" if net == "squeeze" else f"LPIPS-{net}"
@@ -133,19 +156,19 @@ def _lpips(name: str, protocol: Protocol, device: str, weights: Mapping[str, Pat
     return Metric(name, title, False, True, f"RGB, v0.1 on {network}, no border", version, 32, score)
 
 
-def _niqe(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
+def _niqe(name: str, setup: _Setup) -> Metric:
     described = "Y (0.299, 0.587, 0.114) rounded to 8 bits, blocks of 96 px, no border, standard pristine model"
     return Metric(name, "NIQE", False, False, described, "lpnsr 1", BLOCK, niqe)
 
 
-def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
-    file = weights.get(name)
+def _r50(name: str, setup: _Setup) -> Metric:
+    file = setup.weights.get(name)
     if file is None:
         raise MetricUnavailable("the weights of r50 are not in the package: give its file with --weights r50=FILE")
-    model = R50(file, device)
+    model = R50(file, setup.device)
 
     def score(sr: Tensor, hr: Tensor) -> float:
-        return model(sr.to(device), hr.to(device))
+        return model(sr.to(setup.device), hr.to(setup.device))
 
     described = "RGB, uncalibrated ResNet-50 v2 features (stem, stages 1 to 3), no border"
     return Metric(name, "R50", False, True, described, f"lpnsr 1, {_digest(file)}", 32, score)
@@ -154,21 +177,21 @@ def _r50(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]
 _PYIQA = {  # pyiqa's name, title, higher is better, needs a reference, what it computes, shortest side
     "lpips-alex": ("lpips", "LPIPS-alex", False, True, "RGB, v0.1 on AlexNet, no border", 64),
     "lpips-vgg": ("lpips-vgg", "LPIPS-vgg", False, True, "RGB, v0.1 on VGG-16, no border", 32),
-    "pi": ("pi", "PI", False, False, "Y, 4 px border, (10 - NRQM + NIQE) / 2", BLOCK + 8),
-    "clipiqa": ("clipiqa", "CLIPIQA", True, False, "RGB, pyiqa's default model", 32),
-    "musiq": ("musiq", "MUSIQ", True, False, "RGB, pyiqa's default model (KonIQ-10k)", 32),
-    "maniqa": ("maniqa", "MANIQA", True, False, "RGB, pyiqa's default model (KonIQ-10k), random crops", 224),
+    "dists": ("dists", "DISTS", False, True, "RGB, VGG-16, size kept, no border", 32),
+    "fid": ("fid", "FID", False, True, "RGB, all images at 299 px (clean, bicubic), Inception of 2015", 1),
+    "pi": ("pi", "PI", False, False, "Y (BT.601, 16..235), 4 px border, (10 - NRQM + NIQE) / 2", BLOCK + 8),
+    "clipiqa": ("clipiqa", "CLIPIQA", True, False, "RGB, CLIP RN50, size kept, mean of 5 pairs of prompts", 32),
+    "musiq": ("musiq", "MUSIQ", True, False, "RGB, KonIQ-10k, sides of 224, 384 and the image's own", 32),
+    "maniqa": ("maniqa", "MANIQA", True, False, "RGB, KonIQ-10k, 20 crops of 224 px", 224),
 }
 
-_TAKE_WEIGHTS = ("r50", *_PYIQA, "lpips-vgg-heads")
+_TAKE_WEIGHTS = ("r50", "lpips-vgg", "lpips-vgg-heads")
 
 
-def _pyiqa(name: str, protocol: Protocol, device: str, weights: Mapping[str, Path]) -> Metric:
+def _pyiqa(name: str, setup: _Setup) -> Metric:
     own, title, higher, reference, described, smallest = _PYIQA[name]
-    file = weights.get(name)
-    score, version = pyiqa_metric(own, file, device)
-    version += "" if file is None else f", {_digest(file)}"
-    return Metric(name, title, higher, reference, described, version, smallest, score)
+    score, version = pyiqa_metric(own, setup.folder, setup.device)
+    return Metric(name, title, higher, reference, described, version, smallest, score, name == "fid")
 
 
 def _digest(file: Path) -> str:
@@ -176,17 +199,13 @@ def _digest(file: Path) -> str:
     return f"weights {file_sha256(file)[:8]}"
 
 
-_MAKERS: dict[str, Callable[[str, Protocol, str, Mapping[str, Path]], Metric]] = {
+_MAKERS: dict[str, Callable[[str, _Setup], Metric]] = {
     "psnr": _fidelity,
     "ssim": _fidelity,
     "lpips": _lpips,
-    "lpips-alex": _lpips,
-    "lpips-vgg": _lpips,
     "niqe": _niqe,
     "r50": _r50,
-    "pi": _pyiqa,
-    "clipiqa": _pyiqa,
-    "musiq": _pyiqa,
-    "maniqa": _pyiqa,
+    **dict.fromkeys(_PYIQA, _pyiqa),
+    "lpips-vgg": _lpips,
 }
 METRICS = tuple(_MAKERS)

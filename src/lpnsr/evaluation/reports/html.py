@@ -9,7 +9,17 @@ from jinja2 import Environment, StrictUndefined
 from lpnsr import __version__
 from lpnsr.evaluation.metrics import Metric
 from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
-from lpnsr.evaluation.reports.tables import as_text, count_text, digits, heading, mean_text, notes, protocol_line
+from lpnsr.evaluation.reports.tables import (
+    TIMING_HEADS,
+    as_text,
+    count_text,
+    digits,
+    heading,
+    mean_text,
+    notes,
+    protocol_line,
+    timing_cells,
+)
 from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.scoring import MetricResult
 
@@ -29,6 +39,8 @@ def html(evaluation: Evaluation) -> str:
         version=__version__,
         heading=heading,
         notes=notes,
+        timing_heads=TIMING_HEADS,
+        timing_cells=timing_cells,
         protocol_line=protocol_line,
         digits=digits,
         as_text=as_text,

@@ -40,11 +40,21 @@ def notes(evaluation: Evaluation) -> list[str]:
     ]
 
 
+TIMING_HEADS = ("s/image", "MFLOP/LR px")
+
+
+def timing_cells(evaluation: Evaluation, method: str) -> tuple[str, str]:
+    """Return the seconds for an image and the MFLOP for an LR pixel of a method, or dashes."""
+    timing = evaluation.timings.get(method)
+    numbers = (timing.seconds, timing.mflop) if timing else (None, None)
+    return "–" if numbers[0] is None else f"{numbers[0]:.3g}", "–" if numbers[1] is None else f"{numbers[1]:.3g}"
+
+
 def as_text(interval: Interval | None, places: int) -> str:
-    """Return ``mean [low, high]``, or a dash."""
+    """Return ``mean [low, high]``, or the mean alone where there is no interval, or a dash."""
     if interval is None:
         return "–"
-    if interval.count == 1:
+    if interval.low == interval.high:
         return f"{interval.mean:.{places}f}"
     return f"{interval.mean:.{places}f} [{interval.low:.{places}f}, {interval.high:.{places}f}]"
 
@@ -70,7 +80,7 @@ def scores_csv(evaluation: Evaluation) -> str:
         (s.sample.name, method, m.name, _exact(o.value), o.reason or "", m.protocol, m.version)
         for s in evaluation.samples
         for method, outcomes in s.outcomes.items()
-        for m in evaluation.metrics
+        for m in evaluation.of_images
         for o in [outcomes[m.name]]
     )
     return csv_table(("image", "method", "metric", "value", "reason", "protocol", "version"), rows)
@@ -111,7 +121,7 @@ def markdown(evaluation: Evaluation) -> str:
 def _means(evaluation: Evaluation) -> str:
     head = ["method", "images", *map(heading, evaluation.metrics)]
     head += [*(f"{name} (not available)" for name in evaluation.unavailable)]
-    head += ["s/image"] if evaluation.timings else []
+    head += TIMING_HEADS if evaluation.timings else ()
     rows = []
     for method in evaluation.methods:
         intervals = [evaluation.mean(method, metric) for metric in evaluation.metrics]
@@ -121,8 +131,7 @@ def _means(evaluation: Evaluation) -> str:
             row.append(f"**{text}**" if evaluation.best(metric) == method else text)
         row += ["–"] * len(evaluation.unavailable)
         if evaluation.timings:
-            timing = evaluation.timings.get(method)
-            row.append(f"{timing.seconds:.3g}" if timing else "–")
+            row += timing_cells(evaluation, method)
         rows.append(row)
     return markdown_table(head, rows, numbers=range(1, len(head)))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lpnsr.reproduce.cases import Case, Chain, load_network
+from lpnsr.evaluation.enlarging import load_network
+from lpnsr.reproduce.cases import Case, Chain
 from lpnsr.reproduce.lab import Lab
 from lpnsr.reproduce.model import Setting
 from lpnsr.reproduce.report import Hypothesis, Report, compare, metric_columns, perceptual
