@@ -416,3 +416,25 @@ def test_exif_that_is_cut_is_told(tmp_path, bytes_left, group):
         warnings.simplefilter("always", LpnsrWarning)
         read(tmp_path / "x.jpg")
     assert any("its EXIF block is damaged" in str(w.message) for w in told) == (bytes_left is not None)
+
+
+def test_xmp_of_a_jpeg_xl(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    Image.fromarray(picture()).save(tmp_path / "x.jxl", lossless=True, xmp=XMP)
+    assert read(tmp_path / "x.jxl").extras.xmp == XMP
+    Image.fromarray(picture()).save(tmp_path / "y.jxl", lossless=True)
+    assert read(tmp_path / "y.jxl").extras.xmp is None
+
+
+def test_extended_xmp_is_told_and_no_longer_referred_to(tmp_path):
+    note = b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="00" rdf:about=""'
+    data = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + b"<x:xmpmeta/>"
+    extra = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+    image = Image.fromarray(picture())
+    image.save(tmp_path / "x.jpg", xmp=XMP.replace(b'rdf:about=""', note), extra=extra)
+    with pytest.warns(LpnsrWarning, match="its extended XMP, which is behind the main one, is left out"):
+        photo = read(tmp_path / "x.jpg")
+    write(photo, tmp_path / "y.jpg")
+    xmp = read(tmp_path / "y.jpg").extras.xmp
+    assert b"CC0" in xmp
+    assert b"HasExtendedXMP" not in xmp

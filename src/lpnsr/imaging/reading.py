@@ -35,6 +35,7 @@ MAX_PIXELS_VARIABLE = "LPNSR_MAX_PIXELS"
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own limit, for images that are read into memory
 DEFAULT_MAX_PIXELS_OF_ROWS = 400_000_000  # 20,000 x 20,000
 TRANSPOSED = (5, 6, 7, 8)
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 GRAY_MODES = ("1", "L", "LA", "La")
 
 
@@ -163,6 +164,12 @@ def opened(
                 foreign.need_plugin(form, name)
             source = Opened.of(_open_image(file, name, limit), name, file)
             source.info.setdefault("colour", foreign.colour_of(file) if "icc_profile" not in source.info else ())
+            if form == "JXL" and (xmp := foreign.xmp_of(file)):
+                source.info.setdefault("xmp", xmp)
+            segments = getattr(source.image, "applist", ())
+            if not again and any(data.startswith(_EXTENDED_XMP) for _, data in segments):
+                text = f"{name}: its extended XMP, which is behind the main one, is left out"
+                warnings.warn(text, LpnsrWarning, stacklevel=2)
             if form and not getattr(source.image, "jpeg", False):
                 source.exif.pop(ORIENTATION, None)  # the decoder has turned it
         with source.file:

@@ -87,6 +87,16 @@ def colour_of(file: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"cICP", bytes((primaries, transfer, 0, 1))),)
 
 
+def xmp_of(file: BinaryIO) -> bytes | None:
+    """Return the XMP of a JPEG XL, which its plugin leaves out, unless it is compressed."""
+    at = file.seek(0)
+    while len(head := file.read(8)) == 8 and (size := int.from_bytes(head[:4], "big")) >= 8:
+        if head[4:] == b"xml ":
+            return file.read(size - 8)
+        at = file.seek(at + size)
+    return None
+
+
 def kind_of(file: BinaryIO) -> str | None:
     """Return a description of a file that is no image that can be read, if it is of a known kind."""
     file.seek(0)

@@ -17,8 +17,13 @@ _PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
 _WIDTHS = {f"{{{_TIFF}}}ImageWidth", f"{{{_EXIF}}}PixelXDimension"}
 _HEIGHTS = {f"{{{_TIFF}}}ImageLength", f"{{{_EXIF}}}PixelYDimension"}
 _ORIENTATION = f"{{{_TIFF}}}Orientation"
-_STALE = ("http://ns.adobe.com/xap/1.0/g/img/", "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.google.com/photos/")
-"""Namespaces of what describes other images beside this one: thumbnails, gain maps, depth maps, motion."""
+_STALE = (
+    "http://ns.adobe.com/xap/1.0/g/img/",
+    "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "http://ns.adobe.com/xmp/note/",
+    "http://ns.google.com/photos/",
+)
+"""Namespaces of what describes other data beside this image: thumbnails, gain maps, more XMP, depth maps, motion."""
 
 Size = tuple[int, int]
 """(height, width)."""
