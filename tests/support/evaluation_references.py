@@ -52,8 +52,14 @@ def pairs() -> dict[str, tuple[Tensor, Tensor]]:
     return {name: (_blocky(hr), _tensor(hr)) for name, hr in (("coast", coast), ("pets", np.concatenate(rows)))}
 
 
+def photograph(name: str) -> Image.Image:
+    """One of the examples, or of the tests' own data."""
+    folders = (EXAMPLES, Path(__file__).parents[1] / "data")
+    return Image.open(next(folder / name for folder in folders if (folder / name).exists())).convert("RGB")
+
+
 def _read(name: str) -> np.ndarray:
-    return np.asarray(Image.open(EXAMPLES / name).convert("RGB"))
+    return np.asarray(photograph(name))
 
 
 def _blocky(hr: np.ndarray) -> Tensor:

@@ -126,7 +126,7 @@ def test_from_photograph_to_download(page: Page, site: Site) -> None:
 
 def test_an_example_and_the_slider(page: Page) -> None:
     page.locator("#examples button").first.click()
-    expect(page.locator("#about")).to_contain_text("otter.png: 128 x 128")
+    expect(page.locator("#about")).to_contain_text("dog.png: 128 x 128")
     page.click("#run")
     page.wait_for_selector("#slider img")
     expect(page.locator("#facts")).not_to_contain_text("This is of")

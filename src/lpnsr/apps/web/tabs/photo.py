@@ -21,7 +21,7 @@ from lpnsr.apps.web.tabs.tab import Changes, Tab
 from lpnsr.errors import InputError, LpnsrError
 
 PHOTOS = Path(__file__).parent.parent / "photos"
-EXAMPLES = ("otter.png", "dog.png", "coast.jpg")
+EXAMPLES = ("dog.png", "circuit.png", "coast.jpg")
 _PART = "photo"
 _UNSHOWN = (".tif", ".tiff")
 _PREVIEW = 1_000_000  # pixels
