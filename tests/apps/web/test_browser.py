@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(page: Page, site: Site) -> No
         ("bomb.png", declaring(60_000, 60_000), "limit"),
         ("large.png", picture(RED, (200, 100)), "17,000 is the limit"),
         ("heavy.png", bytes(250_000), "send a smaller"),
-        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "not an image"),
+        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "an SVG drawing"),
         ("text.jpg", b"words, not pixels", "not an image"),
         ("empty.jpg", b"", "empty"),
     ):
