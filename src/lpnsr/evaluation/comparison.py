@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, StrictUndefined
 
+from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import ConfigError
 from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.pairing import Problem, pair
 from lpnsr.evaluation.reports.strips import evenly, strip_of
+from lpnsr.evaluation.run import RESERVED
 from lpnsr.evaluation.upscaling import upscale_folder
 from lpnsr.system.atomic import write_bytes
 
@@ -28,15 +30,18 @@ def write_comparison(
 ) -> list[Problem]:
     """Write the page ``out`` for the two ``methods``, a folder of results or a model each, by their names.
 
-    A model upscales the images of the folder ``lr``. The page shows a crop of each picture, where the methods differ
-    most, beside that of the input. Returns the files that cannot be compared. Raises ConfigError, CheckpointError,
+    A model upscales the images of the folder ``lr``. For each image, the page shows the crop in which the methods
+    differ most, and that of the input. Returns the files that cannot be compared. Raises ConfigError, CheckpointError,
     OutputError.
     """
+    for name in methods:
+        if name in RESERVED:
+            raise ConfigError(f"{name!r} cannot name a method here; give another, as NAME=...")
     inputs = images_in(lr) if lr else []
     with TemporaryDirectory() as scratch:
         problems, results = [], {}
         for name, source in methods.items():
-            if Path(source).is_dir() and not (Path(source) / "model.json").exists():
+            if Path(source).is_dir() and not is_model(source):
                 results[name] = images_in(Path(source))
                 continue
             if not inputs:

@@ -46,8 +46,6 @@ class Dataset:
         return "; ".join(f"{side}: {', '.join(patterns)}" for side, patterns in sides.items() if patterns)
 
 
-_CROPS = "crops of 512 px and their LR images of 128 px, as StableSR published them"
-
 DATASETS = {
     dataset.name: dataset
     for dataset in (
@@ -80,7 +78,6 @@ DATASETS = {
             "resshift",
             "whole photographs of two cameras",
         ),
-        Dataset("realsr-crops", "RealSR, crops", ("test_LR/*",), ("test_HR/*",), 100, "y-noborder", _CROPS),
         Dataset(
             "drealsr",
             "DRealSR, test, x4",
@@ -90,7 +87,6 @@ DATASETS = {
             "resshift",
             "whole photographs of five cameras",
         ),
-        Dataset("drealsr-crops", "DRealSR, crops", ("test_LR/*",), ("test_HR/*",), 93, "y-noborder", _CROPS),
         Dataset(
             "imagenet-test",
             "ImageNet-Test",
@@ -111,7 +107,6 @@ DATASETS = {
             "bicubic-y",
             "whole photographs, HR cut to a multiple of 4",
         ),
-        Dataset("div2k-crops", "DIV2K validation, crops", ("lq/*",), ("gt/*",), 3000, "y-noborder", _CROPS),
     )
 }
 

@@ -24,8 +24,9 @@ def compare(
 ) -> None:
     """Make a page for blind choices: lpnsr compare RESULTS base --lr LR -o page.html
 
-    The page shows one picture of both methods after the other, at random sides and in random order, with the input
-    beside them. The arrow keys choose. At the end it counts the choices, with an interval, and saves them as JSON.
+    For each image, the page shows both results side by side, at random sides, and the input. The arrow keys choose.
+    At the end the page counts the choices, with an interval, and saves them as JSON. The exit code is 1 if a file
+    could not be read or has another size than its counterpart.
     """
     from lpnsr.evaluation.comparison import write_comparison
 
@@ -35,6 +36,9 @@ def compare(
             named(methods, "compare", unnamed=True), out, lr, device=device, done=lambda: shown.advance(task)
         )
     for problem in problems:
-        typer.echo(f"note: {problem.where}: {problem.file}: {problem.reason}", err=True)
+        level = "error" if problem.failed else "note"
+        typer.echo(f"{level}: {problem.where}: {problem.file}: {problem.reason}", err=True)
     if not quiet:
         typer.echo(f"The page: {out}")
+    if any(problem.failed for problem in problems):
+        raise typer.Exit(1)

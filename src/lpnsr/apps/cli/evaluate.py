@@ -56,8 +56,7 @@ def evaluate(
         typer.Option(
             metavar="SET",
             help="Test set in the layout in which it is published, instead of --lr and --hr: val32-real, "
-            "val32-bicubic, realsr, realsr-crops, drealsr, drealsr-crops, imagenet-test, realset65, realset80, "
-            "div2k-val, div2k-crops.",
+            "val32-bicubic, realsr, drealsr, imagenet-test, realset65, realset80, div2k-val.",
             rich_help_panel=WHAT,
         ),
     ] = None,
