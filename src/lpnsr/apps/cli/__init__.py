@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpnsr.apps.cli import bench, compare, degrade, evaluate, export, models, reproduce, serve, train, upscale
+from lpnsr.apps.cli import bench, compare, degrade, evaluate, export, models, reproduce, serve, train, upscale, video
 from lpnsr.apps.cli.signals import signals_end
 from lpnsr.apps.cli.streams import Output, open_standard_streams
 from lpnsr.errors import ConfigError, LicenceError, LpnsrError, LpnsrWarning, OutputError
@@ -95,6 +95,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(upscale.upscale)
+app.command()(video.video)
 app.command()(train.train)
 app.command()(degrade.degrade)
 app.command()(evaluate.evaluate)
