@@ -23,7 +23,7 @@ class Limits(StrictConfig):
     max_upload: Annotated[int, Field(ge=1)] = 50 * 2**20
     max_pixels: Annotated[
         int, Field(ge=1, description="Maximum pixels of an image; a result may have 16 times as many."), _CLI
-    ] = 16_000_000
+    ] = 50_000_000
     max_result_pixels: Annotated[int, Field(ge=1)] | None = None
     queue: Annotated[int, Field(ge=1, description="Maximum number of jobs that wait for a device."), _CLI] = 64
     owner_queue: Annotated[
@@ -31,7 +31,7 @@ class Limits(StrictConfig):
         Field(ge=1, description="Maximum number of waiting and running jobs per address."),
         Cli("Limits", ("--per-client",)),
     ] = None
-    timeout: Annotated[float, Field(gt=0, description="Maximum run time of a job in seconds."), _CLI] = 3600.0
+    timeout: Annotated[float, Field(gt=0, description="Maximum run time of a job in seconds."), _CLI] = 6 * 3600.0
     ttl: Annotated[float, Field(gt=0, description="Storage time of files in seconds."), _CLI] = 3600.0
     max_stored: Annotated[int, Field(ge=1)] = 10 * 2**30
     attempts: Annotated[int, Field(ge=1)] = 2

@@ -189,6 +189,19 @@ def test_times_are_told_when_something_is_known_of_them(models: FakeModels, monk
         models.gate.set()
 
 
+def test_a_warm_engine_knows_its_pace_before_the_first_job(tiny_model: Path) -> None:
+    models = Models([str(tiny_model)])
+    with engine(models, warm=True) as queue:
+        usual, alone = (models.check(JobOptions(steps=steps)) for steps in (None, 0))
+        until(lambda: queue.expected_seconds(usual, 1) is not None, 60)
+        times = [queue.expected_seconds(options, 1000) for options in (alone, usual)]
+        assert times[0] is not None
+        assert times[1] is not None
+        assert 0 < times[0] < times[1]
+        assert queue.expected_seconds(usual, 2000) == 2 * times[1]
+        assert queue.expected_seconds(usual.model_copy(update={"model": "other"}), 1) is None
+
+
 def test_who_is_refused_comes_back_when_there_may_be_room(models: FakeModels) -> None:
     models.gate.clear()
     with engine(models, queue=9, owner_queue=8) as queue:

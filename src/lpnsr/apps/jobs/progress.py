@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lpnsr.apps.jobs.record import JobRecord
+from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.upscaling.progress import Progress
 
 _NEWEST = 0.5  # weight of the newest job in the mean
@@ -54,6 +56,16 @@ class Pace:
     def __init__(self) -> None:
         self._rates: dict[tuple[str | None, int | None], float] = {}
         self._last: float | None = None
+
+    def measured(self, model: str, rates: Mapping[int, float]) -> None:
+        """Note the seconds per pixel of a model by the number of its steps, before it has done a job."""
+        for steps, rate in rates.items():
+            self._rates.setdefault((model, steps), rate)
+
+    def known(self, options: JobOptions, pixels: int) -> float | None:
+        """Seconds for an image of so many pixels with these options; None for a model that has not run yet."""
+        rate = self._rates.get((options.model, options.steps))
+        return None if rate is None else rate * pixels
 
     def learn(self, record: JobRecord, seconds: float) -> None:
         key = (record.options.model, record.options.steps)

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from lpnsr.apps.jobs.errors import BusyError, ClosedError, GoneError, NotReadyError, UnknownJobError
 from lpnsr.apps.jobs.progress import JobProgress, Pace
 from lpnsr.apps.jobs.record import JobFacts, JobRecord, State, Status
-from lpnsr.apps.jobs.settings import Limits
+from lpnsr.apps.jobs.settings import JobOptions, Limits
 from lpnsr.apps.jobs.store import Store
 from lpnsr.errors import LpnsrError
 from lpnsr.upscaling.progress import Progress
@@ -199,6 +199,16 @@ class JobQueue:
             job.progress = JobProgress()
             self._update(job, state=State.RUNNING, attempts=job.record.attempts + 1)
             return job
+
+    def measured(self, model: str, rates: Mapping[int, float]) -> None:
+        """Note the seconds per pixel that a model takes, by the number of its steps."""
+        with self._changed:
+            self._pace.measured(model, rates)
+
+    def expected_seconds(self, options: JobOptions, pixels: int) -> float | None:
+        """Seconds of a job with these settled options; None if nothing is known."""
+        with self._changed:
+            return self._pace.known(options, pixels)
 
     def begin(self, job: Job) -> None:
         """Note that its model is there and the work begins."""

@@ -49,7 +49,7 @@ class JobOptions(Options):
 
 def mebibytes(count: int) -> str:
     """Format a limit or file size for a message."""
-    return f"{count / 2**20:.4g} MiB" if count >= 2**17 else f"{count / 2**10:.3g} KiB"
+    return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.3g} KiB"
 
 
 def clean_name(name: str, fallback: str = "image") -> str:

@@ -92,7 +92,7 @@ class Worker:
     def _run(self) -> None:
         if not self.ready:
             try:
-                self._upscaler(self._models.names[0])
+                self._measure(self._models.names[0])
             except Exception as error:
                 _log.error("the model cannot be loaded on %s: %s", self._device, error)
         while job := self._queue.take():
@@ -148,6 +148,17 @@ class Worker:
     def _watch(self, job: Job, progress: Progress) -> None:
         if not self._queue.advance(job, progress):
             raise _Stopped
+
+    def _measure(self, name: str) -> None:
+        """Load a model, and time it without its chain and with the whole."""
+        from lpnsr.upscaling.estimate import pixel_seconds
+
+        upscaler = self._upscaler(name)
+        usual = self._models.check(JobOptions(model=name)).of_image()
+        least, most = (pixel_seconds(upscaler, usual.model_copy(update={"steps": n})) for n in (0, usual.steps))
+        count = usual.steps or 1
+        rates = {steps: least + (most - least) * steps / count for steps in range(count + 1)}
+        self._queue.measured(name, rates)
 
     def _upscaler(self, name: str) -> Any:
         if name not in self._loaded:

@@ -105,6 +105,11 @@ class Results:
         self.count += 1
         self._lines.append((name, state, free, what))
 
+    def same(self, name: str, other: str) -> None:
+        """Note that ``name`` is the same file as ``other``, whose result is here."""
+        result = next(line[2] for line in self._lines if line[0] == other)
+        self._lines.append((name, "same", result, f"same as {other}"))
+
     def missing(self, name: str, state: str, what: str) -> None:
         """Note that there is no result, and the reason."""
         self._lines.append((name, state, "", what))

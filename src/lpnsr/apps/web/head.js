@@ -23,3 +23,38 @@ for (const [event, unshown] of [["error", true], ["load", false]]) {
     true,
   );
 }
+// Before and after: the line follows the pointer and the slider; at 100% the pointer moves the pictures instead.
+(() => {
+  const around = (target) => target instanceof Element && target.closest(".lp-compare");
+  const move = (compare, share) => {
+    const at = Math.min(100, Math.max(0, share));
+    compare.querySelector(".lp-pair").style.setProperty("--at", `${at}%`);
+    compare.querySelector("input").value = at;
+  };
+  let held = null;
+  document.addEventListener("pointerdown", (event) => {
+    held = event.target instanceof Element && event.target.closest(".lp-pair");
+    if (held) held.dispatchEvent(new PointerEvent("pointermove", event));
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!held || !held.isConnected) return;
+    const compare = around(held);
+    if (compare.classList.contains("lp-full")) {
+      compare.querySelector(".lp-view").scrollBy(-event.movementX, -event.movementY);
+    } else {
+      const box = held.getBoundingClientRect();
+      move(compare, (100 * (event.clientX - box.left)) / box.width);
+    }
+  });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => (held = null));
+  document.addEventListener("input", ({ target }) => around(target) && move(around(target), target.valueAsNumber));
+  document.addEventListener("click", ({ target }) => {
+    const compare = around(target);
+    if (!compare || target.tagName !== "BUTTON") return;
+    compare.style.setProperty("--dots", devicePixelRatio);
+    const full = compare.classList.toggle("lp-full"), view = compare.querySelector(".lp-view");
+    target.setAttribute("aria-pressed", full);
+    view.scrollTo((view.scrollWidth - view.clientWidth) / 2, (view.scrollHeight - view.clientHeight) / 2);
+  });
+  document.addEventListener("load", ({ target }) => target.matches?.(".lp-pair .after") && around(target).scrollIntoView({ block: "nearest" }), true);
+})();

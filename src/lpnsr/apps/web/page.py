@@ -27,8 +27,10 @@ def theme() -> gr.themes.Base:
     )
     return soft.set(  # so that white on it can be read
         button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_600",
+        button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
+        checkbox_label_background_fill_selected="*primary_700",
+        body_text_color_subdued="*neutral_600",
         body_background_fill="*neutral_50",
         block_border_width="1px",
         block_label_text_color="*primary_800",
@@ -59,7 +61,7 @@ def make_page(desk: Desk) -> gr.Blocks:
                 PhotoTab(desk, queue)
             with gr.Tab("Batch", id="batch"):
                 BatchTab(desk, queue)
-            with gr.Tab("What the model thinks", id="thoughts"):
+            with gr.Tab("Advanced", id="thoughts"):
                 ThoughtsTab(desk, queue)
         limits = desk.limits
         gr.HTML(

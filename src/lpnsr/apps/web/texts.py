@@ -59,6 +59,32 @@ def image(path: Path, text: str) -> str:
     return f'<img src="gradio_api/file={quote(str(path))}" alt="{escape(text)}" loading="lazy">'
 
 
+def compared(before: Path, after: Path, size: tuple[int, int], what: str = "After") -> str:
+    """Two pictures of one place on top of each other, with a line between them that can be moved.
+
+    size: (height, width) of the result in pixels. what: the label of the second picture. See ``head.js``.
+    """
+    height, width = size
+    pictures = "".join(
+        f'<img class="{name}" src="gradio_api/file={quote(str(path))}" alt="{text}">'
+        for name, path, text in (("before", before, "Enlarged by interpolation"), ("after", after, "The result"))
+    )
+    return (
+        f'<div class="lp-compare" style="--w: {width}; --h: {height}"><div class="lp-view" tabindex="0" role="group" '
+        f'aria-label="Before and after"><div class="lp-pair">{pictures}<i></i><span class="lp-left">Before</span>'
+        f'<span class="lp-right">{escape(what)}</span></div></div><div class="lp-tools"><input type="range" min="0" '
+        'max="100" value="50" aria-label="Line between before and after, in percent from the left">'
+        '<button type="button" aria-pressed="false">100%</button></div></div>'
+    )
+
+
+def offer(name: str, size: tuple[int, int], result: tuple[int, int], seconds: float | None) -> str:
+    """Describe a photograph and the result that it would have. size, result: (height, width)."""
+    time = "" if seconds is None else f", in about {spoken(seconds)}"
+    sizes = f"{name}: {size[1]} x {size[0]} px. Result: {result[1]} x {result[0]} px{time}"
+    return note(f"{sizes}. Click the photograph to preview a part of it")
+
+
 def made_with(status: Status) -> str:
     """List the settings of a result, so that they can be used again."""
     options = status.options
@@ -90,11 +116,12 @@ def queues(fleet: Fleet) -> str:
     return f'<ul class="lp-queue" aria-label="Devices">{"".join(lines)}</ul>'
 
 
-def rows(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Return a list of entries (name, state, text)."""
+def rows(entries: Sequence[tuple[str, str, str, Path | None]]) -> str:
+    """Return a list of entries (name, state, text, small picture)."""
     lines = "".join(
-        f'<li class="{escape(state)}"><b>{escape(name)}</b><span>{escape(text)}</span></li>'
-        for name, state, text in entries
+        f'<li class="{escape(state)}">{image(picture, "") if picture else ""}<b>{escape(name)}</b>'
+        f"<span>{escape(text)}</span></li>"
+        for name, state, text, picture in entries
     )
     return f'<ul class="lp-files">{lines}</ul>' if lines else ""
 

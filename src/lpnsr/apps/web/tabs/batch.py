@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from lpnsr.apps.jobs import BusyError, State, Status
-from lpnsr.apps.web import texts
+from lpnsr.apps.web import pictures, texts
 from lpnsr.apps.web.archive import Member, Results, members
 from lpnsr.apps.web.desk import Desk, Upload, Visitor, digest
 from lpnsr.apps.web.fleet import Ticket, following, renew
@@ -23,6 +23,7 @@ from lpnsr.errors import LpnsrError
 
 _PART = "batch"
 _SHOWN = 200  # files of a batch that are listed
+_SMALL = 10_000  # pixels of the picture of one
 
 
 class BatchTab(Tab):
@@ -87,6 +88,7 @@ class Batch:
         self.members: list[Member] = []
         self.states: list[tuple[str, str]] = []
         self.results = Results(desk.new_file(visitor, "lpnsr.zip"))
+        self.pictures: dict[int, Path] = {}  # small, of results, by the places of their members
         self.made: dict[tuple[str, str], str] = {}  # in this run: the names of members, as in ``Visitor.finished``
         self.current: Status | None = None
         self.started = time.monotonic()
@@ -130,10 +132,13 @@ class Batch:
             key = (await asyncio.to_thread(digest, path), json.dumps(self.options, sort_keys=True))
             earlier = self._finished(key)
             if earlier is not None:
-                other = self.made.get(key)
-                state, text = ("same", f"same as {other}") if other else ("skipped", "finished before")
-                await asyncio.to_thread(self._add, member, earlier, state, text)
-                self.states[index] = (state, text)
+                if other := self.made.get(key):
+                    self.results.same(member.name, other)
+                    self.states[index] = ("same", f"same as {other}")
+                else:
+                    await asyncio.to_thread(self._add, index, earlier, "skipped", "finished before")
+                    self.made[key] = member.name
+                    self.states[index] = ("skipped", "finished before")
                 return
             upload = Upload(path, member.name.rpartition("/")[2])
             ticket = None
@@ -162,14 +167,14 @@ class Batch:
             self.worked += 1
             self.visitor.finished[key], self.made[key] = ticket, member.name
             notes = [note.removeprefix(f"result{status.options.extension}: ") for note in status.warnings]
-            await asyncio.to_thread(self._add, member, ticket, "done", "; ".join(notes))
+            await asyncio.to_thread(self._add, index, ticket, "done", "; ".join(notes))
             self.states[index] = ("done", "; ".join([f"{status.width} x {status.height} px", *notes]))
         else:
             self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
 
     def _needed(self, index: int) -> set[Path]:
-        """Files that the members from this one on are in, and the zip of the results."""
-        return {self.results.path, *(member.file for member in self.members[index:])}
+        """Files that the members from this one on are in, the zip of the results, and their pictures."""
+        return {self.results.path, *self.pictures.values(), *(member.file for member in self.members[index:])}
 
     def _finished(self, key: tuple[str, str]) -> Ticket | None:
         """The job that made this file with these options, if its result is still there."""
@@ -179,10 +184,13 @@ class Batch:
         except LpnsrError:
             return None
 
-    def _add(self, member: Member, ticket: Ticket, state: str, what: str) -> None:
-        status = ticket.status  # what was finished before may have had another name
+    def _add(self, index: int, ticket: Ticket, state: str, what: str) -> None:
+        member, status = self.members[index], ticket.status  # what was finished before may have had another name
         name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
         self.results.add(member.name, ticket.result(), name, state, what)
+        picture = self.desk.new_file(self.visitor, "small.png")
+        pictures.shown(ticket.result(), picture, max_pixels=self.desk.limits.result_pixels, most=_SMALL)
+        self.pictures[index] = picture
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)
@@ -202,7 +210,10 @@ class Batch:
         return ", ".join(f"{count[state]} {word}" for state, word in words.items() if state in count)
 
     def rows(self) -> str:
-        entries = [(member.name, *state) for member, state in zip(self.members, self.states, strict=True)]
+        entries = [
+            (member.name, *state, self.pictures.get(index))
+            for index, (member, state) in enumerate(zip(self.members, self.states, strict=True))
+        ]
         at = next((i for i, (state, _) in enumerate(self.states) if state in ("waiting", "working")), 0)
         first = max(0, min(at - _SHOWN // 2, len(entries) - _SHOWN))
         return texts.rows(entries[first : first + _SHOWN])

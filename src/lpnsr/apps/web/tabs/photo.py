@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _PART = "photo"
 _UNSHOWN = (".tif", ".tiff")
 _PREVIEW = 1_000_000  # pixels
 _CONVERTING = "() => ({__type__: 'update', label: 'Converting ...', interactive: false})"
+_PART_SIDE = 96  # pixels of a preview
 _DOWNLOADS = 2  # that are kept: the one before the newest may just be being fetched
 
 
@@ -41,31 +42,24 @@ class PhotoTab(Tab):
                 self.photo = photo_input("photo", 260)
                 self.about = gr.HTML(elem_id="about")
                 self.reuse = gr.Button("Use its settings", size="sm", visible=False, elem_id="reuse")
+                self.form = form(desk)
+                self.buttons("Upscale")
+                self.preview = gr.Button("Preview the middle", size="sm", elem_id="preview")
+                self.status = gr.HTML(elem_id="status")
                 gr.Examples(
                     [[str(PHOTOS / name)] for name in EXAMPLES],
                     [self.photo],
                     label="Or try one of these",
+                    example_labels=["Dog", "Circuit board", "Coast"],
                     elem_id="examples",
                 )
-                self.form = form(desk)
-                self.buttons("Upscale")
-                self.status = gr.HTML(elem_id="status")
             with gr.Column(scale=3, min_width=320):
                 self.empty = gr.HTML(
                     '<div class="lp-empty"><b>Before and after appear here</b>'
                     "<span>Drop a photograph, then press Upscale.</span></div>",
                     elem_id="empty",
                 )
-                self.slider = gr.ImageSlider(
-                    label="Before | after",
-                    type="filepath",
-                    max_height=640,
-                    visible=False,
-                    elem_id="slider",
-                    buttons=["fullscreen"],
-                    interactive=False,
-                    image_mode=None,
-                )
+                self.slider = gr.HTML(visible=False, elem_id="slider")
                 self.facts = gr.HTML(elem_id="facts")
                 with gr.Row(visible=False, equal_height=True, elem_id="download-row") as self.row:
                     self.kind, self.quality = formats()
@@ -73,9 +67,21 @@ class PhotoTab(Tab):
                 self.trouble = gr.HTML(elem_id="trouble")
         shown = [self.empty, self.slider, self.facts, self.row, self.trouble]
         self.photo.change(self._changed, None, [self.status, *shown], **QUICK)  # apart, for looking may take a while
-        self.photo.change(self._arrived, self.photo, [self.about, self.reuse], **QUICK, **RAW)
+        self.photo.change(self._arrived, [self.photo, *self.form.inputs], [self.about, self.reuse], **QUICK, **RAW)
+        gr.on(
+            [each.change for each in (self.form.size_kind, self.form.size, self.form.model, self.form.fields["steps"])],
+            self._offered,
+            self.form.inputs,
+            self.about,
+            trigger_mode="always_last",
+            **QUICK,
+        )
         self.reuse.click(self._reused, None, self.form.reusable, **QUICK)
-        self.connect([self.photo, self.kind, self.quality, *self.form.inputs], [*shown, self.download])
+        inputs, outputs = [self.photo, self.kind, self.quality, *self.form.inputs], [*shown, self.download]
+        self.connect(inputs, outputs)
+        outputs = [self.queue, self.status, self.run, self.stop, *outputs]
+        self.preview.click(self._preview, inputs, outputs, **LONG, **RAW)
+        self.photo.select(self._preview_there, inputs, outputs, **LONG, **RAW)
         chosen = [self.kind.input, self.quality.release]
         gr.on(chosen, None, None, self.download, js=_CONVERTING, trigger_mode="multiple")  # before the server answers
         gr.on(
@@ -87,26 +93,43 @@ class PhotoTab(Tab):
             **LONG,
         )
 
-    def _cleared(self) -> dict[Any, Any]:
+    def _cleared(self) -> Changes:
         """No result, where there was one of something else."""
         return {
             self.empty: gr.HTML(visible=True),
-            self.slider: gr.ImageSlider(None, visible=False),
+            self.slider: gr.HTML("", visible=False),
             self.facts: "",
             self.row: gr.Row(visible=False),
             self.trouble: "",
         }
 
-    def _changed(self, request: gr.Request) -> dict[Any, Any]:
+    def _changed(self, request: gr.Request) -> Changes:
         ticket = self.desk.visitor(request).tickets.get(_PART)
         at_work = ticket is not None and ticket.at_work
         return self._cleared() | {self.status: gr.skip() if at_work else ""}
 
-    def _arrived(self, request: gr.Request, payload: Any) -> dict[Any, Any]:
-        about, reusable = self._looked_at(request, payload)
+    def _arrived(self, request: gr.Request, payload: Any, *values: Any) -> Changes:
+        about, reusable = self._looked_at(request, payload, values)
         return {self.about: about, self.reuse: gr.Button(visible=reusable)}
 
-    def _looked_at(self, request: gr.Request, payload: Any) -> tuple[str, bool]:
+    def _offered(self, request: gr.Request, *values: Any) -> Any:
+        """The size and time of the result for other settings."""
+        photo = self.desk.visitor(request).photo
+        if photo is None:
+            return gr.skip()
+        try:
+            return self._offer(photo, values)
+        except LpnsrError as error:
+            return texts.problem(renamed(error, photo.path, photo.name))
+
+    def _offer(self, photo: Upload, values: tuple[Any, ...]) -> str:
+        options, device = self.form.options(values)
+        engine = self.desk.fleet.pick(device)
+        chosen = engine.models.check(JobOptions(**options))
+        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits)
+        return texts.offer(photo.name, size, result, engine.expected_seconds(chosen, size[0] * size[1]))
+
+    def _looked_at(self, request: gr.Request, payload: Any, values: tuple[Any, ...]) -> tuple[str, bool]:
         """Describe a photograph by its header, with a picture where a browser cannot show it.
 
         Returns HTML, and whether the file holds the settings that it was made with.
@@ -118,8 +141,7 @@ class PhotoTab(Tab):
         try:
             if photo.path.stat().st_size > limits.max_upload:
                 raise InputError(f"{photo.name} is larger than {mebibytes(limits.max_upload)}; send a smaller file")
-            (height, width), _ = inspect(photo.path, photo.name, JobOptions(scale=1), limits)
-            about = texts.note(f"{photo.name}: {width} x {height} px")
+            about = self._offer(photo, values)
             if photo.path.suffix.lower() in _UNSHOWN:
                 picture = self.desk.new_file(visitor, "preview.png")
                 pictures.shown(photo.path, picture, max_pixels=limits.max_pixels, most=_PREVIEW)
@@ -138,13 +160,61 @@ class PhotoTab(Tab):
     async def work(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
     ) -> AsyncGenerator[Changes]:
-        """Follow a job from the queue to the slider."""
+        """Upscale the photograph."""
         visitor = self.desk.visitor(request)
-        photo = next(iter(uploads(payload)), visitor.photo)
-        if photo is None:
-            raise InputError("there is no photograph yet; drop one above, or click an example")
+        photo = _chosen(visitor, payload)
         options, device = self.form.options(values)
-        ticket = await asyncio.to_thread(self.desk.submit, visitor, _PART, photo, options, device, request.client.host)
+        owner = request.client.host
+        ticket = await asyncio.to_thread(self.desk.submit, visitor, _PART, photo, options, device, owner)
+        async for change in self._followed(ticket, photo, lambda: self._done(visitor, ticket, photo, kind, quality)):
+            yield change
+
+    async def _preview(
+        self, request: gr.Request, payload: Any, _kind: str, _quality: float, *values: Any
+    ) -> AsyncIterator[Changes]:
+        async for change in self.reacting(self._of_part(request, None, payload, *values)):
+            yield change
+
+    async def _preview_there(
+        self, request: gr.Request, place: gr.SelectData, payload: Any, _kind: str, _quality: float, *values: Any
+    ) -> AsyncIterator[Changes]:
+        async for change in self.reacting(self._of_part(request, place.index, payload, *values)):
+            yield change
+
+    async def _of_part(
+        self, request: gr.Request, place: tuple[int, int] | None, payload: Any, *values: Any
+    ) -> AsyncGenerator[Changes]:
+        """Upscale the part around ``place`` (x, y), by default the middle."""
+        visitor = self.desk.visitor(request)
+        photo = _chosen(visitor, payload)
+        options, device = self.form.options(values)
+        chosen = self.desk.fleet.pick(device).models.check(JobOptions(**options))
+        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits)
+        y, x = (size[0] / 2, size[1] / 2) if place is None else (place[1], place[0])
+        down, across = (
+            min(1.0, max(0.0, (at - _PART_SIDE / 2) / max(1, side - _PART_SIDE)))
+            for at, side in zip((y, x), size, strict=True)
+        )
+        part = self.desk.new_file(visitor, "part.png")
+        most = self.desk.limits.max_pixels
+        await asyncio.to_thread(
+            pictures.cropped, photo.path, part, _PART_SIDE, across, down, max_pixels=most, name=photo.name
+        )
+        options = {name: value for name, value in options.items() if name not in ("width", "height", "max_side")}
+        options["scale"] = result[1] / size[1]
+        owner, upload = request.client.host, Upload(part, photo.name)
+        ticket = await asyncio.to_thread(self.desk.submit, visitor, _PART, upload, options, device, owner)
+
+        def shown() -> Changes:
+            status = ticket.status
+            facts = f"A preview of {photo.name}: a part of {status.width} x {status.height} px"
+            return self._pair(visitor, ticket, part) | {self.status: "", self.facts: texts.note(facts)}
+
+        async for change in self._followed(ticket, photo, shown):
+            yield change
+
+    async def _followed(self, ticket: Ticket, photo: Upload, shown: Callable[[], Changes]) -> AsyncGenerator[Changes]:
+        """Follow a job from the queue to the two pictures."""
         async with following(ticket, [photo.path]) as statuses:
             yield self.working() | self._cleared()
             async for status in statuses:
@@ -154,35 +224,41 @@ class PhotoTab(Tab):
             return
         yield {self.status: texts.bar(1, "Preparing the pictures")}
         try:
-            yield await asyncio.to_thread(self._done, visitor, ticket, photo, kind, quality)
+            yield await asyncio.to_thread(shown)
         except LpnsrError as error:
             yield {self.status: texts.problem(renamed(error, photo.path, photo.name))}
 
-    def _done(self, visitor: Visitor, ticket: Ticket, photo: Upload, kind: str, quality: float) -> dict[Any, Any]:
-        """The slider, the facts and the download of a job that is done."""
+    def _pair(self, visitor: Visitor, ticket: Ticket, source: Path) -> Changes:
+        """The pictures before and after, smaller ones where they are too large for a browser."""
         status, limits = ticket.status, self.desk.limits
         before, after = (self.desk.new_file(visitor, name) for name in ("before.png", "after.png"))
-        pictures.shown(photo.path, before, max_pixels=limits.max_pixels, size=(status.height, status.width))
-        smaller = status.width * status.height > pictures.MOST_SHOWN
-        if smaller:
+        pictures.shown(source, before, max_pixels=limits.max_pixels, size=(status.height, status.width))
+        if status.width * status.height > pictures.MOST_SHOWN:
             pictures.shown(ticket.result(), after, max_pixels=limits.result_pixels)
         else:
             after = self.desk.handed_out(visitor, ticket.result(), after.name)
+        return {
+            self.empty: gr.HTML(visible=False),
+            self.slider: gr.HTML(texts.compared(before, after, (status.height, status.width)), visible=True),
+        }
+
+    def _done(self, visitor: Visitor, ticket: Ticket, photo: Upload, kind: str, quality: float) -> Changes:
+        """The pictures, the facts and the download of a job that is done."""
+        status = ticket.status
         facts = texts.made_with(status)
         if visitor.photo is not None and visitor.photo.path.resolve() != photo.path.resolve():
             facts += texts.note(f"This is of {photo.name}, not of the photograph that was chosen meanwhile")
-        if smaller:
-            facts += texts.note("This is too large for a browser: the slider shows it smaller, the download is whole")
+        if status.width * status.height > pictures.MOST_SHOWN:
+            facts += texts.note("This is too large for a browser: it is shown smaller, the download is whole")
         return {
             self.status: "",
-            self.empty: gr.HTML(visible=False),
-            self.slider: gr.ImageSlider((str(before), str(after)), visible=True),
+            **self._pair(visitor, ticket, photo.path),
             self.facts: facts,
             self.row: gr.Row(visible=True),
             **self._download(visitor, ticket, kind, quality),
         }
 
-    def _download(self, visitor: Visitor, ticket: Ticket, kind: str, quality: float) -> dict[Any, Any]:
+    def _download(self, visitor: Visitor, ticket: Ticket, kind: str, quality: float) -> Changes:
         """The button with the result in a format; or why there is none."""
         target, notes = None, []
         try:
@@ -207,7 +283,7 @@ class PhotoTab(Tab):
         button = gr.DownloadButton(f"Download {kind.upper()}, {mebibytes(size)}", value=str(target), interactive=True)
         return {self.download: button, self.trouble: told}
 
-    async def _convert(self, request: gr.Request, kind: str, quality: float) -> AsyncIterator[dict[Any, Any]]:
+    async def _convert(self, request: gr.Request, kind: str, quality: float) -> AsyncIterator[Changes]:
         visitor = self.desk.visitor(request)
         ticket = visitor.tickets.get(_PART)
         try:
@@ -224,3 +300,11 @@ class PhotoTab(Tab):
         changes = await asyncio.to_thread(self._download, visitor, ticket, kind, quality)
         if visitor.tickets.get(_PART) is ticket:  # else there is another result, with its own download
             yield changes
+
+
+def _chosen(visitor: Visitor, payload: Any) -> Upload:
+    """The photograph on the page. Raises InputError where there is none."""
+    photo = next(iter(uploads(payload)), visitor.photo)
+    if photo is None:
+        raise InputError("there is no photograph yet; drop one above, or click an example")
+    return photo

@@ -45,10 +45,14 @@ class Tab:
         raise NotImplementedError
 
     async def react(self, request: gr.Request, *values: Any) -> AsyncIterator[Changes]:
+        async for change in self.reacting(self.work(request, *values)):
+            yield change
+
+    async def reacting(self, work: AsyncGenerator[Changes]) -> AsyncIterator[Changes]:
         """Hand on the changes that ``work`` yields; say what failed; reset the buttons."""
         end: Changes = {self.run: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
         try:
-            async with aclosing(self.work(request, *values)) as changes:
+            async with aclosing(work) as changes:
                 async for change in changes:
                     yield change
         except LpnsrError as error:

@@ -24,7 +24,7 @@ SIDES = (64, 96, 128)
 _ABOUT = (
     "The chain starts at the pre-upsampled photograph plus noise. Each step <i>t</i> predicts the clean picture, "
     "moves part of the way to it, and adds noise. A second network predicts this noise from the photograph instead "
-    "of drawing it at random. This page shows all steps for a small part of a photograph."
+    "of drawing it at random. Here are all steps for a small part of a photograph."
 )
 _EMPTY = '<div class="lp-empty"><b>The steps of the chain appear here</b></div>'
 _COLUMNS = (
