@@ -16,6 +16,8 @@ from lpnsr.evaluation.files import images_in
 from lpnsr.evaluation.metrics import DEFAULT_METRICS, Metric, available_metrics, training_loss_marked
 from lpnsr.evaluation.pairing import Problem, pair
 from lpnsr.evaluation.reports.html import html
+from lpnsr.evaluation.reports.sheet import contact_sheet
+from lpnsr.evaluation.reports.strips import evenly, strip_of
 from lpnsr.evaluation.reports.tables import markdown, means_csv, scores_csv
 from lpnsr.evaluation.results import Evaluation
 from lpnsr.evaluation.scoring import score_samples, score_sets
@@ -63,7 +65,7 @@ class Watcher(Protocol):
 
 
 def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evaluation:
-    """Upscale with the models, pair, score, and write scores.csv, means.csv, report.json, report.md and report.html.
+    """Upscale with the models, pair, score, and write the files of the report.
 
     A run that was stopped goes on where it was. Files that cannot be used become ``problems``. Raises ConfigError for
     what makes no evaluation at all, MetricUnavailable if no metric can be computed, CheckpointError, OutputError.
@@ -108,15 +110,19 @@ def evaluate(request: EvaluationRequest, watch: Watcher | None = None) -> Evalua
 
 def write_reports(evaluation: Evaluation, out: Path) -> None:
     """Write the files of an evaluation, each whole or not at all. Raises OutputError."""
+    samples = [scores.sample for scores in evaluation.samples]
+    strips = [strip for sample in evenly(samples) if (strip := strip_of(sample))]
     contents = {
         "scores.csv": scores_csv(evaluation),
         "means.csv": means_csv(evaluation),
         "report.json": json.dumps(evaluation.as_json(), indent=1, allow_nan=False) + "\n",
         "report.md": markdown(evaluation),
-        "report.html": html(evaluation),
+        "report.html": html(evaluation, strips),
     }
     for name, text in contents.items():
         write_bytes(out / name, text.encode(errors="backslashreplace"))  # of file names that are no text
+    if strips:
+        write_bytes(out / "sheet.png", contact_sheet(strips))
 
 
 def _check(request: EvaluationRequest) -> None:

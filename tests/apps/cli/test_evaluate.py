@@ -86,6 +86,8 @@ def test_folders_of_results(data: Path) -> None:
     assert page.count("data:image/jpeg") == 9
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
     assert not re.findall(r"https?://|@import|url\(", page)
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.size[0] == 4 * 292 - 4  # LR, two methods, HR
     assert not list(out.glob(".lpnsr-*"))
 
 

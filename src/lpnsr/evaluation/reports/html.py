@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
 from lpnsr import __version__
 from lpnsr.evaluation.metrics import Metric
-from lpnsr.evaluation.reports.strips import MOST, evenly, strip_of
+from lpnsr.evaluation.reports.strips import MOST, Strip
 from lpnsr.evaluation.reports.tables import (
     TIMING_HEADS,
     as_text,
@@ -24,17 +25,16 @@ from lpnsr.evaluation.results import INTERVALS, Evaluation
 from lpnsr.evaluation.scoring import MetricResult
 
 
-def html(evaluation: Evaluation) -> str:
-    """Render the page. Reads the images again, for the crops."""
-    samples = [scores.sample for scores in evaluation.samples]
+def html(evaluation: Evaluation, strips: Sequence[Strip]) -> str:
+    """Render the page, with crops of the images."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
         files("lpnsr.evaluation.reports").joinpath("report.html").read_text(encoding="utf-8")
     )
     return template.render(
         evaluation=evaluation,
-        strips=[strip for sample in evenly(samples) if (strip := strip_of(sample))],
-        some=len(samples) > MOST,
+        strips=strips,
+        some=len(evaluation.samples) > MOST,
         intervals=INTERVALS,
         version=__version__,
         heading=heading,
