@@ -110,8 +110,8 @@ def evaluate(
     """Score results against references: lpnsr evaluate --sr RESULTS --hr HR -o report
 
     Writes report.html, report.md, report.json, scores.csv, means.csv and sheet.png. To continue an interrupted call,
-    repeat it. Files are paired by name. Files that cannot be paired or scored are reported. The exit code is 1 if names are
-    ambiguous, or if a file of a pair is damaged or has the wrong size. An image without a value for a metric (too
+    repeat it. Files are paired by name. Files that cannot be paired or scored are reported. The exit code is 1 if names
+    are ambiguous, or if a file of a pair is damaged or has the wrong size. An image without a value for a metric (too
     small, or equal to its reference, where PSNR is infinite) is excluded from that mean. The cell then shows the number
     of images and the reason, and the exit code stays 0.
     """
