@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from lpnsr.errors import ConfigError
 from lpnsr.system.devices import pick_device
@@ -46,11 +47,21 @@ def test_freed_blocks_are_used_again_unless_memory_is_bounded(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("foo", "device 'foo': choose auto, cpu, cuda or mps"),
-        ("cuda:99", r"device 'cuda:99' cannot be used \(.{5,150}\); choose auto, cpu, cuda or mps"),
+        ("foo", "device 'foo': choose auto, cuda, xpu, mps or cpu"),
+        ("cuda:99", r"device 'cuda:99' cannot be used \(.{5,150}\); choose auto, cuda, xpu, mps or cpu"),
     ],
 )
 def test_a_device_that_is_not_there(name: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         pick_device(name)
     assert re.fullmatch(words, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [("", "cpu"), ("mps", "mps"), ("xpu mps", "xpu"), ("cuda xpu", "cuda")],
+)
+def test_auto_takes_the_first_that_is_there(monkeypatch: pytest.MonkeyPatch, there: str, wanted: str) -> None:
+    for name, module in (("cuda", torch.cuda), ("xpu", torch.xpu), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(module, "is_available", lambda name=name: name in there.split())
+    assert pick_device("auto").type == wanted

@@ -12,22 +12,27 @@ import torch
 
 from lpnsr.errors import ConfigError
 
+DEVICES = ("cuda", "xpu", "mps", "cpu")
+_CHOICES = f"{', '.join(DEVICES[:-1])} or {DEVICES[-1]}"
+
 
 def pick_device(name: str) -> torch.device:
-    """Choose a device; ``auto`` is cuda, then mps, then cpu. Raises ConfigError for a device that is not there."""
+    """Choose a device; ``auto`` is the first that is there of cuda, xpu, mps and cpu.
+
+    cuda is also AMD's with PyTorch's ROCm build; xpu is a GPU of Intel. Raises ConfigError for one that is not there.
+    """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        found = (torch.cuda.is_available(), torch.xpu.is_available(), torch.backends.mps.is_available(), True)
+        return torch.device(DEVICES[found.index(True)])
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"device {name!r}: choose auto, cpu, cuda or mps") from None
+        raise ConfigError(f"device {name!r}: choose auto, {_CHOICES}") from None
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = re.split(r"\. |[;\n]", str(error))[0][:150]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from None
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, {_CHOICES}") from None
     return device
 
 

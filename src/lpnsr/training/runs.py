@@ -25,7 +25,7 @@ from lpnsr.checkpoints.spec import read_json
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, LpnsrError, TrainingError
 from lpnsr.networks.perceptual import LPIPS
-from lpnsr.system.devices import has_amx, keep_freed_memory
+from lpnsr.system.devices import has_amx, keep_freed_memory, pick_device
 from lpnsr.training.data.crops import find_images
 from lpnsr.training.data.pairs import PairPool, is_whole
 from lpnsr.training.data.pictures import fill, is_filled
@@ -296,12 +296,9 @@ def make_lpips(recipe: Recipe) -> LPIPS:
 
 def make_accelerator(device: str = "auto", precision: Precision = "auto") -> Accelerator:
     """Device, precision and processes, as accelerate finds them. Raises ConfigError for what this machine has not."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; allowed: auto, cpu")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("--device mps: PyTorch sees no GPU of Apple's here; allowed: auto, cpu")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"--device {device}: allowed are auto, cpu, cuda, mps; choose GPUs with CUDA_VISIBLE_DEVICES")
+    if ":" in device:
+        raise ConfigError(f"--device {device}: choose a GPU with CUDA_VISIBLE_DEVICES")
+    pick_device(device)
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise ConfigError("--precision fp16 needs a CUDA GPU; on a CPU choose bf16 or fp32")
     if precision == "auto":

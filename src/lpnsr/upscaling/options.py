@@ -157,7 +157,7 @@ class ModelOptions(StrictConfig):
         Field(description="Folder of downloaded models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr."),
         MODEL,
     ] = None
-    device: Annotated[str, Field(description="Device: auto, cpu, cuda, cuda:1 or mps."), MACHINE] = "auto"
+    device: Annotated[str, Field(description="Device: auto, cpu, cuda, cuda:1, xpu or mps."), MACHINE] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks."), MACHINE
     ] = "auto"

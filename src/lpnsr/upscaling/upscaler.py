@@ -90,7 +90,7 @@ class Upscaler:
     ) -> Self:
         """Load ``base``, ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a folder or a hub id.
 
-        device: auto (cuda, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
+        device: auto (cuda, xpu, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs with it,
         else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32; exports
         the model into the cache on first use); auto is torch, or what the folder was exported for.
         memory: see the class. Raises CheckpointError, ConfigError, MissingExtraError.

@@ -19,7 +19,7 @@ def compare(
     lr: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Inputs: models upscale them, and the page shows them.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, xpu or mps.")] = "auto",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
 ) -> None:
     """Make a page for blind choices: lpnsr compare RESULTS base --lr LR -o page.html

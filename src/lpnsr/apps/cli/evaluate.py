@@ -96,7 +96,9 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=HOW)] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, xpu or mps.", rich_help_panel=HOW)
+    ] = "auto",
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=1, help="Number of images scored at a time.", rich_help_panel=HOW)
     ] = 2,

@@ -69,7 +69,7 @@ def reproduce(
     bicubic_model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For mismatch: model trained to start from bicubic.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, xpu or mps.")] = "auto",
     quick: Annotated[
         bool, typer.Option("--quick", help="Only the first four images of each set, and three seeds.")
     ] = False,

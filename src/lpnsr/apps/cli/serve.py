@@ -35,7 +35,7 @@ class ServerOptions(StrictConfig):
     ] = None
     device: Annotated[
         list[str] | None,
-        Field(description="Device: auto, cpu, cuda, cuda:1 or mps; repeatable, one worker each."),
+        Field(description="Device: auto, cpu, cuda, cuda:1, xpu or mps; repeatable, one worker each."),
         Cli(MODEL),
     ] = None
 

@@ -41,7 +41,7 @@ def train(
     recipe: Annotated[str, typer.Option(help="Recipe: base, lite, paper, or a .yaml file.")] = "lite",
     begin_with: Annotated[str | None, typer.Option(metavar="MODEL", help="Model to start from (fine-tuning).")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Time limit; repeat the command to continue.")] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, xpu or mps.")] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="Precision; auto is bf16 on devices where it is fast.")
     ] = Precision.AUTO,
