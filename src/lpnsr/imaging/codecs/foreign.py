@@ -9,7 +9,7 @@ from typing import BinaryIO
 from lpnsr.errors import ImageReadError
 
 RAW_PHOTOGRAPH = "a raw photograph: develop it first, and save it as TIFF or PNG"
-_VIDEO = "a video, not an image; save one of its frames as PNG"
+_VIDEO = "a video, not an image; use lpnsr video"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 
