@@ -52,7 +52,7 @@ class VideoOptions(StrictConfig):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.end is not None and self.end <= self.start:
-            raise ValueError(f"end = {self.end:g} has to be behind start = {self.start:g}")
+            raise ValueError(f"end = {self.end:g} has to be after start = {self.start:g}")
         return self
 
 
@@ -70,7 +70,7 @@ def upscale_video(
     """Upscale the video ``source`` into the file ``target`` (.mp4, .m4v, .mov, .mkv or .webm).
 
     Frame times, pixel aspect, rotation and colour tags are kept; sound and subtitles are copied. Finished segments lie
-    in ``target``.parts until the end; a repeated call goes on behind them. begun: is called once with the reader and
+    in ``target``.parts until the end; a repeated call continues after them. begun: is called once with the reader and
     the number of frames that were done before; done: with the number of finished frames. options: those of
     ``Upscaler.__call__``. Raises ConfigError, InputError, OutputError, MissingExtraError.
     """
