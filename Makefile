@@ -21,7 +21,7 @@ $(VENV)/base.stamp: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/base.stamp
-	$(PIP) -e '.[train,upsamplers,serve,web,onnx,openvino,scale,heif,jxl,video,dev]'
+	$(PIP) -e '.[train,upsamplers,serve,web,onnx,openvino,ncnn,scale,heif,jxl,video,dev]'
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/base.stamp

@@ -105,7 +105,7 @@ def test_every_call_agrees_with_pytorch_at_odd_sizes(model, exported, runtime):
     originals = load_folder(model).parts
     for name, net in originals.items():
         assert isinstance(parts[name], loading.ExportedPart)
-        for call in calls.calls_of(name, net):
+        for call in calls.calls_of(name, net, runtime):
             for seed, shape in enumerate(SIZES, 50):
                 inputs = calls.example(net, call, originals["autoencoder"].latent_channels, shape, seed)
                 exactly = [x.double() if x.is_floating_point() else x for x in inputs]
@@ -245,7 +245,7 @@ def test_what_is_refused(tiny, graphs, tmp_path):
         load(tmp_path / "graphs", runtime="openvino")
     with pytest.raises(ConfigError, match="exported for onnx, not for torch"):
         load(tmp_path / "graphs", runtime="torch")
-    with pytest.raises(ConfigError, match="choose auto, torch, onnx or openvino"):
+    with pytest.raises(ConfigError, match="choose auto, torch, onnx, openvino or ncnn"):
         load(tiny, runtime="tensorrt")
     for machine in ({"dtype": "bfloat16"}, {"device": "cuda"}):
         with pytest.raises(ConfigError, match="on the cpu in float32"):

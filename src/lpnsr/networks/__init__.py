@@ -92,13 +92,18 @@ def build(config: Mapping[str, object]) -> nn.Module:
 
     Raises ConfigError naming the nearest valid type or key, MissingExtraError for a network of an extra.
     """
-    name = config.get("type")
+    config_class, net_class = network_classes(config)
+    return net_class(config_class.parse(config, f"network {config['type']!r}"))
+
+
+def network_classes(config: Mapping[str, object]) -> tuple[type[StrictConfig], type[nn.Module]]:
+    """Return the classes of the configuration and of the network of ``config``. Raises ConfigError."""
+    name = str(config.get("type"))
     if name not in _TYPES:
-        near = difflib.get_close_matches(str(name), _TYPES, n=1)
+        near = difflib.get_close_matches(name, _TYPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(_TYPES)}"
-        raise ConfigError(f"network type {name!r} is unknown; {hint}")
-    config_class, net_class = _TYPES[name]
-    return net_class(config_class.parse(config, f"network {name!r}"))
+        raise ConfigError(f"network type {config.get('type')!r} is unknown; {hint}")
+    return _TYPES[name]
 
 
 def describe(net: nn.Module) -> dict[str, object]:

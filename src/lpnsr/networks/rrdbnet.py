@@ -107,13 +107,8 @@ class RRDBNet(nn.Module):
     def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
         """U(lr) (B, 3, 4h, 4w), and the feature map (B, f, h, w) of about unit deviation."""
         margin = self.config.margin
-        first = x = self.conv_first(F.pad(lr, (margin,) * 4, mode="replicate") if margin else lr)
-        for block in self.body:
-            x = block(x)
-        features = first + self.conv_body(x)
-        x = _leaky(self.conv_up1(_doubled(features)))
-        x = _leaky(self.conv_up2(_doubled(x)))
-        image, features = self.conv_last(_leaky(self.conv_hr(x))), features * self.config.feature_scale
+        features = self.extract(F.pad(lr, (margin,) * 4, mode="replicate") if margin else lr)
+        image, features = self.enlarge(features), features * self.config.feature_scale
         if margin:
             image = image[..., 4 * margin : -4 * margin, 4 * margin : -4 * margin]
             features = features[..., margin:-margin, margin:-margin]
@@ -121,6 +116,19 @@ class RRDBNet(nn.Module):
             residual = _RESIDUAL_GAIN * (lr - _reduced(image.clamp(0, 1)))
             features = torch.cat([features, residual.to(features.dtype)], 1)
         return image, features
+
+    def extract(self, lr: Tensor) -> Tensor:
+        """The last feature map (B, channels, h, w), as the convolutions give it."""
+        first = x = self.conv_first(lr)
+        for block in self.body:
+            x = block(x)
+        return first + self.conv_body(x)  # type: ignore[no-any-return]
+
+    def enlarge(self, features: Tensor) -> Tensor:
+        """The image (B, 3, 4h, 4w) of such a map; a pixel depends on map pixels up to two away."""
+        x = _leaky(self.conv_up1(_doubled(features)))
+        x = _leaky(self.conv_up2(_doubled(x)))
+        return self.conv_last(_leaky(self.conv_hr(x)))  # type: ignore[no-any-return]
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -10,17 +10,23 @@ from torch import Tensor, nn
 
 from lpnsr.checkpoints import PartName
 from lpnsr.networks import SpandrelUpsampler, VQAutoencoder
+from lpnsr.runtimes.sessions import RuntimeName
 
 
 @dataclass(frozen=True)
 class Call:
-    """One method of a part. Inputs and outputs are (B, c, h, w) but for the indices ``t`` (B,)."""
+    """One method of a part. Inputs and outputs are (B, c, h, w) but for the indices ``t`` (B,).
+
+    halo: rows and columns of the input around a pixel that its output depends on, where it is to be computed in bands.
+    """
 
     method: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    halo: int | None = None
 
 
+_NCNN = (Call("extract", ("lr",), ("map",)), Call("enlarge", ("map",), ("sr",), halo=2))
 _WITH_FEATURES = (Call("upsample", ("lr",), ("sr", "features")),)
 _CALLS: dict[PartName, tuple[Call, ...]] = {
     "autoencoder": (Call("encode", ("image",), ("z",)), Call("decode", ("z",), ("image",))),
@@ -30,8 +36,11 @@ _CALLS: dict[PartName, tuple[Call, ...]] = {
 }
 
 
-def calls_of(name: PartName, net: nn.Module) -> tuple[Call, ...]:
-    """Return the calls of the part ``name``."""
+def calls_of(name: PartName, net: nn.Module | type[nn.Module], runtime: RuntimeName) -> tuple[Call, ...]:
+    """Return the calls of the part ``name``; with ncnn, of the parts alone that it computes faster than PyTorch, for
+    which their class suffices."""
+    if runtime == "ncnn":
+        return _NCNN if all(hasattr(net, call.method) for call in _NCNN) else ()
     return _WITH_FEATURES if getattr(net, "feature_channels", 0) and name == "upsampler" else _CALLS[name]
 
 
@@ -48,9 +57,9 @@ class Method(nn.Module):
         return output if isinstance(output, tuple) else (output,)
 
 
-def takes_batches(net: nn.Module) -> bool:
+def takes_batches(net: nn.Module, runtime: RuntimeName) -> bool:
     """Tell whether its graph takes any batch; a foreign network may fix its trace's, so it gets images one by one."""
-    return not isinstance(net, SpandrelUpsampler)
+    return runtime != "ncnn" and not isinstance(net, SpandrelUpsampler)
 
 
 def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[Tensor, ...]:
@@ -60,7 +69,12 @@ def example(net: Any, call: Call, latent: int, shape: tuple[int, int, int], seed
     """
     generator = torch.Generator().manual_seed(seed)
     batch, height, width = shape
-    channels = {"lr": 3, "image": 3, "cond": getattr(net.config, "cond_channels", 3)}
+    channels = {
+        "lr": 3,
+        "image": 3,
+        "map": getattr(net.config, "channels", 0),
+        "cond": getattr(net.config, "cond_channels", 3),
+    }
 
     def one(name: str) -> Tensor:
         if name == "t":

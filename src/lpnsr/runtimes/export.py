@@ -1,7 +1,7 @@
-"""A model folder -> an exported folder: every network traced to ONNX graphs of any size and checked in the runtime.
+"""A model folder -> an exported folder: graphs of any size, checked in the runtime.
 
 The graphs are made by the networks' own forward. PyTorch's tracing exporter follows their sizes within a second;
-the newer one reasons about them for minutes.
+the newer one reasons about them for minutes. ncnn gets its own files, of the parts that it computes faster.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from lpnsr.checkpoints import LoadedModel, PartName, check_parts, load_folder
 from lpnsr.checkpoints.folder import CARD, CONFIG, SPEC, WEIGHTS, check_target, put_in_place
 from lpnsr.checkpoints.spec import Say, silent
-from lpnsr.errors import CheckpointError, LpnsrError, OutputError
+from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
+from lpnsr.networks import SpandrelUpsampler
 from lpnsr.runtimes.calls import Call, Method, calls_of, example, takes_batches
-from lpnsr.runtimes.manifest import GraphRecord, Manifest, is_exported, model_digest, write_manifest
+from lpnsr.runtimes.manifest import GraphRecord, Manifest, graph_sha256, is_exported, model_digest, write_manifest
+from lpnsr.runtimes.ncnn_files import write_ncnn
 from lpnsr.runtimes.sessions import RuntimeName, Session, import_package, open_session, runtime_version
 from lpnsr.system.atomic import refusal
-from lpnsr.system.hashes import file_sha256
 
 OPSET = 17  # the first with layer normalisation
 TOLERANCE = 1e-4
@@ -47,7 +48,8 @@ def export_model(
     cannot be exported stays with PyTorch, which ``say`` is told too. Raises CheckpointError beyond ``tolerance``
     (largest deviation, in root mean squares of the output), OutputError, MissingExtraError.
     """
-    import_package("onnx", runtime)  # with which PyTorch writes graphs
+    if runtime != "ncnn":
+        import_package("onnx", runtime)  # with which PyTorch writes graphs
     version = runtime_version(runtime)
     target = target.absolute()
     check_target(target, overwrite)
@@ -72,11 +74,13 @@ def export_model(
                 kept[name] = reason
                 shutil.copyfile(folder / place / WEIGHTS, work / place / WEIGHTS)
                 say(f"{name}: stays with PyTorch: {reason}")
+        if not graphs:
+            raise ConfigError(f"{runtime} computes no part of {model.spec.name} faster than PyTorch; use torch")
         manifest = Manifest(
             model=model.spec.name,
             digest=digest,
             torch=str(torch.__version__),
-            opset=OPSET,
+            opset=None if runtime == "ncnn" else OPSET,
             runtime=runtime,
             runtime_version=version,
             tolerance=tolerance,
@@ -109,18 +113,23 @@ def _export_part(
     latent = int(autoencoder.latent_channels)
     if not any(True for _ in net.parameters()):
         return "it has no weights"
-    batches = takes_batches(net)
-    for call in calls_of(name, net):
-        file = f"{place}/{call.method}.onnx"
+    calls, batches = calls_of(name, net, runtime), takes_batches(net, runtime)
+    if not calls:
+        return "it is faster there"
+    for call in calls:
+        file = f"{place}/{call.method}.{'param' if runtime == 'ncnn' else 'onnx'}"
         try:
-            _trace(net, call, latent, work / file)
-            error = _deviation(net, call, latent, open_session(runtime, work / file))
+            if runtime == "ncnn":
+                write_ncnn(Method(net, call.method), len(call.inputs), work / file)
+            else:
+                _trace(net, call, latent, work / file, batches)
+            error = _deviation(net, call, latent, open_session(runtime, work / file), batches)
         except Exception as failure:
-            if batches:  # a network of ours
+            if not isinstance(net, SpandrelUpsampler):
                 raise
             return f"it cannot be exported: {' '.join(str(failure).split())[:200]}"
         if not error <= tolerance:
-            if not batches:
+            if isinstance(net, SpandrelUpsampler):
                 return f"{runtime} computes something else from its graph (off by {error:.1e})"
             raise CheckpointError(
                 f"{name}.{call.method} is off by {error:.1e} in {runtime}, and {tolerance:.1e} is allowed: nothing was "
@@ -132,7 +141,7 @@ def _export_part(
                 part=name,
                 method=call.method,
                 file=file,
-                sha256=file_sha256(work / file),
+                sha256=graph_sha256(work / file),
                 inputs=call.inputs,
                 outputs=call.outputs,
                 batches=batches,
@@ -143,8 +152,7 @@ def _export_part(
 
 
 @torch.no_grad()
-def _trace(net: nn.Module, call: Call, latent: int, path: Path) -> None:
-    batches = takes_batches(net)
+def _trace(net: nn.Module, call: Call, latent: int, path: Path, batches: bool) -> None:
     inputs = example(net, call, latent, (2, *_TRACED) if batches else (1, *_FOREIGN_TRACED))
     batch = {0: "batch"} if batches else {}
     shapes = {
@@ -167,11 +175,11 @@ def _trace(net: nn.Module, call: Call, latent: int, path: Path) -> None:
 
 
 @torch.no_grad()
-def _deviation(net: nn.Module, call: Call, latent: int, session: Session) -> float:
+def _deviation(net: nn.Module, call: Call, latent: int, session: Session, batches: bool) -> float:
     """Return the largest difference from PyTorch at the checked sizes, in root mean squares of the output."""
     errors: list[float] = []
     for seed, (batch, height, width) in enumerate(_CHECKED):
-        inputs = example(net, call, latent, (batch if takes_batches(net) else 1, height, width), seed)
+        inputs = example(net, call, latent, (batch if batches else 1, height, width), seed)
         found = session([value.numpy() for value in inputs])
         errors += map(_relative, map(torch.from_numpy, found), Method(net, call.method)(*inputs))
     return max(errors)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Self
@@ -18,20 +21,27 @@ from lpnsr.checkpoints import ModelSpec, PartName, cache_folder, check_parts, re
 from lpnsr.checkpoints.folder import CONFIG, build_part, load_part
 from lpnsr.checkpoints.spec import read_json
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrError, OutputError
+from lpnsr.networks import network_classes
 from lpnsr.runtimes import export
 from lpnsr.runtimes.calls import calls_of
-from lpnsr.runtimes.manifest import FORMAT, GraphRecord, Manifest, is_exported, model_digest, read_manifest
-from lpnsr.runtimes.sessions import RUNTIMES, RuntimeName, Session, open_session, runtime_version
+from lpnsr.runtimes.manifest import FORMAT, Manifest, is_exported, model_digest, read_manifest
+from lpnsr.runtimes.sessions import RUNTIMES, Place, RuntimeName, Session, open_session, runtime_version, vulkan_gpu
+from lpnsr.system.devices import pick_device, pick_dtype
+
+_BAND_PIXELS = 12288  # of the input: about 400 MB at the scale of the result
 
 
-def choose(folder: Path, wanted: str) -> RuntimeName | None:
-    """Choose the runtime for a model, None being PyTorch. ``auto`` is PyTorch, or what it was exported for.
+def choose(folder: Path, wanted: str, device: str = "auto", dtype: str = "auto") -> RuntimeName | None:
+    """Choose the runtime for a model, None being PyTorch.
 
-    Raises ConfigError for a runtime that is unknown or is not the folder's.
+    ``auto`` is what it was exported for; on a CPU in float32, ncnn if it is installed and computes a part of the model;
+    else PyTorch. Raises ConfigError for a runtime that is unknown or is not the folder's.
     """
     if wanted not in ("auto", "torch", *RUNTIMES):
-        raise ConfigError(f"runtime {wanted!r}: choose auto, torch, {' or '.join(RUNTIMES)}")
+        raise ConfigError(f"runtime {wanted!r}: choose auto, torch, {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}")
     if not is_exported(folder):
+        if wanted == "auto" and find_spec("ncnn") and _in_float32_on_cpu(device, dtype) and _has_ncnn_parts(folder):
+            return "ncnn"
         return next((name for name in RUNTIMES if name == wanted), None)
     made_for = read_manifest(folder).runtime
     if wanted not in ("auto", made_for):
@@ -41,20 +51,41 @@ def choose(folder: Path, wanted: str) -> RuntimeName | None:
     return made_for
 
 
-def cpu_float32(device: str, dtype: str) -> tuple[str, str]:
-    """Return the device and arithmetic of the runtimes. Raises ConfigError if others were asked for."""
-    if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-        raise ConfigError(f"device {device} and dtype {dtype}: the runtimes compute on the cpu in float32; use torch")
-    return "cpu", "float32"
+def _in_float32_on_cpu(device: str, dtype: str) -> bool:
+    there = pick_device(device)
+    return there.type == "cpu" and pick_dtype(dtype, there) == torch.float32
+
+
+def _has_ncnn_parts(folder: Path) -> bool:
+    configs = {name: read_json(folder / place / CONFIG) for name, place in read_spec(folder).parts.items()}
+    return any(calls_of(name, network_classes(config)[1], "ncnn") for name, config in configs.items())
+
+
+def placed(runtime: RuntimeName, device: str, dtype: str) -> tuple[Place, str, str]:
+    """Return the place of the graphs, and device and precision of what stays with PyTorch.
+
+    Raises ConfigError for a device or precision that the runtime does not have, MissingExtraError.
+    """
+    if runtime != "ncnn":
+        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+            raise ConfigError(f"device {device} and dtype {dtype}: {runtime} computes on the cpu in float32; use torch")
+        return Place(), "cpu", "float32"
+    if not re.fullmatch(r"auto|cpu|vulkan(:\d+)?", device):
+        raise ConfigError(f"device {device!r}: with the runtime ncnn choose auto, cpu, vulkan or vulkan:1")
+    gpu = vulkan_gpu(device)
+    torch_dtype = pick_dtype(dtype, torch.device("cpu"))
+    half = torch_dtype != torch.float32 if gpu is None else dtype != "float32"
+    return Place(gpu, half), "cpu", str(torch_dtype).removeprefix("torch.")
 
 
 def load(
-    folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None
+    folder: Path, runtime: RuntimeName, cache_dir: Path | str | None = None, place: Place | None = None
 ) -> tuple[ModelSpec, dict[PartName, nn.Module]]:
     """Load specification and parts of an exported folder; or of a model, exported into the cache on first use.
 
     Raises MissingExtraError, CheckpointError, OutputError if the cache cannot be written.
     """
+    place = place or Place()
     if not is_exported(folder):
         folder = cached_export(folder, runtime, cache_dir)
     manifest = read_manifest(folder)
@@ -62,7 +93,8 @@ def load(
     nets = {name: _network(folder / place, name in manifest.kept) for name, place in spec.parts.items()}
     check_parts(nets, str(folder))
     return spec, {
-        name: net if name in manifest.kept else _with_graphs(folder, name, net, manifest) for name, net in nets.items()
+        name: net if name in manifest.kept else _with_graphs(folder, name, net, manifest, place)
+        for name, net in nets.items()
     }
 
 
@@ -96,7 +128,7 @@ def _is_sound(target: Path) -> bool:
 
 
 class ExportedPart(nn.Module):
-    """A part whose calls are graphs: float32, on the CPU. ``net`` is its network without weights.
+    """A part whose calls are graphs: arrays on the CPU, float32. ``net`` is its network without weights.
 
     Calls on the ``meta`` device go to ``net``, so that memory is planned as with PyTorch.
     """
@@ -108,52 +140,63 @@ class ExportedPart(nn.Module):
         self.config = net.config
 
     def __getattr__(self, name: str) -> Any:
-        """Give what the network states, and its methods that use the calls: ``denoise``, ``predict``, ``upsample``."""
+        """Give what the network states, its calls, and its methods that use them: ``denoise``, ``predict``."""
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name in self.graphs:
+                return partial(self._call, name)
             member = getattr(type(self.net), name, None)
             return MethodType(member, self) if isinstance(member, FunctionType) else getattr(self.net, name)
-
-    def upsample(self, lr: Tensor) -> Any:
-        """Return U(lr) and, where it has such, the features."""
-        return self._call("upsample", (lr,)) if "upsample" in self.graphs else (self._call("forward", (lr,)), None)
 
     def _apply(self, *_arguments: object, **_options: object) -> Self:
         return self  # there is nothing to move or to convert
 
     def forward(self, *inputs: Tensor) -> Any:
-        return self._call("forward", inputs) if "forward" in self.graphs else self.upsample(*inputs)[0]
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._call("encode", (image,))  # type: ignore[no-any-return]
+        return self._call("forward", *inputs) if "forward" in self.graphs else type(self.net).forward(self, *inputs)
 
     def decode(self, z: Tensor, quantise: bool = True) -> Tensor:
         if not quantise:
             raise ConfigError("an exported decoder always quantises; use the model in PyTorch")
-        return self._call("decode", (z,))  # type: ignore[no-any-return]
+        return self._call("decode", z)  # type: ignore[no-any-return]
 
-    def _call(self, method: str, inputs: tuple[Tensor, ...]) -> Any:
+    def _call(self, method: str, *inputs: Tensor) -> Any:
         if inputs[0].device.type == "meta":
             return getattr(self.net, method)(*inputs)
         return self.graphs[method](inputs)
 
 
 class _Graph:
-    """A session with tensors around it. Copies of the part share it."""
+    """A session with tensors around it. Copies of the part share it. halo: see ``Call``."""
 
-    def __init__(self, session: Session, record: GraphRecord) -> None:
+    def __init__(self, session: Session, batches: bool, halo: int | None) -> None:
         self.session = session
-        self.record = record
+        self.batches = batches
+        self.halo = halo
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
-        batches = [inputs] if self.record.batches else zip(*(torch.split(value, 1) for value in inputs), strict=True)
-        found = [self.session([_array(value) for value in batch]) for batch in batches]
-        outputs = tuple(torch.cat([torch.from_numpy(array) for array in each]) for each in zip(*found, strict=True))
+        batches = [inputs] if self.batches else zip(*(torch.split(value, 1) for value in inputs), strict=True)
+        found = [self._run(batch) if self.halo is None else self._in_bands(batch[0], self.halo) for batch in batches]
+        outputs = tuple(torch.cat(each) for each in zip(*found, strict=True))
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def _run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in self.session([_array(value) for value in inputs])]
+
+    def _in_bands(self, x: Tensor, halo: int) -> list[Tensor]:
+        """Compute a few rows at a time: for large maps at the scale of the result there may not be memory."""
+        height, width = x.shape[-2:]
+        rows = max(1, _BAND_PIXELS // width)
+        bands = []
+        for top in range(0, height, rows):
+            first, last = max(0, top - halo), min(height, top + rows + halo)
+            (band,) = self._run([x[..., first:last, :]])
+            scale = band.shape[-2] // (last - first)
+            bands.append(band[..., scale * (top - first) : scale * (min(height, top + rows) - first), :])
+        return [torch.cat(bands, -2)]
 
 
 def _array(value: Tensor) -> NDArray[Any]:
@@ -170,15 +213,17 @@ def _network(place: Path, kept: bool) -> nn.Module:
         return build_part(place).to("meta")
 
 
-def _with_graphs(folder: Path, name: PartName, net: nn.Module, manifest: Manifest) -> ExportedPart:
-    graphs = {
-        record.method: _Graph(open_session(manifest.runtime, folder / record.file), record)
-        for record in manifest.graphs
-        if record.part == name
-    }
-    missing = [call.method for call in calls_of(name, net) if call.method not in graphs]
+def _with_graphs(folder: Path, name: PartName, net: nn.Module, manifest: Manifest, place: Place) -> ExportedPart:
+    records = {record.method: record for record in manifest.graphs if record.part == name}
+    calls = calls_of(name, net, manifest.runtime)
+    missing = [call.method for call in calls if call.method not in records]
     if missing:
         raise CheckpointError(
             f"{folder} has no graph for {' and '.join(missing)} of the {name}; export the model again"
         )
+    graphs = {}
+    for call in calls:
+        record = records[call.method]
+        session = open_session(manifest.runtime, folder / record.file, place)
+        graphs[call.method] = _Graph(session, record.batches, call.halo)
     return ExportedPart(net, graphs)

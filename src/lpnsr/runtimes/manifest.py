@@ -45,7 +45,8 @@ class Manifest(StrictConfig):
     """Of the model's configurations and weights: ``model_digest``."""
     lpnsr: str = __version__
     torch: str
-    opset: int
+    opset: int | None
+    """Of ONNX."""
     runtime: RuntimeName
     runtime_version: str
     tolerance: float
@@ -70,6 +71,12 @@ def model_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def graph_sha256(file: Path) -> str:
+    """Return the SHA-256 of a graph; of one for ncnn, of its layers and weights. Raises OSError."""
+    digests = [file_sha256(each) for each in (file, file.with_suffix(".bin")) if each.is_file()]
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of an exported folder whose graphs are all there and unchanged. Raises CheckpointError."""
     path = folder / NAME
@@ -81,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{path} has format {manifest.format}, {FORMAT} is needed: export the model again")
     for graph in manifest.graphs:
         file = folder / graph.file
-        if not file.is_file() or file_sha256(file) != graph.sha256:
+        if not file.is_file() or graph_sha256(file) != graph.sha256:
             raise CheckpointError(f"{file} is missing or damaged; export the model again")
     return manifest
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,16 +16,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lpnsr.errors import CheckpointError, MissingExtraError
+from lpnsr.errors import CheckpointError, ConfigError, MissingExtraError
 
-RuntimeName = Literal["onnx", "openvino"]
+RuntimeName = Literal["onnx", "openvino", "ncnn"]
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 Arrays = Sequence[NDArray[Any]]
 Session = Callable[[Arrays], Arrays]
 """Inputs in the graph's order -> outputs in its order, for any batch and size."""
 
-_PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
+_PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
+
+
+_CPU_AS_GPU = 3  # kind of a Vulkan device that computes on the processor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how graphs are computed. gpu: Vulkan's number for it, None for the CPU. half: whether maps are stored
+    in 16 bits: bfloat16 on the CPU, float16 on a GPU."""
+
+    gpu: int | None = None
+    half: bool = False
 
 
 def import_package(package: str, runtime: RuntimeName) -> Any:
@@ -36,14 +53,51 @@ def runtime_version(runtime: RuntimeName) -> str:
     return str(import_package(_PACKAGES[runtime], runtime).__version__)
 
 
-def open_session(runtime: RuntimeName, path: Path) -> Session:
-    """Load a graph for the CPU, float32, with as many threads as PyTorch uses.
+def vulkan_gpu(device: str) -> int | None:
+    """Return Vulkan's number for ``device``: vulkan, vulkan:1, or auto, which is the first GPU, or None for the CPU.
+
+    Raises ConfigError for a GPU that is not there, MissingExtraError.
+    """
+    found = re.fullmatch(r"auto|vulkan(?::(\d+))?", device)
+    if not found:
+        return None
+    ncnn = import_package("ncnn", "ncnn")
+    with _silent():
+        kinds = [ncnn.get_gpu_info(number).type() for number in range(ncnn.get_gpu_count())]
+    if device == "auto":
+        return next((number for number, kind in enumerate(kinds) if kind != _CPU_AS_GPU), None)
+    if (number := int(found[1] or 0)) >= len(kinds):
+        raise ConfigError(
+            f"device {device!r}: Vulkan finds {len(kinds)} GPUs here; install a driver with Vulkan, or choose cpu"
+        )
+    return number
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off standard error what Vulkan is reported to have, or not to have."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def open_session(runtime: RuntimeName, path: Path, place: Place = Place()) -> Session:
+    """Load a graph, with as many threads as PyTorch uses. ``place`` is for ncnn; the others take the CPU and float32.
 
     Raises MissingExtraError, CheckpointError for a file that the runtime does not take.
     """
     module = import_package(_PACKAGES[runtime], runtime)
     try:
-        session = _onnx_session(module, path) if runtime == "onnx" else _openvino_session(module, path)
+        if runtime == "ncnn":
+            session = _ncnn_session(module, path, place)
+        else:
+            session = _onnx_session(module, path) if runtime == "onnx" else _openvino_session(module, path)
     except Exception as error:  # neither has a class of errors for this
         text = " ".join(str(error).split())
         raise CheckpointError(f"{path} cannot be loaded by {module.__name__}: {text}; export the model again") from None
@@ -85,3 +139,41 @@ def _openvino_session(module: Any, path: Path) -> Session:
         return [results[index].copy() for index in range(len(compiled.outputs))]  # its buffers serve the next call
 
     return run
+
+
+def _ncnn_session(module: Any, path: Path, place: Place) -> Session:
+    net = module.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    net.opt.use_fp16_storage = net.opt.use_fp16_packed = place.half
+    net.opt.use_fp16_arithmetic = False
+    net.opt.use_bf16_storage = place.half and place.gpu is None
+    with _silent():
+        if place.gpu is not None:
+            net.opt.use_vulkan_compute = True
+            net.set_vulkan_device(place.gpu)
+        if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+            raise RuntimeError("the file is damaged, or too large for the memory")
+    inputs, outputs = net.input_names(), net.output_names()
+
+    def run(arrays: Arrays) -> Arrays:
+        pools = module.UnlockedPoolAllocator(), module.PoolAllocator()  # the network's own would keep what they hold
+        for pool in pools:
+            pool.set_size_compare_ratio(0.5)
+        extractor = net.create_extractor()
+        extractor.set_blob_allocator(pools[0])
+        extractor.set_workspace_allocator(pools[1])
+        try:
+            for name, array in zip(inputs, arrays, strict=True):
+                extractor.input(name, module.Mat(array[0]).clone())  # a Mat does not keep the array that it reads
+            return [_extracted(extractor, name) for name in outputs]
+        finally:
+            extractor.clear()  # before the pools go
+
+    return run
+
+
+def _extracted(extractor: Any, name: str) -> NDArray[Any]:
+    status, found = extractor.extract(name)
+    if status:
+        raise MemoryError(f"ncnn stopped with {status}, as it does where memory does not suffice")
+    return np.array(found)[None]

@@ -157,15 +157,22 @@ class ModelOptions(StrictConfig):
         Field(description="Folder of downloaded models. Default: $LPNSR_CACHE, else ~/.cache/lpnsr."),
         MODEL,
     ] = None
-    device: Annotated[str, Field(description="Device: auto, cpu, cuda, cuda:1, xpu or mps."), MACHINE] = "auto"
+    device: Annotated[
+        str,
+        Field(
+            description="Device: auto, cpu, cuda, cuda:1, xpu or mps; with ncnn auto, cpu, vulkan or vulkan:1."
+        ),
+        MACHINE,
+    ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks."), MACHINE
     ] = "auto"
     runtime: Annotated[
-        Literal["auto", "torch", "onnx", "openvino"],
+        Literal["auto", "torch", "onnx", "openvino", "ncnn"],
         Field(
-            description="Runtime of the networks: torch, or onnx or openvino on the CPU. auto is torch, or the runtime "
-            "that the model was exported for."
+            description="Runtime of the networks: torch; onnx or openvino on the CPU; ncnn for the pre-upsampler, on a "
+            "GPU with Vulkan or on the CPU. auto is the runtime that the model was exported for; on the CPU in "
+            "float32, ncnn if it is installed; else torch."
         ),
         MACHINE,
     ] = "auto"

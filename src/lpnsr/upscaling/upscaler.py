@@ -10,6 +10,7 @@ positions, so a result does not depend on batches or the order of files.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from lpnsr import checkpoints, imaging, runtimes
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import Schedule
-from lpnsr.errors import ConfigError
+from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, Photo, PhotoRows, TilePlan, Window
 from lpnsr.networks import BicubicUpsampler
 from lpnsr.networks.placement import settle
@@ -56,6 +57,9 @@ class Upscaler:
         disk meanwhile. On a CPU, None also has the C library keep freed blocks for the process (``keep_freed_memory``
         of lpnsr.system.devices). Raises ConfigError for what is no size.
     """
+
+    runtime: str = "torch"
+    """Runtime of its networks, or of those that have left PyTorch."""
 
     def __init__(
         self,
@@ -90,17 +94,25 @@ class Upscaler:
     ) -> Self:
         """Load ``base``, ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a folder or a hub id.
 
-        device: auto (cuda, xpu, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs with it,
-        else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32; exports
-        the model into the cache on first use); auto is torch, or what the folder was exported for.
+        device: auto (cuda, xpu, mps, cpu in this order) or a torch device name. dtype: auto (bfloat16 on GPUs that have it,
+        else float32), float32, bfloat16 or float16. runtime: torch, onnx or openvino (on the CPU, in float32), or ncnn
+        (the pre-upsampler, on the CPU or a GPU with Vulkan), for which the model is exported into the cache on first
+        use; auto is what the folder was exported for, on the CPU in float32 ncnn if it is installed, else torch.
         memory: see the class. Raises CheckpointError, ConfigError, MissingExtraError.
         """
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
-        exported = runtimes.choose(folder, runtime)
+        exported = runtimes.choose(folder, runtime, device, dtype)
         if exported:
-            device, dtype = runtimes.cpu_float32(device, dtype)
-            spec, parts = runtimes.load(folder, exported, cache_dir)
-        else:
+            try:
+                place, *machine = runtimes.placed(exported, device, dtype)
+                spec, parts = runtimes.load(folder, exported, cache_dir, place)
+                device, dtype = machine
+            except LpnsrError as error:
+                if runtime != "auto" or runtimes.is_exported(folder):
+                    raise
+                warnings.warn(f"{error}; going on without {exported}", LpnsrWarning, stacklevel=2)
+                exported = None
+        if not exported:
             loaded = checkpoints.load_folder(folder)
             spec, parts = loaded.spec, loaded.parts
             checkpoints.check_parts(parts, str(folder))
@@ -112,14 +124,15 @@ class Upscaler:
             parts.get("noise_predictor"),
         )
         made = cls(spec, restorer, device, dtype, memory=memory)
-        if spec.inference.pixel_bytes and not exported:
+        made.runtime = exported or "torch"
+        if spec.inference.pixel_bytes and exported in (None, "ncnn"):  # with ncnn, which takes less, it is a bound
             made._planner.pixel_bytes = spec.inference.pixel_bytes
         return made
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as a folder that ``from_pretrained`` reads. Raises ConfigError for an exported model."""
         if any(isinstance(part, runtimes.ExportedPart) for part in self.parts.values()):
-            raise ConfigError("an exported model has no weights to save; save the model that it was made from")
+            raise ConfigError("an exported model has no weights to save; load the one that it was made from with torch")
         inference = self.spec.inference.model_copy(update={"pixel_bytes": self._planner.pixel_bytes})
         spec = self.spec.model_copy(update={"inference": inference})
         checkpoints.save_folder(Path(folder), spec, self.parts, overwrite=overwrite)

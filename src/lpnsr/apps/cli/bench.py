@@ -53,12 +53,12 @@ def bench(
     from lpnsr.checkpoints import resolve
     from lpnsr.evaluation.roofline import calibrate
     from lpnsr.evaluation.speed import measure
-    from lpnsr.runtimes import choose
+    from lpnsr.runtimes import is_exported
     from lpnsr.system.machine import machine_of
     from lpnsr.system.memory import available_memory
     from lpnsr.upscaling.upscaler import Upscaler
 
-    if choose(resolve(model, cache_dir=where.cache_dir), "auto"):
+    if is_exported(resolve(model, cache_dir=where.cache_dir)):
         raise ConfigError(
             f"{model} is exported, and arithmetic is counted in PyTorch: give the model that it was made from, with "
             "--runtime"
@@ -74,13 +74,13 @@ def bench(
         torch.set_num_threads(threads)
     load = partial(Upscaler.from_pretrained, **where.model_dump(exclude={"runtime"}))
     up = load(runtime=where.runtime)
-    counted = load(runtime="torch") if where.runtime in ("onnx", "openvino") else None
+    counted = load(runtime="torch", device="cpu") if up.runtime != "torch" else None
     roofline = calibrate(up.device, up.dtype)
     rows = [measure(up, *wh, repetitions, counted=counted, **options).summary(roofline) for wh in sizes]
     result = {
         "model": up.spec.name,
         "steps": up.restorer.schedule.steps if steps is None else steps,
-        "runtime": "torch" if counted is None else where.runtime,
+        "runtime": up.runtime,
         "dtype": str(up.dtype).removeprefix("torch."),
         "machine": machine_of(up.device),
         "roofline": {"gflop_per_second": roofline.flops / 1e9, "gigabytes_per_second": roofline.bandwidth / 1e9},

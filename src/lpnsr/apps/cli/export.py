@@ -15,7 +15,7 @@ from lpnsr.upscaling.options import ModelOptions
 @described(ModelOptions, only=("model", "revision", "cache_dir"), panel="Model")
 def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the graphs; usable as a model.")],
-    runtime: Annotated[Literal["onnx", "openvino"], typer.Option(help="Runtime that checks the graphs.")] = "onnx",
+    runtime: Annotated[Literal["onnx", "openvino", "ncnn"], typer.Option(help="Runtime of the graphs.")] = "onnx",
     tolerance: Annotated[
         float | None,
         typer.Option(min=0, help="Maximum deviation from PyTorch, relative to the output's RMS. Default: 1e-4."),
@@ -25,11 +25,12 @@ def export(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
     **chosen: Any,
 ) -> None:
-    """Write a model's networks as ONNX graphs of any size: lpnsr export --runtime onnx -o lite-onnx
+    """Write a model's networks as graphs of any size: lpnsr export --runtime onnx -o lite-onnx
 
-    Every graph is compared with PyTorch at odd sizes. If one exceeds the tolerance, the export fails and nothing is
-    written. Use the result with lpnsr upscale -n lite-onnx. (lpnsr upscale --runtime onnx exports by itself, into the
-    cache.)
+    ONNX Runtime and OpenVINO take ONNX graphs of all networks. ncnn takes the convolutions of the pre-upsampler, as
+    .param and .bin files; the other networks stay with PyTorch. Every graph is compared with PyTorch at odd sizes. If
+    one exceeds the tolerance, the export fails and nothing is written. Use the result with lpnsr upscale -n lite-onnx.
+    (lpnsr upscale --runtime onnx exports by itself, into the cache.)
     """
     from lpnsr.checkpoints import resolve
     from lpnsr.runtimes.export import TOLERANCE, export_model

@@ -304,8 +304,7 @@ def _check_names(inputs: list[str], naming: Naming, output: Place) -> None:
 def _checked_model(settings: BatchSettings) -> tuple[str, BatchSettings]:
     """The digest of the model, and the settings by names that hold anywhere. Raises before anything is begun."""
     from lpnsr.checkpoints import read_spec, resolve
-    from lpnsr.runtimes import choose
-    from lpnsr.runtimes.loading import cpu_float32
+    from lpnsr.runtimes import choose, placed
     from lpnsr.runtimes.manifest import NAME, is_exported, model_digest
     from lpnsr.system.hashes import file_sha256
 
@@ -319,8 +318,9 @@ def _checked_model(settings: BatchSettings) -> tuple[str, BatchSettings]:
     folder = resolve(given.model, revision=given.revision, cache_dir=given.cache_dir)
     if not is_exported(folder):
         settings.options.settled(read_spec(folder))
-    if choose(folder, given.runtime):
-        cpu_float32(given.device, given.dtype)
+    runtime = choose(folder, given.runtime) if given.runtime != "auto" or is_exported(folder) else None
+    if runtime:
+        placed(runtime, given.device, given.dtype)
     digest = file_sha256(folder / NAME) if is_exported(folder) else model_digest(folder)
     model = str(Path(given.model).absolute()) if Path(given.model).is_dir() else given.model
     cache = given.cache_dir and given.cache_dir.absolute()
