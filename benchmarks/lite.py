@@ -1,10 +1,12 @@
-"""The bundled model against a convolutional network of Upscayl Lite's cost: python benchmarks/lite.py
+"""The bundled models against what people use on a CPU today: python benchmarks/lite.py
 
-Upscayl Lite is a plain stack of 3x3 convolutions at LR resolution with a pixel shuffle at its end, 2.42 MFLOP a pixel.
-Its stand-in here has the same arithmetic and random weights: 64 channels, 34 convolutions, 48 channels out. It runs in
-PyTorch and, where ``pip install ncnn`` was done, in ncnn, which is what Upscayl uses, on the CPU. The bundled model is
-timed as a user calls it, colour fix and all, in four steps and in one, in every runtime that is installed and in
-bfloat16. All take turns, so that a busy machine slows all of them.
+`lite` is compared with a convolutional network of Upscayl Lite's cost, a plain stack of 3x3 convolutions at LR
+resolution with a pixel shuffle at its end, 2.42 MFLOP a pixel. Its stand-in here has the same arithmetic and random
+weights: 64 channels, 34 convolutions, 48 channels out. It runs in PyTorch and, where ``pip install ncnn`` was done, in
+ncnn, which is what Upscayl uses, on the CPU. `base` (``--model base``) is compared with RealESRGAN_x4plus in ncnn. The
+models are timed as a user calls them, colour fix and all: as they are by default, in four steps and in one, and in
+float32 in ncnn; with ``--all`` in every runtime that is installed. All take turns, so that a busy machine slows all of
+them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from lpnsr.evaluation.speed import picture
 from lpnsr.system.machine import machine_of
 
 CHANNELS, INNER, OUT = 64, 32, 48
-BARS = {4: 4.0, 1: 1.5}
+BARS = {"lite": {4: 6.5, 1: 4.0}, "base": {4: 1.25}}
+UNITS = {"lite": "stand-in, ncnn", "base": "x4plus, ncnn"}
 
 
 class StandIn(nn.Module):
@@ -83,27 +86,30 @@ class InNcnn:
         return torch.from_numpy(np.array(out))[None] + F.interpolate(lr, scale_factor=4.0)
 
 
-def runtimes() -> list[str]:
-    """Those that are installed."""
-    packages = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
-    return [name for name, package in packages.items() if find_spec(package)]
+def x4plus() -> Callable[[Tensor], Tensor]:
+    """The convolutions of RealESRGAN_x4plus in ncnn, as `base` has them."""
+    net: Any = Upscaler.from_pretrained("base", device="cpu", dtype="float32", runtime="ncnn").restorer.upsampler
+    return lambda lr: net.enlarge(net.extract(lr[None]))
 
 
-def ours() -> dict[str, Callable[..., Any]]:
-    """The bundled model in float32 in every runtime, and in bfloat16, which processors with AMX are fast in."""
+def ours(model: str, everything: bool) -> dict[str, Callable[..., Any]]:
+    """The bundled model as it is by default, and in other runtimes and precisions."""
     found = {}
-    for runtime, dtype in [*((name, "float32") for name in runtimes()), ("torch", "bfloat16")]:
+    others = [("torch", "float32"), ("onnx", "float32"), ("openvino", "float32")] if everything else []
+    for runtime, dtype in [("auto", "auto"), ("ncnn", "float32"), *others]:
         try:
-            up = Upscaler.from_pretrained("lite", device="cpu", dtype=dtype, runtime=runtime)
+            up = Upscaler.from_pretrained(model, device="cpu", dtype=dtype, runtime=runtime)
         except LpnsrError as error:
             print(f"{runtime}: {error}")
             continue
-        found[runtime if dtype == "float32" else dtype] = up
+        found[f"{up.runtime}, {str(up.dtype)[6:]}"] = up
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=[*BARS], default="lite")
+    parser.add_argument("--all", action="store_true", help="time every runtime that is installed")
     parser.add_argument("--size", action="append", help="LR width x height; default 192x128 and 512x512")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -111,44 +117,52 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(machine_of(torch.device("cpu")))
-    torch.manual_seed(0)
-    net = StandIn().eval().requires_grad_(False)
-    print(f"stand-in: {net.flop_per_pixel() / 1e6:.2f} MFLOP a pixel")
-    runs: dict[str, Callable[[Tensor], Any]] = {"stand-in, PyTorch": lambda lr: net(lr[None])}
-    if find_spec("ncnn"):
-        with tempfile.TemporaryDirectory() as folder:
-            in_ncnn = InNcnn(net, arguments.threads, Path(folder))
-        runs["stand-in, ncnn"] = lambda lr: in_ncnn(lr[None])
-    for name, up in ours().items():
-        for steps in BARS:
-            runs[f"lite, {steps} steps, {name}"] = lambda lr, up=up, steps=steps: up(lr, steps=steps)  # type: ignore[misc]
-    results = [compare(runs, size, arguments.repetitions) for size in arguments.size or ["192x128", "512x512"]]
+    runs: dict[str, Callable[[Tensor], Any]] = {}
+    if arguments.model == "base":
+        runs[UNITS["base"]] = x4plus()
+    else:
+        torch.manual_seed(0)
+        net = StandIn().eval().requires_grad_(False)
+        print(f"stand-in: {net.flop_per_pixel() / 1e6:.2f} MFLOP a pixel")
+        runs["stand-in, PyTorch"] = lambda lr: net(lr[None])
+        if find_spec("ncnn"):
+            with tempfile.TemporaryDirectory() as folder:
+                in_ncnn = InNcnn(net, arguments.threads, Path(folder))
+            runs[UNITS["lite"]] = lambda lr: in_ncnn(lr[None])
+    bars = {}
+    for name, up in ours(arguments.model, arguments.all).items():
+        for steps, bar in BARS[arguments.model].items():
+            run = f"{arguments.model}, {steps} steps, {name}"
+            runs[run] = lambda lr, up=up, steps=steps: up(lr, steps=steps)  # type: ignore[misc]
+            bars[run] = bar
+    unit = next(name for name in (UNITS[arguments.model], *runs) if name in runs)
+    sizes = arguments.size or ["192x128", "512x512"]
+    results = [compare(runs, bars, unit, size, arguments.repetitions) for size in sizes]
     if arguments.json:
         content = {"machine": machine_of(torch.device("cpu")), "sizes": results}
         arguments.json.write_text(json.dumps(content, indent=1))
 
 
 @torch.inference_mode()
-def compare(runs: dict[str, Callable[[Tensor], Any]], size: str, repetitions: int) -> dict[str, Any]:
+def compare(
+    runs: dict[str, Callable[[Tensor], Any]], bars: dict[str, float], unit: str, size: str, repetitions: int
+) -> dict[str, Any]:
     width, height = map(int, size.split("x"))
     lr = picture(width, height)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repetitions + 1):
+    for run in runs.values():  # the first call is slower, of a small image too
+        run(lr[:, :64, :64])
+    for _ in range(repetitions):
         for name, run in runs.items():
             begun = time.perf_counter()
             run(lr)
-            if turn:  # the first one warms up
-                times[name].append(time.perf_counter() - begun)
-    base = next(name for name in ("stand-in, ncnn", "stand-in, PyTorch") if name in runs)
-    print(f"{size}: fastest, median; by the fastest, times of {base}")
+            times[name].append(time.perf_counter() - begun)
+    print(f"{size}: fastest, median; by the fastest, times of {unit}")
     for name, done in times.items():
-        bar = next((f", bar {bar}" for steps, bar in BARS.items() if name.startswith(f"lite, {steps} ")), "")
-        ratio = min(done) / min(times[base])
-        print(f"  {name:26s} {min(done):7.3f} s, {statistics.median(done):7.3f} s, {ratio:5.2f} times{bar}")
-    if "stand-in, ncnn" in runs:
-        first, second = runs["stand-in, ncnn"](lr), runs["stand-in, PyTorch"](lr)
-        print(f"  the two stand-ins differ by at most {float((first - second).abs().max()):.1e}", flush=True)
-    return {"size": size, "base": base, "seconds": times}
+        bar = f", bar {bars[name]}" if name in bars else ""
+        ratio = min(done) / min(times[unit])
+        print(f"  {name:32s} {min(done):7.3f} s, {statistics.median(done):7.3f} s, {ratio:5.2f} times{bar}", flush=True)
+    return {"size": size, "unit": unit, "seconds": times}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lpnsr.runtimes import loading
+from lpnsr.system import devices
 from lpnsr.upscaling.upscaler import Upscaler
 from support.repository import REPOSITORY
 from support.tiny_model import tiny_upscaler
@@ -18,6 +20,13 @@ pytest_plugins = ["support.browser", "support.small_disk", "support.training_run
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _in_float32_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same defaults on every machine: those of a processor without bfloat16 where ncnn is not installed."""
+    monkeypatch.setattr(devices, "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="session")

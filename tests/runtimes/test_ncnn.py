@@ -159,26 +159,29 @@ def test_every_layer_computes_what_pytorch_does(tmp_path: Path) -> None:
     assert np.abs(found - several(x).numpy()).max() < 1e-4
 
 
-def test_a_model_without_such_a_part_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_without_such_a_part_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ncnn")
+    monkeypatch.setattr(loading, "find_spec", lambda name: name == "ncnn")
     with pytest.raises(ConfigError, match="ncnn computes no part of tiny"):
         Upscaler.from_pretrained(tiny_model, runtime="ncnn", device="cpu", cache_dir=tmp_path)
     assert choose(tiny_model, "auto", "cpu", "float32") is None
 
 
 def test_auto_takes_it_on_the_cpu_in_float32(guided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ncnn")
+    assert choose(guided, "auto", "cpu", "float32") is None  # where it is not installed
+    monkeypatch.setattr(loading, "find_spec", lambda name: name == "ncnn")
     assert choose(guided, "auto", "cpu", "float32") == "ncnn"
     assert choose(guided, "auto", "cpu", "bfloat16") is None
     assert choose(guided, "torch", "cpu", "float32") is None
     monkeypatch.setattr(loading, "pick_device", torch.device)
     assert choose(guided, "auto", "cuda", "float32") is None
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    assert choose(guided, "auto", "cpu", "float32") is None
 
 
-def test_auto_goes_on_without_it(guided: Path, tmp_path: Path) -> None:
+def test_auto_goes_on_without_it(guided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ncnn")
+    monkeypatch.setattr(loading, "find_spec", lambda name: name == "ncnn")
     (tmp_path / "exports").write_text("no folder")
     load = {"device": "cpu", "dtype": "float32", "cache_dir": tmp_path}
     with pytest.warns(LpnsrWarning, match="going on without ncnn"):

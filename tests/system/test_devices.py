@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from lpnsr.errors import ConfigError
-from lpnsr.system.devices import pick_device
+from lpnsr.system import devices
+from lpnsr.system.devices import multiplies_bf16 as _multiplies_bf16
+from lpnsr.system.devices import pick_device, pick_dtype
 
 _ONE_BY_ONE = """
 import resource, sys, torch
@@ -42,6 +44,24 @@ def test_freed_blocks_are_used_again_unless_memory_is_bounded(
     faults = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
     pages = 8 * (40 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert faults < pages / 20 if kept else faults > pages / 600  # with huge pages, a fault is for 512 of them
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_precision_of_a_cpu_is_what_it_multiplies_fastest(
+    has: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "multiplies_bf16", lambda: has)
+    assert pick_dtype("auto", torch.device("cpu")) == expected
+    assert pick_dtype("float32", torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_bfloat16_by_avx512_or_amx(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not _multiplies_bf16()
+    monkeypatch.setattr(torch.cpu, instructions, lambda: True)
+    assert _multiplies_bf16()
 
 
 @pytest.mark.parametrize(

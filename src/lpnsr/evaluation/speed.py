@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,24 @@ import torch
 from torch import Tensor
 
 from lpnsr.evaluation.roofline import Counter, Roofline, Work, synchronize
+from lpnsr.networks.roles import methods_of
 from lpnsr.system.memory import peak_memory
 from lpnsr.upscaling.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measurements at one size. seconds: of every call. peak: bytes, None where the system does not tell."""
+    """Measurements at one size. seconds: of every call. peak: bytes, None where the system does not tell.
+
+    parts: seconds of one call and FLOP, by part and method, such as "autoencoder.decode".
+    """
 
     width: int
     height: int
     seconds: tuple[float, ...]
     work: Work
     peak: int | None
+    parts: Mapping[str, tuple[float, float]]
 
     @property
     def median(self) -> float:
@@ -45,6 +52,15 @@ class Speed:
             "gflop_per_second": self.work.flop / 1e9 / self.median,
             "share_of_roofline": roofline.seconds(self.work) / self.median,
             "peak_bytes": self.peak,
+            "parts": {
+                name: {
+                    "seconds": seconds,
+                    "gflop": flop / 1e9,
+                    "gflop_per_second": flop / 1e9 / seconds,
+                    "share_of_peak": flop / seconds / roofline.flops,
+                }
+                for name, (seconds, flop) in self.parts.items()
+            },
         }
 
 
@@ -66,7 +82,8 @@ def measure(
     image = picture(width, height)
     counted = counted or up
     counted(picture(16, 16), **options)  # what is measured once for all images is no part of the work
-    with Counter() as counter:
+    counter = Counter()
+    with _by_part(counted, lambda: counter.work.flop) as flop, counter:
         counted(image, **options)
     if counted is not up:
         up(image, **options)
@@ -78,7 +95,41 @@ def measure(
         up(image, **options)
         synchronize(up.device)
         seconds.append(time.perf_counter() - begun)
-    return Speed(width, height, tuple(seconds), counter.work, peak_memory(up.device))
+    peak = peak_memory(up.device)
+    with _by_part(up, partial(_now, up.device)) as spent:
+        up(image, **options)
+    parts = {name: (spent[name], flop[name]) for name in spent}
+    return Speed(width, height, tuple(seconds), counter.work, peak, parts)
+
+
+def _now(device: torch.device) -> float:
+    synchronize(device)
+    return time.perf_counter()
+
+
+@contextmanager
+def _by_part(up: Upscaler, meter: Callable[[], float]) -> Iterator[dict[str, float]]:
+    """Sum up by how much ``meter`` rises in the calls of each method of the parts."""
+    sums: dict[str, float] = {}
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            before = meter()
+            result = call(*arguments)
+            sums[name] = sums.get(name, 0) + meter() - before
+            return result
+
+        return run
+
+    methods = [(role, net, method) for role, net in up.parts.items() for method in methods_of(role)]
+    methods = [each for each in methods if each[2] != "error_scale"]  # of training
+    for role, net, method in methods:
+        setattr(net, method, watched(f"{role}.{method}", getattr(net, method)))
+    try:
+        yield sums
+    finally:
+        for _, net, method in methods:
+            delattr(net, method)
 
 
 def _forget_peak(device: torch.device) -> None:

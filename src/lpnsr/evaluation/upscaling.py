@@ -162,7 +162,10 @@ class _Model:
 
     def make(self, photo: Photo) -> tuple[Photo, float]:
         if self._upscaler is None:
-            self._upscaler = Upscaler.from_pretrained(self._name, device=self._device)
+            on_cpu = pick_device(self._device).type == "cpu"  # where scores do not depend on the kind of processor
+            self._upscaler = Upscaler.from_pretrained(
+                self._name, device=self._device, dtype="float32" if on_cpu else "auto"
+            )
             flops = chain_flops({str(k): v for k, v in self._upscaler.parts.items()}, self._upscaler.spec.chain.steps)
             self.mflop = None if flops is None else flops / 1e6
             patch = photo.pixels[:_WARM_UP, :_WARM_UP]

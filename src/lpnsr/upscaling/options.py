@@ -165,7 +165,12 @@ class ModelOptions(StrictConfig):
         MACHINE,
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks."), MACHINE
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(
+            description="Precision of the networks. auto is bfloat16 on GPUs and CPUs that have it (AVX512-BF16, AMX), "
+            "else float32."
+        ),
+        MACHINE,
     ] = "auto"
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "openvino", "ncnn"],

@@ -47,6 +47,17 @@ def test_json_says_what_was_measured(model: Path) -> None:
     assert small["gflop_per_second"] == pytest.approx(small["gflop"] / small["seconds"])
     assert small["share_of_roofline"] > 0
     assert large["gflop"] > 3 * small["gflop"]
+    parts = small["parts"]
+    assert set(parts) == {
+        "upsampler.upsample",
+        "autoencoder.encode",
+        "autoencoder.decode",
+        "denoiser.denoise",
+        "noise_predictor.predict",
+    }
+    assert sum(part["gflop"] for part in parts.values()) == pytest.approx(small["gflop"])
+    assert 0 < sum(part["seconds"] for part in parts.values()) < 3 * small["slowest"]
+    assert all(part["gflop_per_second"] > 0 and part["share_of_peak"] > 0 for part in parts.values())
     assert large["peak_bytes"] is None or large["peak_bytes"] > 50 << 20
 
 
@@ -71,6 +82,8 @@ def test_the_table_and_fewer_steps(model: Path) -> None:
     assert "1 steps" in text
     assert "16x16" in text
     assert "of roofline" in text
+    assert "denoiser.denoise" in text
+    assert "noise_predictor" not in text  # it has no place in a chain of one step
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     **chosen: Any,
 ) -> None:
-    """Time a model: median, fastest and slowest call, pixels, arithmetic, memory.
+    """Time a model: median, fastest and slowest call, pixels, arithmetic, memory; and its parts, in one more call.
 
     The roofline is the least time that arithmetic and memory of each operation allow, at rates measured in the same
     run: those of a matrix product, a convolution and a copy. 3x3 convolutions by Winograd's method count as direct ones
@@ -121,3 +121,15 @@ def _show(result: dict[str, Any]) -> None:
             "?" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.0f} MiB",
         )
     console.print(table)
+    parts = Table("input", "part", "seconds", "GFLOP", "GFLOP/s", "of the rate measured here")
+    for row in result["sizes"]:
+        for name, part in row["parts"].items():
+            parts.add_row(
+                f"{row['width']}x{row['height']}",
+                name,
+                f"{part['seconds']:.3f}",
+                f"{part['gflop']:,.1f}",
+                f"{part['gflop_per_second']:,.0f}",
+                f"{part['share_of_peak']:.0%}",
+            )
+    console.print(parts)

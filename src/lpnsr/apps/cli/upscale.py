@@ -58,7 +58,9 @@ def upscale(
             "--compare", help="Also write NAME.compare.png: bicubic left, result right.", rich_help_panel=FILES
         ),
     ] = False,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --dtype float32.", rich_help_panel=MACHINE)] = False,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Compute in float32; the same as --dtype float32.", rich_help_panel=MACHINE)
+    ] = False,
     jobs: Annotated[
         int,
         typer.Option("-j", "--jobs", min=1, help="Number of files read and written ahead.", rich_help_panel=MACHINE),
