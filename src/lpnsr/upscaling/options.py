@@ -159,9 +159,7 @@ class ModelOptions(StrictConfig):
     ] = None
     device: Annotated[
         str,
-        Field(
-            description="Device: auto, cpu, cuda, cuda:1, xpu or mps; with ncnn auto, cpu, vulkan or vulkan:1."
-        ),
+        Field(description="Device: auto, cpu, cuda, cuda:1, xpu or mps; with ncnn auto, cpu, vulkan or vulkan:1."),
         MACHINE,
     ] = "auto"
     dtype: Annotated[

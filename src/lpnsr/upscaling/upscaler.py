@@ -94,7 +94,7 @@ class Upscaler:
     ) -> Self:
         """Load ``base``, ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a folder or a hub id.
 
-        device: auto (cuda, xpu, mps, cpu in this order) or a torch device name; with ncnn auto, cpu, vulkan or vulkan:1.
+        device: auto (cuda, xpu, mps, cpu in this order) or a torch device name; with ncnn auto, cpu or vulkan:1.
         dtype: auto (bfloat16 on GPUs and CPUs that have it, else float32), float32, bfloat16 or float16.
         runtime: torch, onnx or openvino (on the CPU, in float32), or ncnn (the pre-upsampler, on the CPU or a GPU with
         Vulkan), for which the model is exported into the cache on first use; auto is what the folder was exported for,
