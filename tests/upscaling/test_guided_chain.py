@@ -85,6 +85,24 @@ def test_rrdbnet_takes_any_size_and_gives_features(height: int, width: int) -> N
         assert torch.equal(net(lr), image)
 
 
+@torch.no_grad()
+def test_small_residuals_are_not_lost_in_bfloat16() -> None:
+    net = build({"type": "rrdbnet", "blocks": 1, "channels": 8, "growth": 4}).eval()
+    for parameter in net.body.parameters():
+        parameter.zero_()
+    for block in (net.body[0].rdb1, net.body[0].rdb2, net.body[0].rdb3):
+        block.conv5.bias.fill_(2**-9)  # a quarter of what bfloat16 tells apart from 1, after its factor of .2 less
+    net.conv_first.weight.zero_()
+    net.conv_first.bias.fill_(1.0)
+    seen: list[torch.Tensor] = []
+    net.conv_body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for kept in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=kept):
+            net.extract(torch.zeros(1, 3, 4, 5))
+    assert seen[1].dtype == torch.float32
+    assert (seen[1] - seen[0]).abs().max() < 1e-6
+
+
 def test_a_flat_image_has_no_frame_where_edges_are_replicated() -> None:
     lr = torch.tensor([0.8, 0.3, 0.5])[None, :, None, None].expand(1, 3, 9, 7)
     spreads = []

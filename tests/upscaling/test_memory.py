@@ -236,7 +236,8 @@ def test_a_small_image_is_upscaled_without_the_compiler_of_torch(tmp_path: Path)
         from lpnsr import Upscaler
         Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save("a.png")
         Upscaler.from_pretrained("lite", device="cpu").upscale_file("a.png", "b.png")
-        heavy = ("torch._dynamo", "sympy", "tifffile", "cv2", "torchvision", "spandrel", "onnx", "huggingface_hub")
+        heavy = ("torch._dynamo", "torch.utils.flop_counter", "triton", "sympy", "tifffile", "cv2", "torchvision")
+        heavy += ("spandrel", "onnx", "ncnn", "huggingface_hub")
         print([name for name in heavy if name in sys.modules])
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lpnsr.diffusion import Schedule, StepState
 from lpnsr.networks.roles import IMAGE_CHANNELS, ChainNetwork, Denoiser, Guide, NoisePredictor
@@ -73,6 +72,8 @@ def _parameters(net: nn.Module) -> int:
 
 @torch.no_grad()
 def _flops(net: nn.Module) -> dict[str, float]:
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton
+
     ghost: Any = without_weights(net)
     found = {}
     for name, call in _CALLS.items():

@@ -58,7 +58,7 @@ class DenseBlock(nn.Module):
         self.conv5 = _conv(config, channels + 4 * growth, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = x
+        maps = _narrow(x)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             maps = torch.cat([maps, _leaky(conv(maps))], 1)
         return torch.add(x, self.conv5(maps), alpha=_RESIDUAL_SCALE)
@@ -119,7 +119,7 @@ class RRDBNet(nn.Module):
 
     def extract(self, lr: Tensor) -> Tensor:
         """The last feature map (B, channels, h, w), as the convolutions give it."""
-        first = x = self.conv_first(lr)
+        first = x = _wide(self.conv_first(lr))
         for block in self.body:
             x = block(x)
         return first + self.conv_body(x)  # type: ignore[no-any-return]
@@ -129,6 +129,20 @@ class RRDBNet(nn.Module):
         x = _leaky(self.conv_up1(_doubled(features)))
         x = _leaky(self.conv_up2(_doubled(x)))
         return self.conv_last(_leaky(self.conv_hr(x)))  # type: ignore[no-any-return]
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 under autocast: many small residuals are added to it."""
+    return x.float() if _under_autocast(x) else x
+
+
+def _narrow(x: Tensor) -> Tensor:
+    """Return ``x`` in the precision of autocast, in which it is convolved."""
+    return x.to(torch.get_autocast_dtype(x.device.type)) if _under_autocast(x) else x
+
+
+def _under_autocast(x: Tensor) -> bool:
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
 def _leaky(x: Tensor) -> Tensor:
