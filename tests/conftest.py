@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ def _two_threads() -> None:
     torch.set_num_threads(2)
 
 
-@pytest.fixture(autouse=True)
-def _in_float32_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _in_float32_by_pytorch() -> Iterator[None]:
     """The same defaults on every machine: those of a processor without bfloat16 where ncnn is not installed."""
-    monkeypatch.setattr(devices, "multiplies_bf16", lambda: False)
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(devices, "multiplies_bf16", lambda: False)
+        patched.setattr(loading, "find_spec", lambda name: None)
+        yield
 
 
 @pytest.fixture(scope="session")
