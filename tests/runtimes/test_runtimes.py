@@ -8,6 +8,7 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +88,70 @@ def graphs(tmp_path_factory):
         return folder
 
     return made
+
+
+class FakeRuntime:
+    """onnxruntime and openvino with the devices ``found``; notes where a graph is put, and cannot compute."""
+
+    __name__ = "fake"
+
+    def __init__(self, found):
+        self.found, self.used = found, None
+        self.Core = self.SessionOptions = lambda: self
+        self.available_devices = found
+
+    def get_available_providers(self):
+        return self.found
+
+    def add_session_config_entry(self, *_):
+        pass
+
+    def InferenceSession(self, path, options, providers):  # noqa: N802 (its name there)
+        self.used = providers
+        return SimpleNamespace(get_inputs=list)
+
+    def read_model(self, path):
+        return path
+
+    def compile_model(self, model, device, settings):
+        self.used = [device, "INFERENCE_NUM_THREADS" in settings]
+
+
+ONNX, VINO = ["CoreMLExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider"], ["CPU", "GPU.0", "GPU.1"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "used"),
+    [
+        ("onnx", "auto", ["CPUExecutionProvider"]),
+        ("onnx", "coreml", ["CoreMLExecutionProvider"]),
+        ("onnx", "directml", ["DmlExecutionProvider"]),
+        ("openvino", "cpu", ["CPU", True]),
+        ("openvino", "gpu", ["GPU", False]),
+    ],
+)
+def test_graphs_are_put_on_the_device(monkeypatch, runtime, device, used):
+    fake = FakeRuntime(ONNX if runtime == "onnx" else VINO)
+    monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime", "openvino": "openvino"}[runtime], fake)
+    place, *rest = loading.placed(runtime, device, "auto")
+    assert rest == ["cpu", "float32"]
+    open_session(runtime, Path("graph"), place)
+    assert fake.used == used
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "words"),
+    [
+        ("onnx", "npu", "with the runtime onnx choose auto, cpu, cuda, directml, coreml"),
+        ("onnx", "cuda", "this build of onnxruntime has cpu, directml, coreml"),
+        ("openvino", "npu", "OpenVINO finds cpu, gpu"),
+    ],
+)
+def test_a_device_of_a_runtime_that_is_not_there(monkeypatch, runtime, device, words):
+    fake = FakeRuntime(ONNX if runtime == "onnx" else VINO)
+    monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime", "openvino": "openvino"}[runtime], fake)
+    with pytest.raises(ConfigError, match=words):
+        loading.placed(runtime, device, "auto")
 
 
 @pytest.fixture
@@ -247,9 +312,8 @@ def test_what_is_refused(tiny, graphs, tmp_path):
         load(tmp_path / "graphs", runtime="torch")
     with pytest.raises(ConfigError, match="choose auto, torch, onnx, openvino or ncnn"):
         load(tiny, runtime="tensorrt")
-    for machine in ({"dtype": "bfloat16"}, {"device": "cuda"}):
-        with pytest.raises(ConfigError, match="on the cpu in float32"):
-            load(tiny, runtime="onnx", cache_dir=tmp_path, **machine)
+    with pytest.raises(ConfigError, match="computes in float32"):
+        load(tiny, runtime="onnx", cache_dir=tmp_path, dtype="bfloat16")
     with pytest.raises(OutputError, match="exists already"):
         export.export_model(tiny, tmp_path / "graphs")
     with pytest.raises(CheckpointError, match="graphs and no weights"):

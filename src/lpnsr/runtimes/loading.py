@@ -25,7 +25,16 @@ from lpnsr.networks import network_classes
 from lpnsr.runtimes import export
 from lpnsr.runtimes.calls import calls_of
 from lpnsr.runtimes.manifest import FORMAT, Manifest, is_exported, model_digest, read_manifest
-from lpnsr.runtimes.sessions import RUNTIMES, Place, RuntimeName, Session, open_session, runtime_version, vulkan_gpu
+from lpnsr.runtimes.sessions import (
+    RUNTIMES,
+    Place,
+    RuntimeName,
+    Session,
+    open_session,
+    runtime_version,
+    unit,
+    vulkan_gpu,
+)
 from lpnsr.system.devices import pick_device, pick_dtype
 
 _BAND_PIXELS = 12288  # of the input: about 400 MB at the scale of the result
@@ -67,9 +76,9 @@ def placed(runtime: RuntimeName, device: str, dtype: str) -> tuple[Place, str, s
     Raises ConfigError for a device or precision that the runtime does not have, MissingExtraError.
     """
     if runtime != "ncnn":
-        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-            raise ConfigError(f"device {device} and dtype {dtype}: {runtime} computes on the cpu in float32; use torch")
-        return Place(), "cpu", "float32"
+        if dtype not in ("auto", "float32"):
+            raise ConfigError(f"dtype {dtype}: {runtime} computes in float32; use the runtime torch")
+        return Place(unit=unit(runtime, device)), "cpu", "float32"
     if not re.fullmatch(r"auto|cpu|vulkan(:\d+)?", device):
         raise ConfigError(f"device {device!r}: with the runtime ncnn choose auto, cpu, vulkan or vulkan:1")
     gpu = vulkan_gpu(device)

@@ -28,16 +28,30 @@ Session = Callable[[Arrays], Arrays]
 _PACKAGES: dict[RuntimeName, str] = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
 
 
+UNITS: dict[RuntimeName, dict[str, str]] = {
+    "onnx": {
+        "cpu": "CPUExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "directml": "DmlExecutionProvider",
+        "coreml": "CoreMLExecutionProvider",
+    },
+    "openvino": {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"},
+}
+"""Devices of a runtime, and its own names for them."""
 _CPU_AS_GPU = 3  # kind of a Vulkan device that computes on the processor
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how graphs are computed. gpu: Vulkan's number for it, None for the CPU. half: whether maps are stored
-    in 16 bits: bfloat16 on the CPU, float16 on a GPU."""
+    """Where and how graphs are computed.
+
+    gpu, half are for ncnn: Vulkan's number of a GPU, None for the CPU; whether maps are stored in 16 bits: bfloat16 on
+    the CPU, float16 on a GPU. unit is for the others: ONNX Runtime's provider, OpenVINO's device.
+    """
 
     gpu: int | None = None
     half: bool = False
+    unit: str | None = None
 
 
 def import_package(package: str, runtime: RuntimeName) -> Any:
@@ -73,6 +87,23 @@ def vulkan_gpu(device: str) -> int | None:
     return number
 
 
+def unit(runtime: RuntimeName, device: str) -> str:
+    """Return the runtime's own name for ``device``; auto is the CPU.
+
+    Raises ConfigError for a device that it does not have, or does not find here, MissingExtraError.
+    """
+    names, wanted = UNITS[runtime], "cpu" if device == "auto" else device
+    if wanted not in names:
+        raise ConfigError(f"device {device!r}: with the runtime {runtime} choose auto, {', '.join(names)}")
+    module = import_package(_PACKAGES[runtime], runtime)
+    found = module.get_available_providers() if runtime == "onnx" else module.Core().available_devices
+    here = [name for name, own in names.items() if any(each.partition(".")[0] == own for each in found)]
+    if wanted not in here:
+        what = "this build of onnxruntime has" if runtime == "onnx" else "OpenVINO finds"
+        raise ConfigError(f"device {device!r}: {what} {', '.join(here)}; see docs/performance.md for what it needs")
+    return names[wanted]
+
+
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep off standard error what Vulkan is reported to have, or not to have."""
@@ -88,7 +119,7 @@ def _silent() -> Iterator[None]:
 
 
 def open_session(runtime: RuntimeName, path: Path, place: Place = Place()) -> Session:
-    """Load a graph, with as many threads as PyTorch uses. ``place`` is for ncnn; the others take the CPU and float32.
+    """Load a graph, with as many threads as PyTorch uses.
 
     Raises MissingExtraError, CheckpointError for a file that the runtime does not take.
     """
@@ -97,7 +128,8 @@ def open_session(runtime: RuntimeName, path: Path, place: Place = Place()) -> Se
         if runtime == "ncnn":
             session = _ncnn_session(module, path, place)
         else:
-            session = _onnx_session(module, path) if runtime == "onnx" else _openvino_session(module, path)
+            opened = _onnx_session if runtime == "onnx" else _openvino_session
+            session = opened(module, path, place.unit or UNITS[runtime]["cpu"])
     except Exception as error:  # neither has a class of errors for this
         text = " ".join(str(error).split())
         raise CheckpointError(f"{path} cannot be loaded by {module.__name__}: {text}; export the model again") from None
@@ -113,26 +145,26 @@ def open_session(runtime: RuntimeName, path: Path, place: Place = Place()) -> Se
     return run
 
 
-def _onnx_session(module: Any, path: Path) -> Session:
+def _onnx_session(module: Any, path: Path, provider: str) -> Session:
     options = module.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors: its warnings are about its own optimisations
     # Threads that spin between two calls would take the cores from PyTorch, which works there.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = module.InferenceSession(str(path), options, providers=[provider])
     names = [item.name for item in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))  # type: ignore[no-any-return]
 
 
-def _openvino_session(module: Any, path: Path) -> Session:
+def _openvino_session(module: Any, path: Path, device: str) -> Session:
     core = module.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # it takes less where the processor has it
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,  # it would put two processes on the same cores
-    }
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device != "NPU":  # which has no float32
+        settings["INFERENCE_PRECISION_HINT"] = "f32"  # it takes less where the processor has it
+    if device == "CPU":
+        settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+        settings["ENABLE_CPU_PINNING"] = False  # it would put two processes on the same cores
+    compiled = core.compile_model(core.read_model(path), device, settings)
 
     def run(arrays: Arrays) -> Arrays:
         results = compiled([np.ascontiguousarray(array) for array in arrays])
