@@ -159,7 +159,10 @@ class ModelOptions(StrictConfig):
     ] = None
     device: Annotated[
         str,
-        Field(description="Device: auto, cpu, cuda, cuda:1, xpu or mps; with ncnn auto, cpu, vulkan or vulkan:1."),
+        Field(
+            description="Device: auto, cpu, cuda, cuda:1, xpu or mps. With the runtime ncnn: auto, cpu, vulkan or "
+            "vulkan:1; with onnx: auto, cpu, cuda, directml or coreml; with openvino: auto, cpu, gpu or npu."
+        ),
         MACHINE,
     ] = "auto"
     dtype: Annotated[
@@ -173,9 +176,8 @@ class ModelOptions(StrictConfig):
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "openvino", "ncnn"],
         Field(
-            description="Runtime of the networks: torch; onnx or openvino on the CPU; ncnn for the pre-upsampler, on a "
-            "GPU with Vulkan or on the CPU. auto is the runtime that the model was exported for; on the CPU in "
-            "float32, ncnn if it is installed; else torch."
+            description="Runtime of the networks: torch, onnx, openvino; ncnn for the pre-upsampler. auto is the "
+            "runtime that the model was exported for; on the CPU in float32, ncnn if it is installed; else torch."
         ),
         MACHINE,
     ] = "auto"
