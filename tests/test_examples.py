@@ -68,16 +68,6 @@ def test_own_upsampler(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (chain != alone).any()
 
 
-def test_own_upsampler_of_spandrel(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compact = pytest.importorskip("spandrel.architectures.Compact")
-    torch.manual_seed(0)
-    torch.save(compact.Compact(num_feat=8, num_conv=1, upscale=4).state_dict(), tmp_path / "net.pth")
-    run(monkeypatch, "own_upsampler.py", photo, tmp_path / "own.png", "--network", tmp_path / "net.pth", "--steps", 0)
-    own = read(tmp_path / "own.png").pixels
-    assert own.shape == (64, 80, 3)
-    assert (own != np.asarray(Upscaler.from_pretrained("lite", device="cpu")(photo, steps=0))).any()
-
-
 def test_train_on_own_photos(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(10):

@@ -306,7 +306,7 @@ def test_verification_finds_missing_records_and_files(model: Path) -> None:
 
 
 def test_the_summary_counts_what_is_learnt(parts: dict[Any, nn.Module], original: Path) -> None:
-    found = {summary.name: summary for summary in summarise(original, read_spec(original))}
+    found = {summary.name: summary for summary in summarise(original)[1]}
     for name, net in parts.items():
         assert found[name].parameters == sum(p.numel() for p in net.parameters())
         assert found[name].type == networks.describe(net)["type"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lpnsr.checkpoints import locate, resolve
-from lpnsr.checkpoints.locate import cache_folder, hub_folder, known_models, official_folder
+from lpnsr.checkpoints.locate import cache_folder, hub_folder, known_models, official_folder, resolve_file
 from lpnsr.errors import CheckpointError, ConfigError
 from support.http_server import Behaviour, as_hub, serving
 
@@ -69,6 +69,26 @@ def test_a_folder(tmp_path: Path, place: str) -> None:
     assert resolve(place) == Path(place)
     assert resolve(Path(place)) == Path(place)
     assert resolve(tmp_path / "work" / place) == tmp_path / "work" / place
+
+
+def test_folders_and_files_in_the_cache_have_names(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    folder = make(locate.models_folder(cache) / "mine")
+    for name in ("x2.pth", "x4.safetensors", "notes.txt"):
+        (folder.parent / name).touch()
+    assert resolve("mine", cache_dir=cache) == folder
+    for name, file in (("x2.pth", "x2.pth"), ("x2", "x2.pth"), ("x4", "x4.safetensors")):
+        assert resolve(name, cache_dir=cache) == resolve_file(name, cache) == folder.parent / file
+    assert [model.name for model in known_models(cache)][-3:] == ["mine", "x2.pth", "x4.safetensors"]
+    Path("x2.pth").touch()
+    assert resolve("x2.pth", cache_dir=cache) == resolve_file("x2.pth", cache) == Path("x2.pth")
+    for name in ("../models/x4", "mine/model", "x3"):
+        with pytest.raises(CheckpointError, match="no "):
+            resolve(name, cache_dir=cache)
+    with pytest.raises(CheckpointError, match=r"did you mean 'x4\.safetensors'\?"):
+        resolve("x4.safetensor", cache_dir=cache)
+    with pytest.raises(CheckpointError, match="no file mine"):
+        resolve_file("mine", cache)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from lpnsr.apps.jobs import Engine, Limits, Models, State, Status
+from lpnsr.checkpoints import ModelSpec
 from lpnsr.errors import LpnsrWarning
 from lpnsr.imaging import PhotoRows, resize
 from lpnsr.upscaling.upscaler import Options
@@ -42,9 +44,12 @@ class FakeModels(Models):
     def load(self, name: str, device: str) -> Any:
         self.loaded.append((name, device))
         spec = self.specs[name]
-        return SimpleNamespace(spec=spec, parts=spec.parts, memory=None, scale=4, upscale_rows=self._upscale)
+        upscale = partial(self._upscale, spec)
+        return SimpleNamespace(spec=spec, parts=spec.parts, memory=None, scale=spec.scale, upscale_rows=upscale)
 
-    def _upscale(self, rows: PhotoRows, *, callback: Any, scratch: Any, reserved: int, **options: Any) -> PhotoRows:
+    def _upscale(
+        self, spec: ModelSpec, rows: PhotoRows, *, callback: Any, scratch: Any, reserved: int, **options: Any
+    ) -> PhotoRows:
         photo = rows.whole()
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -56,7 +61,7 @@ class FakeModels(Models):
             self.behaviour(photo)
         finally:
             self.at_work -= 1
-        size = Options.parse(options, "fake").output_size((photo.height, photo.width))
+        size = Options.parse(options, "fake").output_size((photo.height, photo.width), spec.scale)
         return PhotoRows.of(replace(photo, pixels=resize(photo.pixels, size), alpha=None))
 
 

@@ -16,6 +16,7 @@ from lpnsr.apps.network import address, listen
 from lpnsr.apps.web.app import create_app
 from lpnsr.apps.web.desk import Desk
 from lpnsr.apps.web.fleet import KINDS, Fleet
+from lpnsr.checkpoints import ModelSpec
 from support.jobs import FakeModels, until
 from support.tiny_model import tiny_upscaler
 
@@ -42,7 +43,9 @@ class Site:
 
 @contextmanager
 def serving(max_batch: int = 2**20, **limits: Any) -> Iterator[Site]:
-    models = WebModels()
+    models = WebModels("lite", "x2.pth", "broken.pth")
+    models.specs["x2.pth"] = ModelSpec(name="x2.pth", licence="", parts={"upsampler": "upsampler"}, scale=2)
+    del models.specs["broken.pth"]  # which is looked at, and found broken, when it is chosen
     fleet = Fleet({"cpu": Engine(models, devices=("cpu",), limits=Limits(**limits), kinds=KINDS)})
     desk = Desk(fleet, max_batch=max_batch)
     listening = listen("127.0.0.1", 0)

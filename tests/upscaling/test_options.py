@@ -56,10 +56,10 @@ def test_an_option_more_is_in_every_app() -> None:
             from lpnsr.apps.http.upload import form_schema
             from lpnsr.apps.jobs import JobOptions
             from lpnsr.apps.web.tabs.components import form
-            from lpnsr.checkpoints import read_spec, resolve
+            from lpnsr.apps.jobs import Models
             from lpnsr.upscaling.upscaler import Upscaler
 
-            desk = SimpleNamespace(models={"lite": read_spec(resolve("lite"))}, fleet=SimpleNamespace(choices=["cpu"]))
+            desk = SimpleNamespace(models=Models(["lite"]), fleet=SimpleNamespace(choices=["cpu"]))
             with gradio.Blocks():
                 controls = form(desk)
             control = controls.fields["grain"]

@@ -27,10 +27,10 @@ def render_card(spec: ModelSpec, parts: Mapping[PartName, nn.Module]) -> str:
     sections = [
         _metadata(spec),
         f"# {spec.name}",
-        spec.description or "A 4x super-resolution model.",
+        spec.description or f"A {spec.scale}x super-resolution model.",
         "## Parts",
         parts_table(spec, parts),
-        *(sentence for part, sentence in ABSENT.items() if part not in spec.parts),
+        *(sentence for part, sentence in ABSENT.items() if spec.steps and part not in spec.parts),
         *_chain(spec),
         *(["## Training", spec.training] if spec.training else []),
         *_scores(spec),
@@ -60,7 +60,7 @@ def parts_table(spec: ModelSpec, parts: Mapping[PartName, nn.Module]) -> str:
         f"{', '.join(f'{method} {_mega(flops)}' for method, flops in one.flops.items())} |"
         for name, one in costs.items()
     ]
-    steps = spec.chain.steps
+    steps = spec.steps
     total = chain_flops({str(name): net for name, net in parts.items()}, steps)
     parameters = sum(one.parameters for one in costs.values())
     head = ["| part | parameters | MFLOP per LR pixel |", "|---|---:|---|"]
@@ -72,6 +72,8 @@ def _mega(flops: float | None) -> str:
 
 
 def _chain(spec: ModelSpec) -> list[str]:
+    if not spec.steps:
+        return ["It has no chain: the upsampler alone makes the result."]
     settings = ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())
     return ["## Chain", settings + "."]
 

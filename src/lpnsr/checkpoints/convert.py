@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from lpnsr import networks
 from lpnsr.checkpoints.card import ABSENT
 from lpnsr.checkpoints.fitting import NEEDED
 from lpnsr.checkpoints.folder import check_target, save_folder
-from lpnsr.checkpoints.infer import DEFAULT_IMAGE_SIZE, IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
+from lpnsr.checkpoints.foreign import load_upsampler
+from lpnsr.checkpoints.infer import IMAGE_CHANNELS, Shapes, infer, trunk_channels, what_is
 from lpnsr.checkpoints.registry import APACHE, LICENCE_NOTICE, OFFICIAL, S_LAB, Predictor, require_spandrel
 from lpnsr.checkpoints.spec import PARTS, ChainSettings, ModelSpec, PartName, Say, SourceFile, silent
 from lpnsr.errors import CheckpointError, LpnsrError, MissingExtraError
-from lpnsr.networks import SpandrelUpsampler
-from lpnsr.networks.layers.swin import relative_position_index, window_mask
-from lpnsr.networks.tensors import is_derived, load_strict, named
+from lpnsr.networks.tensors import load_strict, named
 from lpnsr.system.hashes import file_sha256
 from lpnsr.system.tensor_files import read_state_dict
 
@@ -140,32 +138,6 @@ def read_released(part: PartName, path: Path, latent_channels: int, say: Say = s
     load_strict(net, tensors, where)
     _check_masks(net, shapes, where)
     return net
-
-
-def load_upsampler(tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Return the upsampler that these tensors belong to. Raises CheckpointError if spandrel cannot load them."""
-    return SpandrelUpsampler.from_state_dict(with_swinir_buffers(tensors)).float()
-
-
-def with_swinir_buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``tensors``, and if they are SwinIR's, with its computed buffers: spandrel knows SwinIR by them.
-
-    A checkpoint may lack them. Those that it has say nothing but the image size that their masks are for.
-    """
-    if not any(name.startswith("layers.0.residual_group.blocks.0.attn.") for name in tensors):
-        return dict(tensors)
-    full = {name: tensor for name, tensor in tensors.items() if not is_derived(name)}
-    masks = [tensor.shape for name, tensor in tensors.items() if name.endswith(".attn_mask")]
-    for name in list(full):
-        if not name.endswith(".attn.relative_position_bias_table"):
-            continue
-        block = name.removesuffix(".attn.relative_position_bias_table")
-        window = (math.isqrt(full[name].shape[0]) + 1) // 2
-        full[f"{block}.attn.relative_position_index"] = relative_position_index(window)
-        size = math.isqrt(masks[0][0]) * window if masks and masks[0] else DEFAULT_IMAGE_SIZE
-        if int(block.rsplit(".", 1)[-1]) % 2:
-            full[f"{block}.attn_mask"] = window_mask(size, size, window, "full")
-    return full
 
 
 def _without_leftovers(part: PartName, tensors: dict[str, Tensor], say: Say) -> dict[str, Tensor]:

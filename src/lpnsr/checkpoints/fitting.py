@@ -12,6 +12,8 @@ from lpnsr.errors import CheckpointError
 from lpnsr.networks.roles import Autoencoder, ChainNetwork, Upsampler
 
 NEEDED: tuple[PartName, ...] = ("autoencoder", "denoiser")
+START_ALONE: set[PartName] = {"upsampler"}
+"""Parts of a model without a chain."""
 CHAIN: tuple[PartName, ...] = ("denoiser", "noise_predictor")
 
 
@@ -24,7 +26,7 @@ def check_parts(parts: Mapping[PartName, nn.Module], where: str) -> None:
 
 def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     """Yield what is missing, or a network of another role."""
-    for name in NEEDED:
+    for name in () if set(parts) == START_ALONE else NEEDED:
         if name not in parts:
             yield f"it has no {name}, which every model needs"
     for name, net in parts.items():
@@ -36,6 +38,8 @@ def _misplaced(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
 
 def _misfits(parts: Mapping[PartName, nn.Module]) -> Iterator[str]:
     """Yield what does not fit the autoencoder, every part being in its place."""
+    if set(parts) == START_ALONE:
+        return
     autoencoder, upsampler = cast(Autoencoder, parts["autoencoder"]), cast(Upsampler | None, parts.get("upsampler"))
     latent = autoencoder.latent_channels
     given = 0 if upsampler is None else upsampler.feature_channels

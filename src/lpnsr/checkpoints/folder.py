@@ -94,7 +94,8 @@ def save_folder(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work.mkdir()
-        spec = spec.model_copy(update={"sha256": _write_parts(work, spec, parts, dtype)})
+        scale = getattr(parts.get("autoencoder"), "factor", getattr(parts.get("upsampler"), "scale", spec.scale))
+        spec = spec.model_copy(update={"sha256": _write_parts(work, spec, parts, dtype), "scale": scale})
         (work / CARD).write_text(card or render_card(spec, parts), encoding="utf-8")
         _write_json(work / SPEC, spec.model_dump(mode="json"))
         put_in_place(work, target)

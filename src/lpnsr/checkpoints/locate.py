@@ -1,8 +1,9 @@
-"""From the name of a model to its folder on this machine.
+"""From the name of a model to its folder, or file, on this machine.
 
 "base", "lite"              inside the package
 "official", "official-v2"   in the cache, once downloaded and converted
-a path                      a model folder
+a path                      a model folder, or the checkpoint file of an upsampler
+"name", "name.pth"          a folder or file in ``models`` in the cache; the ending of a file may be left out
 "owner/name"                a Hugging Face repository, fetched into the cache
 """
 
@@ -21,6 +22,8 @@ from lpnsr.errors import CheckpointError, ConfigError
 
 BUNDLED = ("base", "lite")
 NAMES = (*BUNDLED, "official", "official-v2")
+FILES = (".pth", ".safetensors")
+"""Endings of checkpoint files that are found by name."""
 HUB_FILES = ["*.json", "*.safetensors", "README.md"]
 
 
@@ -47,9 +50,14 @@ def downloads_folder(cache_dir: Path | str | None = None) -> Path:
     return cache_folder(cache_dir) / "downloads"
 
 
+def models_folder(cache_dir: Path | str | None = None) -> Path:
+    """Return where model folders and checkpoint files are found by their names."""
+    return cache_folder(cache_dir) / "models"
+
+
 def official_folder(name: str, cache_dir: Path | str | None = None) -> Path:
     """Return where the converted model ``official`` or ``official-v2`` is."""
-    return cache_folder(cache_dir) / "models" / name
+    return models_folder(cache_dir) / name
 
 
 def bundled_folder(name: str) -> Path:
@@ -58,7 +66,7 @@ def bundled_folder(name: str) -> Path:
 
 
 def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str | None = None) -> Path:
-    """Return the model folder for ``name``; see the module for what names there are.
+    """Return the model folder or file for ``name``; see the module for what names there are.
 
     ``revision`` (branch, tag or commit) is for Hugging Face repositories alone: elsewhere it is a ConfigError.
     Raises CheckpointError that says what to do if there is no such model here and it cannot be fetched.
@@ -72,18 +80,44 @@ def resolve(name: str | Path, revision: str | None = None, cache_dir: Path | str
     if not isinstance(name, Path) and text in NAMES:
         return _known(text, cache_dir)
     folder = Path(text).expanduser()
+    if not folder.exists() and not isinstance(name, Path):
+        folder = _in_cache(text, cache_dir) or folder
     if not folder.exists():
-        near = difflib.get_close_matches(text, NAMES, n=1)
+        named = [*NAMES, *(path.name for path in _found(cache_dir))]
+        near = difflib.get_close_matches(text, named, n=1)
         hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise CheckpointError(
-            f"no model {text!r}: {hint} can be {', '.join(NAMES)}, a model folder, or a Hugging Face id owner/name"
+            f"no model {text!r}: {hint} can be {', '.join(NAMES)}, a model folder, the file of an upsampler, the name "
+            f"of one of these in {models_folder(cache_dir)}, or a Hugging Face id owner/name"
         )
-    if not (folder / "model.json").is_file():
+    if not folder.is_file() and not (folder / "model.json").is_file():
         raise CheckpointError(
             f"{folder} is no model folder: it has no model.json. "
             "Make one from released checkpoints with: lpnsr models convert"
         )
     return folder
+
+
+def resolve_file(name: str, cache_dir: Path | str | None = None) -> Path:
+    """Return the checkpoint file of an upsampler: a path, or a name in the cache. Raises CheckpointError."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        path = _in_cache(name, cache_dir) or path
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {name}, here or in {models_folder(cache_dir)}")
+    return path
+
+
+def _in_cache(name: str, cache_dir: Path | str | None) -> Path | None:
+    paths = (models_folder(cache_dir) / f"{name}{ending}" for ending in ("", *FILES))
+    return next((path for path in paths if path.exists()), None) if Path(name).name == name else None
+
+
+def _found(cache_dir: Path | str | None) -> list[Path]:
+    """List the model folders and files in ``models`` in the cache."""
+    folder = models_folder(cache_dir)
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.suffix.lower() in FILES or (path / "model.json").is_file()]
 
 
 def is_model(name: str) -> bool:
@@ -146,7 +180,7 @@ class KnownModel:
 
 
 def known_models(cache_dir: Path | str | None = None) -> list[KnownModel]:
-    """Return the bundled models, the official ones, and those fetched from Hugging Face into the cache."""
+    """Return the bundled models, the official ones, and the others in the cache."""
     models = []
     for name in BUNDLED:
         folder = bundled_folder(name)
@@ -154,6 +188,7 @@ def known_models(cache_dir: Path | str | None = None) -> list[KnownModel]:
         models.append(KnownModel(name, there, str(folder) if there else "not in this installation"))
     for predictor in PREDICTORS:
         models.append(_official(predictor, cache_dir))
+    models += [KnownModel(path.name, True, str(path)) for path in _found(cache_dir) if path.name not in NAMES]
     for path in sorted(hub_folder(cache_dir).glob("models--*--*/snapshots/*/model.json")):
         repository = path.parents[2].name.removeprefix("models--").replace("--", "/", 1)
         models.append(KnownModel(f"{repository} @ {path.parent.name[:12]}", True, str(path.parent)))

@@ -84,8 +84,9 @@ class ModelSpec(StrictConfig):
     """Content of ``model.json``.
 
     ``parts`` maps a part to its folder; an absent upsampler means a bicubic start, an absent noise predictor
-    means Gaussian noise. ``sha256`` maps each part's files (``denoiser/model.safetensors``) to their hash and
-    is filled by ``save_folder``.
+    means Gaussian noise. A model of an upsampler alone has no chain. ``scale`` is the sides of a result over those of
+    its input, and ``sha256`` maps each part's files (``denoiser/model.safetensors``) to their hash; ``save_folder``
+    fills both.
     """
 
     format: int = Field(default=FORMAT, ge=1)
@@ -94,6 +95,7 @@ class ModelSpec(StrictConfig):
     description: str = ""
     training: str = ""
     parts: dict[PartName, PartFolder] = Field(min_length=1)
+    scale: int = Field(default=4, ge=1)
     chain: ChainSettings = ChainSettings()
     inference: InferenceSettings = InferenceSettings()
     scores: tuple[Score, ...] = ()
@@ -101,9 +103,14 @@ class ModelSpec(StrictConfig):
     sha256: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def steps(self) -> int:
+        """Number of steps of its chain; 0 for an upsampler alone."""
+        return self.chain.steps if "denoiser" in self.parts else 0
+
+    @property
     def trained_with_lpips(self) -> bool:
         """Whether its denoiser was trained by this package, with LPIPS on SqueezeNet as a loss, and not converted."""
-        return all(source.part != "denoiser" for source in self.sources)
+        return self.steps > 0 and all(source.part != "denoiser" for source in self.sources)
 
 
 def read_json(path: Path) -> dict[str, object]:

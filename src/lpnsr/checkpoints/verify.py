@@ -43,9 +43,26 @@ class Check:
     detail: str
 
 
-def summarise(folder: Path, spec: ModelSpec) -> list[PartSummary]:
-    """Summarise all parts of a model folder; reads headers alone. Raises CheckpointError if a file is damaged."""
-    return [_summary(name, folder / place) for name, place in spec.parts.items()]
+def summarise(path: Path) -> tuple[ModelSpec, list[PartSummary]]:
+    """Summarise a model and its parts: of a folder, by headers alone; of a file, by loading it.
+
+    Raises CheckpointError, MissingExtraError.
+    """
+    if path.is_file():
+        return _of_file(path)
+    spec = read_spec(path)
+    return spec, [_summary(name, path / place) for name, place in spec.parts.items()]
+
+
+def _of_file(path: Path) -> tuple[ModelSpec, list[PartSummary]]:
+    from lpnsr.checkpoints.foreign import load_file
+    from lpnsr.networks import cost, describe
+
+    loaded = load_file(path)
+    net = loaded.parts["upsampler"]
+    config = describe(net)
+    kind = f"spandrel {config['architecture']}"
+    return loaded.spec, [PartSummary("upsampler", kind, cost(net).parameters, path.stat().st_size, config)]
 
 
 def _summary(name: str, folder: Path) -> PartSummary:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lpnsr import checkpoints
 from lpnsr.checkpoints import read_spec
-from lpnsr.checkpoints.convert import load_upsampler
 from lpnsr.checkpoints.folder import CONFIG, WEIGHTS, load_part
 from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import CheckpointError
@@ -21,7 +20,6 @@ from lpnsr.imaging import resize
 from lpnsr.imaging.photo import Array
 from lpnsr.networks import cost
 from lpnsr.system.hashes import file_sha256
-from lpnsr.system.tensor_files import read_state_dict
 
 START = ":start"
 """End of a name such as ``base:start``, which is the pre-upsampler of a model alone."""
@@ -54,7 +52,7 @@ def load_network(name: str | Path, device: torch.device) -> tuple[nn.Module, str
     """
     path = Path(name)
     if path.is_file() and not is_model(str(name)):
-        net, files = load_upsampler(read_state_dict(path)), [path]
+        net, files = checkpoints.load_file(path, 4).parts["upsampler"], [path]
     else:
         folder = _upsampler_of(name)
         net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]

@@ -166,7 +166,7 @@ class _Model:
             self._upscaler = Upscaler.from_pretrained(
                 self._name, device=self._device, dtype="float32" if on_cpu else "auto"
             )
-            flops = chain_flops({str(k): v for k, v in self._upscaler.parts.items()}, self._upscaler.spec.chain.steps)
+            flops = chain_flops({str(k): v for k, v in self._upscaler.parts.items()}, self._upscaler.spec.steps)
             self.mflop = None if flops is None else flops / 1e6
             patch = photo.pixels[:_WARM_UP, :_WARM_UP]
             self._upscaler.upscale_photo(Photo(patch))  # the first call is slower

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from lpnsr.diffusion import Schedule, StepState
 from lpnsr.networks.roles import IMAGE_CHANNELS, ChainNetwork, Denoiser, Guide, NoisePredictor
 from lpnsr.system.config import StrictConfig
 
+Net = TypeVar("Net", bound=nn.Module)
 _SIDE = 64
 """LR pixels on each side of what is counted: a multiple of the usual windows, so that nothing is padded."""
 
@@ -58,7 +59,7 @@ def chain_flops(parts: Mapping[str, nn.Module], steps: int) -> float | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def without_weights(module: nn.Module) -> nn.Module:
+def without_weights(module: Net) -> Net:
     """Copy ``module`` to the ``meta`` device: shapes only."""
     # deepcopy takes what it finds in its memo, so the weights themselves are never copied.
     memo: dict[int, object] = {id(b): b.to("meta") for b in module.buffers()}

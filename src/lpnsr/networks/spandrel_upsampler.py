@@ -1,4 +1,4 @@
-"""Any 4x model that spandrel reads (SwinIR, Real-ESRGAN, HAT, DAT, ...) as the pre-upsampler."""
+"""Any model that spandrel reads (SwinIR, Real-ESRGAN, HAT, DAT, ...) as a pre-upsampler, of the model's own scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from lpnsr.networks.layers.basic import is_tracing
 from lpnsr.networks.layers.padding import pad_to_size
 from lpnsr.system.config import StrictConfig
 
-SCALE = 4
+_PURPOSES = ("SR", "Restoration")
+"""Kinds of spandrel's models that map any image to an image; the others take a mask, or a face of one size."""
 
 
 class SpandrelConfig(StrictConfig):
@@ -34,16 +35,15 @@ class SpandrelConfig(StrictConfig):
 
 
 class SpandrelUpsampler(nn.Module):
-    """lr (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) about [0, 1], for any h, w >= 1.
+    """lr (B, 3, h, w) in [0, 1] -> (B, 3, scale h, scale w) about [0, 1], for any h, w >= 1.
 
     Networks for grey images are given the three channels one by one. The state dict is the wrapped
     network's own. Raises MissingExtraError without spandrel, ConfigError for a configuration of no
-    4x network; ``from_state_dict`` raises CheckpointError instead.
+    network from image to image; ``from_state_dict`` raises CheckpointError instead.
     """
 
     _net: nn.Module
     role = "upsampler"
-    scale = SCALE
     feature_channels = 0
 
     def __init__(self, config: SpandrelConfig) -> None:
@@ -59,7 +59,7 @@ class SpandrelUpsampler(nn.Module):
         except spandrel.UnsupportedModelError:
             raise CheckpointError(
                 f"spandrel recognises no architecture in these {len(state_dict)} tensors; "
-                "give a checkpoint of a supported 4x super-resolution model, complete with its buffers"
+                "give a checkpoint of a supported super-resolution model, complete with its buffers"
             ) from None
         except (
             ArithmeticError,
@@ -88,6 +88,7 @@ class SpandrelUpsampler(nn.Module):
         # own; the network itself stays out of the tables.
         self._parameters, self._buffers, self._modules = net._parameters, net._buffers, net._modules
         object.__setattr__(self, "_net", net)
+        self.scale = int(descriptor.scale)
         self._grey = descriptor.input_channels == 1
         self._requirements = descriptor.size_requirements
         # The descriptor's public call runs in inference mode, whose tensors no later training step accepts.
@@ -110,8 +111,9 @@ class SpandrelUpsampler(nn.Module):
         image = pad_to_size(lr.clone(), padded_height, padded_width)
         if self._grey:
             image = image.reshape(batch * channels, 1, padded_height, padded_width)
-        out: Tensor = self._call(self._net, image)[..., : SCALE * height, : SCALE * width]
-        return out.reshape(batch, channels, SCALE * height, SCALE * width) if self._grey else out
+        rows, columns = self.scale * height, self.scale * width
+        out: Tensor = self._call(self._net, image)[..., :rows, :columns]
+        return out.reshape(batch, channels, rows, columns) if self._grey else out
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         """Return the size that the network requires for this one."""
@@ -135,8 +137,8 @@ def _import_spandrel() -> ModuleType:
 
 def _check(descriptor: Any) -> None:
     what = f"the {descriptor.architecture.name} model"
-    if descriptor.scale != SCALE:
-        raise ConfigError(f"{what} enlarges {descriptor.scale}x; a pre-upsampler has to enlarge {SCALE}x")
+    if descriptor.purpose not in _PURPOSES:
+        raise ConfigError(f"{what} is for {descriptor.purpose}; allowed: {', '.join(_PURPOSES)}")
     channels = (descriptor.input_channels, descriptor.output_channels)
     if channels not in {(3, 3), (1, 1)}:
         raise ConfigError(f"{what} maps {channels[0]} channels to {channels[1]}; allowed: 3 to 3 or 1 to 1")

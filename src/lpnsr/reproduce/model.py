@@ -17,7 +17,7 @@ from lpnsr.diffusion import MixedNoise, NoiseField, NoiseSource, OracleNoise, St
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.evaluation.roofline import synchronize
 from lpnsr.imaging import wavelet_colour_fix
-from lpnsr.networks import BicubicUpsampler, Guide, Upsampler, chain_flops, describe
+from lpnsr.networks import BicubicUpsampler, Guide, OtherStart, Upsampler, chain_flops, describe
 from lpnsr.networks.placement import memory_format
 from lpnsr.system.hashes import tensors_sha256
 from lpnsr.upscaling.restorer import Draw, NoiseRecipe, Restorer, StartKind, fidelity_controls
@@ -113,28 +113,6 @@ class Last(Generic[Value]):
         return self._known[1]
 
 
-class OtherStart(nn.Module):
-    """A pre-upsampler whose image comes from one network and whose features come from another.
-
-    Networks of a chain know the features of the pre-upsampler that they were trained with, and no others.
-    """
-
-    role = "upsampler"
-
-    def __init__(self, image: nn.Module, features: nn.Module) -> None:
-        super().__init__()
-        self.image, self.features = image, features
-        self.scale, self.feature_channels = image.scale, features.feature_channels
-
-    def forward(self, lr: Tensor) -> Tensor:
-        """Return U(lr) (B, 3, s h, s w)."""
-        return self.image(lr)  # type: ignore[no-any-return]
-
-    def upsample(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """Return U(lr), and the features (B, f, h, w) of the other network."""
-        return self.image(lr), self.features.upsample(lr)[1]  # type: ignore[operator]
-
-
 def timed(work: Callable[[], object], device: torch.device) -> float:
     """Measure the seconds of one call, until the device has finished."""
     synchronize(device)
@@ -194,7 +172,7 @@ class Model:
         """Put the same networks behind another pre-upsampler; features still come from the model's own."""
         parts = self.restorer
         if upsampler is not None and parts.upsampler is not None and parts.denoiser.feature_channels:
-            upsampler = OtherStart(upsampler, parts.upsampler)
+            upsampler = OtherStart.of(upsampler, parts.upsampler)
         other = Restorer(parts.schedule, parts.autoencoder, parts.denoiser, upsampler, parts.noise_predictor)
         return Model(name, other.eval().requires_grad_(False).to(self.device), self.device)
 

@@ -44,11 +44,16 @@ def choose(folder: Path, wanted: str, device: str = "auto", dtype: str = "auto")
     """Choose the runtime for a model, None being PyTorch.
 
     ``auto`` is what it was exported for; on a CPU in float32, ncnn if it is installed and computes a part of the model;
-    else PyTorch. Raises ConfigError for a runtime that is unknown or is not the folder's.
+    else PyTorch. Raises ConfigError for a runtime that is unknown or is not the folder's, and for that of a
+    file.
     """
     if wanted not in ("auto", "torch", *RUNTIMES):
         raise ConfigError(f"runtime {wanted!r}: choose auto, torch, {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}")
     if not is_exported(folder):
+        if folder.is_file():
+            if wanted in RUNTIMES:
+                raise ConfigError(f"runtime {wanted} is for model folders, and {folder} is a file; use torch")
+            return None
         if wanted == "auto" and find_spec("ncnn") and _in_float32_on_cpu(device, dtype) and _has_ncnn_parts(folder):
             return "ncnn"
         return next((name for name in RUNTIMES if name == wanted), None)

@@ -59,7 +59,8 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
+        lines = [line.strip() for line in str(error).replace("WeightsUnpickler error:", "\n").splitlines()]
+        reason = next((line for line in lines if line.lower().startswith(("trying to", "unsupported"))), lines[-1])
         if reason.startswith("Unsupported operand"):  # no pickle at all
             raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint ({reason})") from None
         raise CheckpointError(

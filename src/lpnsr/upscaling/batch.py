@@ -171,7 +171,6 @@ class Pipeline:
         try:
             rows = reading.result()
             outcome.seconds = time.monotonic() - started
-            outcome.height, outcome.width = result_size(rows, options, task.source, task.target, most)
         except Skipped:
             outcome.status = "skipped"
             return outcome, None
@@ -183,6 +182,11 @@ class Pipeline:
             return outcome, None
         upscaler = self._loaded(tasks, number)  # what goes wrong here concerns every task
         started = time.monotonic()  # loading PyTorch and the model is no time of the image
+        try:
+            outcome.height, outcome.width = result_size(rows, options, task.source, task.target, most, upscaler.scale)
+        except LpnsrError as error:
+            self._failed(outcome, error)
+            return outcome, None
         self.observer.started(task)
         try:
             writer = upscale_into(
@@ -200,7 +204,6 @@ class Pipeline:
         except Exception as error:
             self._failed(outcome, error)
             return outcome, None
-        outcome.height, outcome.width = options.output_size((rows.height, rows.width), upscaler.scale)
         outcome.compare = None if task.compare is None else str(task.compare)
         outcome.seconds += time.monotonic() - started
         writing = writers.submit(self._finish, task, writer)

@@ -77,7 +77,7 @@ def open_input(
 
 
 def result_size(
-    rows: PhotoRows, options: Options, source: Name, target: Name, most: int | None, factor: int = 4
+    rows: PhotoRows, options: Options, source: Name, target: Name, most: int | None, factor: int
 ) -> tuple[int, int]:
     """(height, width) of the result. Raises InputError beyond ``most`` pixels, OutputError beyond the format's."""
     height, width = options.output_size((rows.height, rows.width), factor)

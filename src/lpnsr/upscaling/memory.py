@@ -108,25 +108,21 @@ def bytes_per_pixel(restorer: Restorer) -> int:
     """Most bytes of float32 tensors that are alive at once, per LR pixel, from shapes alone: a copy without weights is
     run on ``meta``.
 
-    Where a part cannot run there (some foreign pre-upsamplers), what the others need is taken.
+    A model with a foreign network that cannot run there is run itself.
     """
-    ghost: Any = without_weights(restorer)
-    lr = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
     try:
-        peak = _peak(ghost, lr)
-    except (RuntimeError, NotImplementedError):
-        ghost.upsampler = None
-        peak = _peak(ghost, lr)
-    return peak // _PROBE**2
+        return _peak(without_weights(restorer), torch.device("meta"))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return _peak(restorer, next(restorer.parameters()).device)
 
 
-def _peak(ghost: Any, lr: torch.Tensor) -> int:
-    """Most bytes alive while every part runs once; what the chain keeps meanwhile is kept here too."""
-    with torch.inference_mode(), _Living(ghost) as living, _Kernels():
-        image, guide = ghost.start(lr)
-        x0 = ghost.sample(guide, lambda step, shape: guide.y0, steps=min(2, ghost.schedule.steps))
-        ghost.finish(x0, image, guide)
-    return living.peak
+def _peak(restorer: Restorer, device: torch.device) -> int:
+    """Most bytes alive for an LR pixel while every part runs once."""
+    lr = torch.zeros(1, 3, _PROBE, _PROBE, device=device)
+    steps = min(2, restorer.schedule.steps)
+    with torch.inference_mode(), _Living(restorer) as living, _Kernels():
+        restorer.restore(lr, lambda step, shape: lr.new_zeros(shape), steps=steps)
+    return living.peak // _PROBE**2
 
 
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -54,7 +54,7 @@ class Options(StrictConfig):
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="Scale factor. Default: the model's, which is 4 for the named models.",
+            description="Scale factor. Default: the model's, which is 4 for base, lite and official.",
         ),
         Cli("Size", ("-s", "--scale", "--outscale")),
     ] = None
@@ -126,8 +126,10 @@ class Options(StrictConfig):
         parts: of the model, by default those of ``spec``. Raises ConfigError for what the model does not have.
         """
         there = spec.parts if parts is None else parts
-        if (self.steps or 0) > spec.chain.steps:
-            allowed = f"allowed are 0 (the pre-upsampler alone) to {spec.chain.steps}"
+        if not spec.steps:
+            return self._settled_alone(spec.name)
+        if (self.steps or 0) > spec.steps:
+            allowed = f"allowed are 0 (the pre-upsampler alone) to {spec.steps}"
             raise ConfigError(f"steps = {self.steps}: {allowed}")
         predicts, starts = "noise_predictor" in there, "upsampler" in there
         if self.noise in ("predicted", "mode") and not predicts:
@@ -135,12 +137,25 @@ class Options(StrictConfig):
         if self.start == "upsampler" and not starts:
             raise ConfigError(f"start = upsampler: {spec.name} has no pre-upsampler; choose bicubic")
         own: dict[str, Any] = {
-            "steps": spec.chain.steps,
+            "steps": spec.steps,
             "noise": "predicted" if predicts else "gaussian",
             "fidelity": spec.inference.fidelity,
             "start": "upsampler" if starts else "bicubic",
         }
         return self.model_copy(update={name: value for name, value in own.items() if getattr(self, name) is None})
+
+    def _settled_alone(self, name: str) -> Self:
+        """The same for a model without a chain. Raises ConfigError for options of chains."""
+        own = dict.fromkeys(OF_CHAINS) | {"steps": 0, "start": "upsampler", "seed": 0}
+        given = {key: getattr(self, key) for key in OF_CHAINS}
+        wrong = [f"{key} = {value}" for key, value in given.items() if value not in (None, own[key])]
+        if wrong:
+            raise ConfigError(f"{', '.join(wrong)}: {name} is a network without a chain, and has no such option")
+        return self.model_copy(update=own)
+
+
+OF_CHAINS = ("steps", "noise", "fidelity", "start", "seed")
+"""Options that a model without a chain does not have."""
 
 
 class ModelOptions(StrictConfig):
@@ -148,9 +163,20 @@ class ModelOptions(StrictConfig):
 
     model: Annotated[
         str,
-        Field(description="Model: base, lite, official, a folder or a hub id."),
+        Field(
+            description="Model: base, lite, official, a folder, the file of a network that spandrel reads, the name of "
+            "one of these in the cache (lpnsr models list), or a hub id."
+        ),
         Cli("Model", ("-n", "--model", "--model-name")),
     ] = DEFAULT_MODEL
+    start: Annotated[
+        str | None,
+        Field(
+            description="Start of the chain: upsampler, bicubic, or the file of a network that spandrel reads. "
+            "Default: upsampler, or bicubic for a model without a pre-upsampler."
+        ),
+        MODEL,
+    ] = None
     revision: Annotated[str | None, Field(description="Revision of a hub id."), MODEL] = None
     cache_dir: Annotated[
         Path | None,

@@ -6,7 +6,7 @@ Inference and end-to-end training call the same functions; both reach the one re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -201,3 +201,20 @@ class Restorer(nn.Module):
         if bicubic_weight > 0:
             sr = torch.lerp(sr, self.bicubic(guide.lr).to(sr.dtype), bicubic_weight)
         return sr.clamp(0, 1)
+
+
+class StartAlone(Restorer):
+    """A pre-upsampler without a chain: ``restore`` is its image, whatever the steps."""
+
+    def __init__(self, upsampler: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.schedule = Schedule.geometric()
+        self.scale = cast(Upsampler, upsampler).scale
+        self.bicubic = BicubicUpsampler(BicubicConfig(scale=self.scale))
+        self.upsampler = upsampler
+        for name in ("autoencoder", "denoiser", "noise_predictor"):
+            self.register_module(name, None)
+
+    def restore(self, lr: Tensor, draw: Draw, *, start: StartKind = "upsampler", **_of_the_chain: Any) -> Tensor:
+        """Return U(lr) (B, 3, s h, s w), clamped to [0, 1]."""
+        return self.upsample(lr, start).clamp(0, 1)

@@ -2,9 +2,9 @@
 
     LR rows -> tiles -> restorer (upsample -> encode -> chain -> decode) -> blend -> colour fix -> resample -> SR rows
 
-The model works at 4x; other scales are resampled from that, antialiased. All of it works on a few rows at a time: what
-is whole in memory is only what a caller asks to be. Randomness comes from a noise field that is tied to absolute
-positions, so a result does not depend on batches or the order of files.
+The model works at its own scale, usually 4x; other scales are resampled from that, antialiased. All of it works on a
+few rows at a time: what is whole in memory is only what a caller asks to be. Randomness comes from a noise field that
+is tied to absolute positions, so a result does not depend on batches or the order of files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lpnsr.checkpoints import ModelSpec
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, LpnsrError, LpnsrWarning
 from lpnsr.imaging import InMemory, Photo, PhotoRows, TilePlan, Window
-from lpnsr.networks import BicubicUpsampler
+from lpnsr.networks import BicubicUpsampler, OtherStart
 from lpnsr.networks.placement import settle
 from lpnsr.system.devices import keep_freed_memory
 from lpnsr.system.devices import pick_device as pick_device
@@ -42,11 +42,12 @@ from lpnsr.upscaling.options import Options as Options
 from lpnsr.upscaling.planning import Planner, plan_model_tiles
 from lpnsr.upscaling.progress import Callback as Callback
 from lpnsr.upscaling.progress import Progress as Progress
-from lpnsr.upscaling.restorer import Restorer
+from lpnsr.upscaling.restorer import Restorer, StartAlone
 from lpnsr.upscaling.restorer import fidelity_controls as fidelity_controls
 from lpnsr.upscaling.tiling import TileRestorer
 
 Folder = str | os.PathLike[str] | None
+Parts = dict[checkpoints.PartName, nn.Module]
 
 
 class Upscaler:
@@ -85,6 +86,7 @@ class Upscaler:
         cls,
         model: str | Path = DEFAULT_MODEL,
         *,
+        start: str | Path | None = None,
         device: str = "auto",
         dtype: str = "auto",
         runtime: str = "auto",
@@ -94,6 +96,9 @@ class Upscaler:
     ) -> Self:
         """Load ``base``, ``lite`` (bundled), ``official`` (after ``lpnsr models download``), a folder or a hub id.
 
+        A checkpoint file of any network that spandrel reads is a model without a chain, of its own scale. Files and
+        folders in ``models`` in the cache folder are found by their names. start: such a file, whose network takes the
+        place of the model's pre-upsampler; ``upsampler`` and ``bicubic`` are options of each call.
         device: auto (cuda, xpu, mps, cpu in this order) or a torch device name; with ncnn auto, cpu or vulkan:1.
         dtype: auto (bfloat16 on GPUs and CPUs that have it, else float32), float32, bfloat16 or float16.
         runtime: torch, onnx or openvino (on the CPU, in float32), or ncnn (the pre-upsampler, on the CPU or a GPU with
@@ -114,16 +119,16 @@ class Upscaler:
                 warnings.warn(f"{error}; going on without {exported}", LpnsrWarning, stacklevel=2)
                 exported = None
         if not exported:
-            loaded = checkpoints.load_folder(folder)
+            loaded = checkpoints.load_model(folder)
             spec, parts = loaded.spec, loaded.parts
             checkpoints.check_parts(parts, str(folder))
-        restorer = Restorer(
-            Schedule.geometric(**spec.chain.model_dump()),
-            parts["autoencoder"],
-            parts["denoiser"],
-            parts.get("upsampler"),
-            parts.get("noise_predictor"),
-        )
+        if start is not None:
+            spec, parts = _started(spec, parts, checkpoints.resolve_file(str(start), cache_dir))
+        if spec.steps:
+            schedule = Schedule.geometric(**spec.chain.model_dump())
+            restorer = Restorer(schedule, **parts)
+        else:
+            restorer = StartAlone(parts["upsampler"])
         made = cls(spec, restorer, device, dtype, memory=memory)
         made.runtime = exported or "torch"
         if spec.inference.pixel_bytes and exported in (None, "ncnn"):  # with ncnn, which takes less, it is a bound
@@ -139,7 +144,7 @@ class Upscaler:
         checkpoints.save_folder(Path(folder), spec, self.parts, overwrite=overwrite)
 
     @property
-    def parts(self) -> dict[checkpoints.PartName, nn.Module]:
+    def parts(self) -> Parts:
         """The networks by the names of their roles."""
         return {name: part for name in checkpoints.PARTS if (part := getattr(self.restorer, name)) is not None}
 
@@ -343,6 +348,21 @@ def _colours_fixed(
     for top in range(0, height, rows):
         yield change(torch.from_numpy(whole.array[:, top : top + rows]))
         whole.release()
+
+
+def _started(spec: ModelSpec, parts: Parts, file: Path) -> tuple[ModelSpec, Parts]:
+    """The model with the network in ``file`` as its pre-upsampler; features still come from its own."""
+    if not spec.steps:
+        raise ConfigError(f"start = {file}: {spec.name} has no chain that could start there")
+    loaded = checkpoints.load_file(file, spec.scale)
+    net = loaded.parts["upsampler"]
+    if "upsampler" in parts and parts["denoiser"].feature_channels:
+        net = OtherStart.of(net, parts["upsampler"])
+    overlap = max(loaded.spec.inference.tile_overlap, spec.inference.tile_overlap)
+    inference = spec.inference.model_copy(update={"pixel_bytes": None, "tile_overlap": overlap})
+    places = {**spec.parts, "upsampler": spec.parts.get("upsampler", "upsampler")}
+    changes = {"name": f"{spec.name} + {file.name}", "parts": places, "inference": inference, "scores": ()}
+    return spec.model_copy(update=changes), {**parts, "upsampler": net}
 
 
 def _pack_all(results: list[Planes], pack: Pack, image: Any) -> Any:

@@ -17,6 +17,7 @@ from lpnsr.checkpoints import ModelSpec, Score, convert, load_folder, read_spec,
 from lpnsr.checkpoints.locate import official_folder
 from lpnsr.checkpoints.registry import OFFICIAL
 from lpnsr.errors import CheckpointError
+from support.foreign import network_file
 from support.http_server import serving
 from support.released import write_released
 from support.tiny_model import NETWORKS
@@ -72,6 +73,18 @@ def test_info_shows_parts_chain_scores_and_licence(model: Path) -> None:
     assert facts["parts"]["autoencoder"]["config"]["type"] == "lite_autoencoder"
     assert facts["chain"]["steps"] == 4
     assert facts["path"] == str(model)
+
+
+def test_files_in_the_cache_are_models(tmp_path: Path) -> None:
+    file = network_file(tmp_path / "cache" / "models" / "x2.pth", 2)
+    result = run("list")
+    assert f"x2.pth      available  {file}\n" in result.stdout
+    assert str(file.parent) in result.stderr
+    for text in ("spandrel Compact", "scale    2", "chain    none", "licence  as its publisher says"):
+        assert text in run("info", "x2").stdout
+    facts = json.loads(run("info", "x2.pth", "--json").stdout)
+    assert (facts["scale"], facts["path"]) == (2, str(file))
+    assert facts["parameters"] == facts["parts"]["upsampler"]["parameters"] > 100
 
 
 def test_verify_passes_a_sound_model_and_fails_a_changed_one(model: Path) -> None:

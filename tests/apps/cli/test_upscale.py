@@ -18,6 +18,7 @@ from lpnsr.errors import LpnsrWarning
 from lpnsr.imaging import read
 from lpnsr.upscaling.options import ModelOptions, Options
 from lpnsr.upscaling.provenance import settings_in
+from support.foreign import network_file
 from support.tiny_model import NETWORKS, tiny_upscaler
 from support.upscale_command import MODEL, arguments_of, files, run
 
@@ -34,7 +35,7 @@ def test_every_option_arrives(watched, folder):
     options = f"--steps 1 --noise mode --fidelity 0.5 --start bicubic --seed 7 --color-fix adain {machine}"
     run("-i", "photos/b2.png", "-o", "out", "--outscale", 3.5, *options.split())
     machine = {"device": "cpu", "dtype": "float32", "runtime": "torch", "cache_dir": Path("kept"), "memory": "4G"}
-    assert watched.loaded == [{"model": os.environ[MODEL], "revision": None, **machine}]
+    assert watched.loaded == [{"model": os.environ[MODEL], "start": None, "revision": None, **machine}]
     expected = {"steps": 1, "noise": "mode", "fidelity": 0.5, "start": "bicubic", "seed": 7, "tile": 64}
     assert watched.asked == [Options(scale=3.5, colour_fix="adain", **expected).model_dump()]
     assert read("out/b2.png").pixels.shape == (35, 42, 3)
@@ -108,6 +109,29 @@ def test_a_crash_of_the_model_is_one_line(watched, folder):
     assert not Path("out").exists()
     shown = CliRunner().invoke(app, ["--debug", *arguments_of("photos/b2.png", "-o", "out")])
     assert isinstance(shown.exception, RuntimeError)
+
+
+def test_a_network_of_another_project(folder):
+    network_file(Path("kept/models/x2.pth"), 2)
+    run("photos", "-o", "alone", "-n", "x2", "--cache-dir", "kept")
+    assert [read(f"alone/{name}").pixels.shape for name in ("b2.png", "b10.jpg")] == [(20, 24, 3)] * 2
+    assert settings_in("alone/b2.png")["model"] == "x2.pth"
+    refused = run("photos", "-o", "out", "-n", "x2.pth", "--cache-dir", "kept", "--fidelity", 1, code=2)
+    assert refused.stderr == "error: fidelity = 1.0: x2.pth is a network without a chain, and has no such option\n"
+
+
+def test_a_chain_starts_from_a_network_of_another_project(watched, folder):
+    network_file(Path("x4.pth"), 4)
+    run("photos/b2.png", "-o", "x.png", "--start", "x4.pth")
+    run("photos/b2.png", "-o", "usual.png")
+    assert [each["start"] for each in watched.loaded] == ["x4.pth", None]
+    assert (read("x.png").pixels != read("usual.png").pixels).any()
+    assert (settings_in("x.png")["model"], settings_in("x.png")["start"]) == ("tiny + x4.pth", "upsampler")
+    network_file(Path("x2.pth"), 2)
+    for file, message in (("x2.pth", "enlarges 2x; 4x is needed"), ("x3.pth", "there is no file x3.pth")):
+        result = run("photos", "-o", "out", "--start", file, code=1)
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_model_that_is_not_there_stops_at_once(watched, folder):

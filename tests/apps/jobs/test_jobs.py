@@ -31,6 +31,7 @@ from lpnsr.apps.jobs import (
 from lpnsr.apps.jobs.settings import JobOptions, clean_name
 from lpnsr.errors import CheckpointError, ConfigError, ImageReadError, InputError, OutputError
 from lpnsr.imaging import read
+from support.foreign import network_file
 from support.jobs import TILES, FakeModels, colour_of, ended, engine, picture, running, until, warn
 from support.tiny_model import tiny_upscaler
 
@@ -62,6 +63,26 @@ def test_a_job_is_done_and_its_file_says_how(models: FakeModels, tmp_path: Path)
         }
         assert queue.counts()["done"] == queue.counts()["submitted"] == 1
     assert settings_in(tmp_path / "in.jpg") is None
+
+
+def test_models_that_are_offered_are_looked_at_when_they_are_asked_for(tmp_path: Path) -> None:
+    offered = {name: str(network_file(tmp_path / name)) for name in ("a.pth", "b.pth", "c.pth", "d.pth")}
+    (tmp_path / "d.pth").write_bytes(b"no network")
+    models = Models(["lite"], offered=offered, memory="2G")
+    models.kept = 2
+    assert models.names == ("lite", *offered)
+    assert [*models.specs] == ["lite"]
+    with engine(models) as queue:
+        for name in ("a.pth", "b.pth", "a.pth", "c.pth"):
+            job = queue.submit(picture(size=(12, 10)), {"model": name})
+            status = ended(queue, job)
+            assert (status.state, status.width, status.height) == (State.DONE, 24, 20)
+            assert settings_in(queue.result(job))["model"] == name
+        assert [*queue._workers[0]._loaded] == ["a.pth", "c.pth"]
+        with pytest.raises(ConfigError, match=r"steps = 2: a\.pth is a network without a chain"):
+            queue.submit(picture(), {"model": "a.pth", "steps": 2})
+        with pytest.raises(CheckpointError, match=r"d\.pth is damaged"):
+            queue.submit(picture(), {"model": "d.pth"})
 
 
 @pytest.mark.parametrize(("given", "form"), [("jpg", "jpeg"), ("tif", "tiff"), ("JPG", "jpeg"), ("png", "png")])

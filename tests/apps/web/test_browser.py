@@ -124,6 +124,29 @@ def test_from_photograph_to_download(page: Page, site: Site) -> None:
     expect(page.get_by_label("Seed").first).to_have_value("7")
 
 
+def test_a_model_without_a_chain_has_none_of_its_controls(page: Page) -> None:
+    def choose(model: str) -> None:
+        page.get_by_label("Model").first.click()
+        page.get_by_role("option", name=model, exact=True).first.click()
+
+    page.click("text=More settings >> visible=true")
+    _fill(page, "Seed", "7")
+    choose("x2.pth")
+    for label in ("Steps", "Noise", "Fidelity", "Seed"):
+        expect(page.get_by_label(label).first).to_be_hidden()
+    expect(page.get_by_label("Value").first).to_have_value("2")
+    _drop(page, ("a.png", picture(RED, (32, 24))))
+    page.click("#run")
+    expect(page.locator("#facts")).to_contain_text("64 x 48")
+    expect(page.locator("#facts")).to_contain_text("model x2.pth")
+    choose("broken.pth")
+    page.click("#run")
+    expect(page.locator("#status")).to_contain_text("no model 'broken.pth'")
+    choose("lite")
+    expect(page.get_by_label("Fidelity").first).to_be_visible()
+    expect(page.get_by_label("Seed").first).to_have_value("0")
+
+
 def test_an_example_and_the_slider(page: Page) -> None:
     page.locator("#examples button").first.click()
     expect(page.locator("#about")).to_contain_text("dog.png: 128 x 128")

@@ -31,7 +31,7 @@ Cache = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="Model: base, lite, official, official-v2, a folder or a hub id.")]
+Name = Annotated[str, typer.Argument(help="Model: a name that lpnsr models list shows, a folder, a file or a hub id.")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub id: branch, tag or commit.")]
 Predictor = Annotated[
     PredictorChoice,
@@ -49,26 +49,33 @@ def _print_json(value: Any) -> None:
 
 @app.command("list")
 def list_models(cache_dir: Cache = None, as_json: Json = False) -> None:
-    """List the models that have names, and their locations."""
-    from lpnsr.checkpoints.locate import known_models
+    """List the models that have names, and their locations.
+
+    The last line names the folder for further model folders and for .pth or .safetensors files of networks that
+    spandrel reads, such as those of openmodeldb.info.
+    """
+    from lpnsr.checkpoints.locate import known_models, models_folder
 
     models = known_models(cache_dir)
     if as_json:
         _print_json([{"name": m.name, "available": m.available, "where": m.where} for m in models])
         return
+    width = max(len(model.name) for model in models)
     for model in models:
-        typer.echo(f"{model.name:<14} {'available' if model.available else 'absent':<10} {model.where}")
+        typer.echo(f"{model.name:<{width}} {'available' if model.available else 'absent':<10} {model.where}")
+    typer.echo(
+        f"Folders and files of further models (.pth, .safetensors) belong into {models_folder(cache_dir)}", err=True
+    )
 
 
 @app.command()
 def info(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json: Json = False) -> None:
     """Show a model's parts, parameter counts, chain settings, scores and licence."""
-    from lpnsr.checkpoints import read_spec, resolve
+    from lpnsr.checkpoints import resolve
     from lpnsr.checkpoints.verify import summarise
 
     folder = resolve(name, revision, cache_dir)
-    spec = read_spec(folder)
-    parts = summarise(folder, spec)
+    spec, parts = summarise(folder)
     if as_json:
         _print_json(
             {
@@ -82,7 +89,9 @@ def info(name: Name, revision: Revision = None, cache_dir: Cache = None, as_json
     lines = [f"{spec.name}    {folder}", *([spec.description, ""] if spec.description else [])]
     lines += [f"  {p.name:<16} {p.type:<18} {p.parameters:>12,} parameters {p.bytes / 1e6:>8.1f} MB" for p in parts]
     lines += [f"  {'together':<35} {sum(p.parameters for p in parts):>12,} parameters"]
-    lines += ["chain    " + ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())]
+    lines += [f"scale    {spec.scale}"]
+    chain = ", ".join(f"{key} {value}" for key, value in spec.chain.model_dump().items())
+    lines += [f"chain    {chain if spec.steps else 'none: the upsampler alone'}"]
     lines += [f"score    {s.metric} {s.value:g} on {s.data} ({s.protocol})" for s in spec.scores]
     lines += [f"from     {s.file} ({s.licence}) SHA-256 {s.sha256}" for s in spec.sources]
     lines += [f"licence  {spec.licence}"]

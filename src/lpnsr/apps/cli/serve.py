@@ -105,7 +105,8 @@ def web(
 ) -> None:
     """Upscale in a browser: lpnsr web, then open http://127.0.0.1:7860
 
-    One photograph with a before/after slider, batches, and a look at the steps of the chain.
+    One photograph with a before/after slider, batches, and a look at the steps of the chain. Without -n, the page
+    offers every model that lpnsr models list shows as available.
     """
     login = _login(auth)
     with _extra("web"):
@@ -113,7 +114,7 @@ def web(
     from lpnsr.apps.web.desk import Desk
     from lpnsr.apps.web.fleet import Fleet
 
-    models, devices, limits = _settings(chosen, max_upload)
+    models, devices, limits = _settings(chosen, max_upload, offer=True)
     desk = Desk(Fleet.of(models, devices, dtype=chosen["dtype"], limits=limits), max_batch=max_batch * 2**20)
     try:
         _warn_if_open(chosen["host"], login, "page; --auth USER:PASSWORD")
@@ -133,15 +134,22 @@ def _extra(name: str) -> Iterator[None]:
         raise MissingExtraError(name, str(error.name)) from None
 
 
-def _settings(chosen: dict[str, Any], max_upload: int) -> tuple[Models, list[str], Limits]:
-    """Models, devices and limits of a server; ``max_upload`` in MiB. Raises ConfigError, CheckpointError."""
+def _settings(chosen: dict[str, Any], max_upload: int, *, offer: bool = False) -> tuple[Models, list[str], Limits]:
+    """Models, devices and limits of a server; ``max_upload`` in MiB. offer: all models, where none is named.
+
+    Raises ConfigError, CheckpointError.
+    """
     from lpnsr.apps.jobs import Models
+    from lpnsr.checkpoints.locate import known_models
     from lpnsr.system.memory import parse_memory
 
     if chosen["memory"] is not None:
         parse_memory(chosen["memory"])
     limits = parsed(Limits, chosen | {"max_upload": max_upload * 2**20})
-    models = Models(chosen["model"] or [DEFAULT_MODEL], **{name: chosen[name] for name in _OF_MODELS})
+    known = known_models(chosen["cache_dir"]) if offer and not chosen["model"] else []
+    offered = {model.name: model.where for model in known if model.available}
+    of_models = {name: chosen[name] for name in _OF_MODELS}
+    models = Models(chosen["model"] or [DEFAULT_MODEL], offered=offered, **of_models)
     return models, chosen["device"] or ["auto"], limits
 
 

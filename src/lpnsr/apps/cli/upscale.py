@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from lpnsr.apps.cli.described import described, parsed
 from lpnsr.errors import ConfigError
-from lpnsr.upscaling.options import FileOptions, ModelOptions, Options
+from lpnsr.upscaling.options import FileOptions, ModelOptions, Options, StartKind
 
 FILES, SIZE, MODEL, MACHINE, BATCH = PANELS = ("Files", "Size", "Model", "Machine", "Big batches")
 
 
-@described(Options, ModelOptions, FileOptions, panels=PANELS)
+@described(ModelOptions, Options, FileOptions, panels=PANELS)
 def upscale(
     ctx: typer.Context,
     inputs: Annotated[
@@ -135,10 +135,11 @@ def upscale(
                 raise ConfigError(f"--{name} is for --engine ray")
     if fp32:
         chosen["dtype"] = "float32"
+    file = chosen["start"] if chosen["start"] not in get_args(StartKind) else None
     naming = Naming(output, suffix, ext, compare)
     settings = BatchSettings(
-        model=parsed(ModelOptions, chosen),
-        options=parsed(Options, chosen),
+        model=parsed(ModelOptions, chosen | {"start": file}),
+        options=parsed(Options, chosen | ({"start": None} if file else {})),
         file=parsed(FileOptions, chosen),
         overwrite=overwrite,
         skip_existing=skip_existing,

@@ -35,8 +35,9 @@ def video(
     from lpnsr.apps.files.times import spoken
     from lpnsr.upscaling.estimate import pixel_seconds
 
-    settings, model = parsed(VideoOptions, chosen), parsed(ModelOptions, chosen)
-    options = parsed(Options, {name: value for name, value in chosen.items() if name != "start"})  # here a time
+    settings = parsed(VideoOptions, chosen)
+    del chosen["start"]  # here a time
+    model, options = parsed(ModelOptions, chosen), parsed(Options, chosen)
     upscaler = Upscaler.from_pretrained(**model.model_dump())
     with bars(hidden=quiet) as shown:
         task = shown.add_task("frames", total=None)

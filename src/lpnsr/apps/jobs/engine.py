@@ -90,7 +90,8 @@ class Engine(JobQueue):
         id_, shown = secrets.token_urlsafe(16), clean_name(name)
         try:
             path = self.store.put(id_, source, self.limits.max_upload)
-            size, result = inspect(path, shown, chosen, self.limits)
+            scale = self.models.spec(str(chosen.model)).scale
+            size, result = inspect(path, shown, chosen, self.limits, scale)
             self.add(
                 JobRecord(
                     id=id_,

@@ -12,12 +12,14 @@ from lpnsr.imaging import check_size
 from lpnsr.imaging.reading import header_size
 
 
-def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple[tuple[int, int], tuple[int, int]]:
+def inspect(
+    path: Path, name: str, options: JobOptions, limits: Limits, scale: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """(height, width) of the upright image in ``path`` and of its result; nothing is decoded.
 
-    name: what messages call the file. Raises InputError if it is empty, ImageReadError for what is no image,
-    TooLargeError for too many pixels, ConfigError for a size that cannot be made, OutputError for one that the format
-    cannot hold.
+    name: what messages call the file. scale: of the model. Raises InputError if it is empty, ImageReadError for what is
+    no image, TooLargeError for too many pixels, ConfigError for a size that cannot be made, OutputError for one that
+    the format cannot hold.
     """
     if path.stat().st_size == 0:
         raise InputError(f"{name}: the file is empty (0 bytes)")
@@ -26,7 +28,7 @@ def inspect(path: Path, name: str, options: JobOptions, limits: Limits) -> tuple
     except ImageTooLargeError as error:
         what = str(error).partition(", more than")[0]
         raise TooLargeError(f"{what}, and {limits.max_pixels:,} is the limit; send a smaller image") from None
-    height, width = options.output_size(size)
+    height, width = options.output_size(size, scale)
     if height * width > limits.result_pixels:
         raise TooLargeError(
             f"{name}: the result would have {width} x {height} pixels, and {limits.result_pixels:,} is the limit; ask "

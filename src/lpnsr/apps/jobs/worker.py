@@ -68,7 +68,9 @@ class _Stopped(BaseException):
 
 
 class Worker:
-    """Takes jobs from ``queue`` until there are no more. A model is loaded when a job first needs it, and stays."""
+    """Takes jobs from ``queue`` until there are no more. A model is loaded when a job first needs it, and stays until
+    too many others were needed since.
+    """
 
     def __init__(self, queue: JobQueue, models: Models, kinds: Mapping[str, Kind], device: str, *, warm: bool) -> None:
         self.ready = not warm
@@ -161,7 +163,11 @@ class Worker:
         self._queue.measured(name, rates)
 
     def _upscaler(self, name: str) -> Any:
-        if name not in self._loaded:
-            self._loaded[name] = self._models.load(name, self._device)
+        upscaler = self._loaded.pop(name, None)
+        if upscaler is None:
+            while len(self._loaded) >= self._models.kept:
+                del self._loaded[next(iter(self._loaded))]
+            upscaler = self._models.load(name, self._device)
             self.ready = True
-        return self._loaded[name]
+        self._loaded[name] = upscaler  # the last used is the last
+        return upscaler

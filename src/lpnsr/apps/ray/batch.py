@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import secrets
@@ -303,7 +304,8 @@ def _check_names(inputs: list[str], naming: Naming, output: Place) -> None:
 
 def _checked_model(settings: BatchSettings) -> tuple[str, BatchSettings]:
     """The digest of the model, and the settings by names that hold anywhere. Raises before anything is begun."""
-    from lpnsr.checkpoints import read_spec, resolve
+    from lpnsr.checkpoints import resolve, resolve_file, spec_of
+    from lpnsr.checkpoints.locate import NAMES
     from lpnsr.runtimes import choose, placed
     from lpnsr.runtimes.manifest import NAME, is_exported, model_digest
     from lpnsr.system.hashes import file_sha256
@@ -317,14 +319,22 @@ def _checked_model(settings: BatchSettings) -> tuple[str, BatchSettings]:
         parse_memory(given.memory)
     folder = resolve(given.model, revision=given.revision, cache_dir=given.cache_dir)
     if not is_exported(folder):
-        settings.options.settled(read_spec(folder))
+        settings.options.settled(spec_of(folder))
     runtime = choose(folder, given.runtime) if given.runtime != "auto" or is_exported(folder) else None
     if runtime:
         placed(runtime, given.device, given.dtype)
-    digest = file_sha256(folder / NAME) if is_exported(folder) else model_digest(folder)
-    model = str(Path(given.model).absolute()) if Path(given.model).is_dir() else given.model
-    cache = given.cache_dir and given.cache_dir.absolute()
-    return digest, replace(settings, model=given.model_copy(update={"model": model, "cache_dir": cache}))
+    if folder.is_file() or is_exported(folder):
+        digest = file_sha256(folder if folder.is_file() else folder / NAME)
+    else:
+        digest = model_digest(folder)
+    changes: dict[str, Any] = {"cache_dir": given.cache_dir and given.cache_dir.absolute()}
+    if given.model not in NAMES and Path(given.model).exists():
+        changes["model"] = str(folder.absolute())
+    if given.start is not None:
+        start = resolve_file(given.start, given.cache_dir).absolute()
+        changes["start"] = str(start)
+        digest = hashlib.sha256(f"{digest} {file_sha256(start)}".encode()).hexdigest()
+    return digest, replace(settings, model=given.model_copy(update=changes))
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lpnsr.apps.jobs import Limits, StorageError
+from lpnsr.apps.jobs import Limits, Models, StorageError
 from lpnsr.apps.jobs.store import Store
 from lpnsr.apps.web.fleet import Fleet, Ticket
-from lpnsr.checkpoints import ModelSpec
 
 _log = logging.getLogger(__name__)
 _SWEEP = 10.0  # seconds between two looks for files that are too old
@@ -77,9 +76,8 @@ class Desk:
         return self.fleet.first.limits
 
     @property
-    def models(self) -> dict[str, ModelSpec]:
-        """The models by the names that they are served under."""
-        return self.fleet.first.models.specs
+    def models(self) -> Models:
+        return self.fleet.first.models
 
     def start(self) -> None:
         self._examples = {*self.uploads.iterdir()}

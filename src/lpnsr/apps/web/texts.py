@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from lpnsr.apps.files.times import spoken as spoken
 from lpnsr.apps.jobs import State, Status
+from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.apps.web.fleet import Fleet
 
 UNEXPECTED = "This failed unexpectedly; see the server's log"
@@ -92,15 +93,23 @@ def made_with(status: Status) -> str:
         status.name,
         f"{status.width} x {status.height} px",
         f"model {options.model}",
-        "pre-upsampler alone" if options.steps == 0 else f"{options.steps} steps",
-        f"noise {options.noise}",
-        f"fidelity {options.fidelity:g}" if options.fidelity is not None else "",
-        f"seed {options.seed}",
+        *_of_chain(options),
         f"{status.seconds or 0:.1f} s",
     ]
     chips = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
     warnings = "".join(problem(text) for text in status.warnings)
     return f'<ul class="lp-facts">{chips}</ul>{warnings}'
+
+
+def _of_chain(options: JobOptions) -> list[str]:
+    if not options.steps:
+        return ["pre-upsampler alone"]
+    return [
+        f"{options.steps} steps",
+        f"noise {options.noise}",
+        f"fidelity {options.fidelity:g}",
+        f"seed {options.seed}",
+    ]
 
 
 def queues(fleet: Fleet) -> str:

@@ -10,11 +10,13 @@ from typing import Any, get_args
 import gradio as gr
 from pydantic.fields import FieldInfo
 
+from lpnsr.apps.jobs import Models
 from lpnsr.apps.jobs.settings import FormatName, JobOptions, clean_name
 from lpnsr.apps.web.desk import Desk, Upload
 from lpnsr.checkpoints import ModelSpec
-from lpnsr.errors import ConfigError
+from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.imaging import FORMATS
+from lpnsr.upscaling.options import OF_CHAINS
 
 _SIZES = (
     ("times as large", "scale"),
@@ -56,9 +58,10 @@ def uploads(payload: Any) -> list[Upload]:
 class Form:
     """The settings of a job. ``inputs`` are to be given to a handler, which gives their values to ``options``.
 
-    fields: the components of the other options, by their names.
+    models: to choose from. fields: the components of the other options, by their names.
     """
 
+    models: Models
     size_kind: gr.Dropdown
     size: gr.Number
     model: gr.Dropdown
@@ -72,7 +75,9 @@ class Form:
     def options(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
         """(options of a job, device). Raises ConfigError."""
         kind, size, model, *others, device = values
-        options = {name: value for name, value in zip(self.fields, others, strict=True) if value is not None}
+        hidden = () if self.models.spec(str(model)).steps else OF_CHAINS
+        given = zip(self.fields, others, strict=True)
+        options = {name: value for name, value in given if value is not None and name not in hidden}
         if not isinstance(size, int | float) or size <= 0:
             about = "is empty" if size in (None, "") else f"is {size}"
             raise ConfigError(f"the value for the size of the result {about}; write a number above 0")
@@ -86,23 +91,30 @@ class Form:
         """The components that ``reused`` returns values for."""
         return [self.size_kind, self.size, self.model, *self.fields.values()]
 
-    def reused(self, made: dict[str, Any], models: dict[str, ModelSpec]) -> list[Any]:
+    def reused(self, made: dict[str, Any]) -> list[Any]:
         """Return values for ``reusable`` from the settings of a result; components without one stay as they are."""
         kind = next((key for _, key in _SIZES if key in made), None)
-        model = next((name for name, spec in models.items() if spec.name == made.get("model")), None)
+        models = self.models
+        named = {name: name for name in models.names} | {spec.name: name for name, spec in models.specs.items()}
+        model = named.get(str(made.get("model")))
         values = [kind, made.get(kind) if kind else None, model, *map(made.get, self.fields)]
-        return [gr.skip() if value is None else value for value in values]
+        changes = [gr.skip() if value is None else gr.update(value=value) for value in values]
+        if model is not None:
+            for name, change in zip(self.fields, changes[3:], strict=True):
+                if name in OF_CHAINS:
+                    change["visible"] = bool(models.spec(model).steps)
+        return changes
 
 
 def form(desk: Desk, *, sized: bool = True) -> Form:
     """Make the form. sized: with the size of the result."""
-    names, devices = [*desk.models], desk.fleet.choices
-    first = desk.models[names[0]]
+    names, devices = [*desk.models.names], desk.fleet.choices
+    first = desk.models.spec(names[0])
     with gr.Row(visible=sized, elem_classes="lp-size"):
         size_kind = gr.Dropdown(
             [*_SIZES], value="scale", label="Size of the result", interactive=True, scale=2, min_width=160
         )
-        size = gr.Number(4, label="Value", minimum=0, scale=1, min_width=100)
+        size = gr.Number(first.scale, label="Value", minimum=0, scale=1, min_width=100)
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, min_width=140)
@@ -113,17 +125,21 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
                 with gr.Row(equal_height=True):
                     fields[name] = _component(name, field, first)
                     if name == "seed":
-                        dice = gr.Button("New seed", size="sm", scale=1, min_width=90)
-    size_kind.change(_usual_size, size_kind, size, **QUICK)
-    of_model = [name for name, field in JobOptions.model_fields.items() if name in fields and field.default is None]
-    model.change(
-        lambda name: [_of_model(each, desk.models[name]) for each in of_model],
-        model,
-        [fields[name] for name in of_model],
-        **QUICK,
-    )
+                        dice = gr.Button("New seed", size="sm", scale=1, min_width=90, visible=bool(first.steps))
+
+    def chosen(name: str, kind: str) -> list[Any]:
+        try:
+            spec = desk.models.spec(name)
+        except LpnsrError:  # which is told when it is to upscale
+            return [gr.skip()] * (2 + len(OF_CHAINS))
+        controls = [_of_model(each, spec) for each in OF_CHAINS]
+        return [_usual_size(kind, spec), gr.update(visible=bool(spec.steps)), *controls]
+
+    specs = desk.models.specs
+    size_kind.change(lambda name, kind: _usual_size(kind, specs.get(name, first)), [model, size_kind], size, **QUICK)
+    model.input(chosen, [model, size_kind], [size, dice, *map(fields.__getitem__, OF_CHAINS)], **QUICK)
     dice.click(lambda: secrets.randbelow(_SEEDS), None, fields["seed"], **QUICK)
-    return Form(size_kind, size, model, device, fields)
+    return Form(desk.models, size_kind, size, model, device, fields)
 
 
 def _component(name: str, field: FieldInfo, spec: ModelSpec) -> Any:
@@ -135,8 +151,9 @@ def _component(name: str, field: FieldInfo, spec: ModelSpec) -> Any:
         "info": field.description,
         "interactive": True,
         "scale": 3,
+        "visible": bool(spec.steps) or name not in OF_CHAINS,
     }
-    low, high = schema.get("minimum"), schema.get("maximum", spec.chain.steps if name == "steps" else None)
+    low, high = schema.get("minimum"), schema.get("maximum", max(1, spec.steps) if name == "steps" else None)
     kind = schema.get("type")
     if "enum" in schema:
         return gr.Radio(schema["enum"], value=value, **about)
@@ -180,13 +197,13 @@ def quality_of(kind: str, quality: float) -> int | None:
     return int(quality) if kind in _WITH_QUALITY else None
 
 
-def _usual_size(kind: str) -> Any:
+def _usual_size(kind: str, spec: ModelSpec) -> Any:
     if kind == "scale":
-        return gr.Number(4, precision=None)
+        return gr.Number(spec.scale, precision=None)
     return gr.Number(1920, precision=0)
 
 
 def _of_model(name: str, spec: ModelSpec) -> Any:
-    """Return the new state of a control whose default is the model's, for another model."""
+    """Return the new state of a control for another model: hidden where it has no chain, else with its default."""
     value = _default(name, spec)
-    return gr.Slider(maximum=value, value=value) if name == "steps" else value
+    return gr.update(value=value, visible=bool(spec.steps), **({"maximum": max(1, value)} if name == "steps" else {}))

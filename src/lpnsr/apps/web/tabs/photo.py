@@ -126,7 +126,8 @@ class PhotoTab(Tab):
         options, device = self.form.options(values)
         engine = self.desk.fleet.pick(device)
         chosen = engine.models.check(JobOptions(**options))
-        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits)
+        scale = self.desk.models.spec(str(chosen.model)).scale
+        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits, scale)
         return texts.offer(photo.name, size, result, engine.expected_seconds(chosen, size[0] * size[1]))
 
     def _looked_at(self, request: gr.Request, payload: Any, values: tuple[Any, ...]) -> tuple[str, bool]:
@@ -155,7 +156,7 @@ class PhotoTab(Tab):
     def _reused(self, request: gr.Request) -> list[Any]:
         photo = self.desk.visitor(request).photo
         made = settings_in(photo.path) if photo else None
-        return self.form.reused(made or {}, self.desk.models)
+        return self.form.reused(made or {})
 
     async def work(
         self, request: gr.Request, payload: Any, kind: str, quality: float, *values: Any
@@ -189,7 +190,8 @@ class PhotoTab(Tab):
         photo = _chosen(visitor, payload)
         options, device = self.form.options(values)
         chosen = self.desk.fleet.pick(device).models.check(JobOptions(**options))
-        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits)
+        scale = self.desk.models.spec(str(chosen.model)).scale
+        size, result = inspect(photo.path, photo.name, chosen, self.desk.limits, scale)
         y, x = (size[0] / 2, size[1] / 2) if place is None else (place[1], place[0])
         down, across = (
             min(1.0, max(0.0, (at - _PART_SIDE / 2) / max(1, side - _PART_SIDE)))
