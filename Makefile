@@ -32,6 +32,7 @@ demo: $(VENV)/base.stamp
 	$(BIN)/lpnsr upscale examples -o demo-output --compare --overwrite
 	@echo
 	@echo "Results and before/after pictures (*.compare.png) are in $(CURDIR)/demo-output"
+	@echo "A photograph of your own: $(BIN)/lpnsr upscale photo.jpg -o photo_x4.png --compare"
 
 MODELS ?= base lite
 SETS := --lr lr_real=data/val/lr_real --lr lr_bicubic=data/val/lr_bicubic --hr data/val/hr
