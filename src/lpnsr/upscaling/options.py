@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
+Strength = Literal["detail", "balanced", "faithful"]
+FIDELITIES: dict[Strength, float] = {"detail": 0.0, "balanced": 0.5, "faithful": 1.0}
 ColourFix = Literal["wavelet", "adain", "none"]
 SMALLEST_TILE = 16
 DEFAULT_MODEL = "base"
@@ -78,6 +80,14 @@ class Options(StrictConfig):
         ),
         MODEL,
     ] = None
+    strength: Annotated[
+        Strength | None,
+        Field(
+            description="Strength of the restoration: detail (the most of it, some invented), balanced, or faithful "
+            "(closest to the input). The same as fidelity 0, 0.5 and 1."
+        ),
+        MODEL,
+    ] = None
     fidelity: Annotated[
         float | None,
         Field(
@@ -112,6 +122,12 @@ class Options(StrictConfig):
             raise ValueError("choose one of scale, width and/or height, max_side")
         return self
 
+    @model_validator(mode="after")
+    def _one_fidelity(self) -> Self:
+        if self.strength is not None and self.fidelity is not None:
+            raise ValueError("choose one of strength and fidelity")
+        return self
+
     def output_size(self, size: Sequence[int], factor: int = 4) -> tuple[int, int]:
         """(height, width) of the result for an input of ``size``; enlarged by ``factor`` if no size was chosen."""
         from lpnsr.imaging import output_size
@@ -123,7 +139,8 @@ class Options(StrictConfig):
     def settled(self, spec: ModelSpec, parts: Collection[str] | None = None) -> Self:
         """These options with the model's own choices for what was left to it: steps, noise, fidelity, start.
 
-        parts: of the model, by default those of ``spec``. Raises ConfigError for what the model does not have.
+        The strength becomes its fidelity. parts: of the model, by default those of ``spec``. Raises ConfigError for
+        what the model does not have.
         """
         there = spec.parts if parts is None else parts
         if not spec.steps:
@@ -139,10 +156,11 @@ class Options(StrictConfig):
         own: dict[str, Any] = {
             "steps": spec.steps,
             "noise": "predicted" if predicts else "gaussian",
-            "fidelity": spec.inference.fidelity,
+            "fidelity": FIDELITIES[self.strength] if self.strength else spec.inference.fidelity,
             "start": "upsampler" if starts else "bicubic",
         }
-        return self.model_copy(update={name: value for name, value in own.items() if getattr(self, name) is None})
+        left = {name: value for name, value in own.items() if getattr(self, name) is None}
+        return self.model_copy(update=left | {"strength": None})
 
     def _settled_alone(self, name: str) -> Self:
         """The same for a model without a chain. Raises ConfigError for options of chains."""
@@ -154,7 +172,7 @@ class Options(StrictConfig):
         return self.model_copy(update=own)
 
 
-OF_CHAINS = ("steps", "noise", "fidelity", "start", "seed")
+OF_CHAINS = ("steps", "noise", "strength", "fidelity", "start", "seed")
 """Options that a model without a chain does not have."""
 
 

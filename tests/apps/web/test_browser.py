@@ -94,10 +94,13 @@ def test_from_photograph_to_download(page: Page, site: Site) -> None:
     page.click("text=More settings >> visible=true")
     _fill(page, "Seed", "7")
     _fill(page, "Value", "2")
+    page.get_by_label("faithful").first.check()
+    expect(page.get_by_label("Fidelity").first).to_have_value("1")
     page.click("#run")
     page.wait_for_selector("#slider img")
     expect(page.locator("#facts")).to_contain_text("64 x 48")
     expect(page.locator("#facts")).to_contain_text("seed 7")
+    expect(page.locator("#facts")).to_contain_text("fidelity 1")
     expect(page.locator("#facts .lp-facts")).to_be_visible()
     expect(page.locator("#queue .lp-queue")).to_be_visible()
     page.wait_for_function("[...document.querySelectorAll('#slider img')].every(i => i.naturalWidth == 64)")
@@ -132,7 +135,7 @@ def test_a_model_without_a_chain_has_none_of_its_controls(page: Page) -> None:
     page.click("text=More settings >> visible=true")
     _fill(page, "Seed", "7")
     choose("x2.pth")
-    for label in ("Steps", "Noise", "Fidelity", "Seed"):
+    for label in ("Steps", "Noise", "faithful", "Fidelity", "Seed"):
         expect(page.get_by_label(label).first).to_be_hidden()
     expect(page.get_by_label("Value").first).to_have_value("2")
     _drop(page, ("a.png", picture(RED, (32, 24))))

@@ -16,7 +16,7 @@ from lpnsr.apps.web.desk import Desk, Upload
 from lpnsr.checkpoints import ModelSpec
 from lpnsr.errors import ConfigError, LpnsrError
 from lpnsr.imaging import FORMATS
-from lpnsr.upscaling.options import OF_CHAINS
+from lpnsr.upscaling.options import FIDELITIES, OF_CHAINS
 
 _SIZES = (
     ("times as large", "scale"),
@@ -75,7 +75,7 @@ class Form:
     def options(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], str]:
         """(options of a job, device). Raises ConfigError."""
         kind, size, model, *others, device = values
-        hidden = () if self.models.spec(str(model)).steps else OF_CHAINS
+        hidden = ("strength",) if self.models.spec(str(model)).steps else OF_CHAINS  # which moves the fidelity
         given = zip(self.fields, others, strict=True)
         options = {name: value for name, value in given if value is not None and name not in hidden}
         if not isinstance(size, int | float) or size <= 0:
@@ -115,13 +115,13 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
             [*_SIZES], value="scale", label="Size of the result", interactive=True, scale=2, min_width=160
         )
         size = gr.Number(first.scale, label="Value", minimum=0, scale=1, min_width=100)
+    fields: dict[str, Any] = {"strength": _component("strength", JobOptions.model_fields["strength"], first)}
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, min_width=140)
             device = gr.Dropdown(devices, value=devices[0], label="Device", interactive=True, min_width=140)
-        fields = {}
         for name, field in JobOptions.model_fields.items():
-            if name not in _APART:
+            if name not in _APART and name not in fields:
                 with gr.Row(equal_height=True):
                     fields[name] = _component(name, field, first)
                     if name == "seed":
@@ -138,6 +138,8 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
     specs = desk.models.specs
     size_kind.change(lambda name, kind: _usual_size(kind, specs.get(name, first)), [model, size_kind], size, **QUICK)
     model.input(chosen, [model, size_kind], [size, dice, *map(fields.__getitem__, OF_CHAINS)], **QUICK)
+    fields["strength"].input(lambda name: FIDELITIES[name], fields["strength"], fields["fidelity"], **QUICK)
+    fields["fidelity"].change(_stop, fields["fidelity"], fields["strength"], **QUICK)
     dice.click(lambda: secrets.randbelow(_SEEDS), None, fields["seed"], **QUICK)
     return Form(desk.models, size_kind, size, model, device, fields)
 
@@ -173,7 +175,12 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 def _default(name: str, spec: ModelSpec) -> Any:
-    return getattr(JobOptions().settled(spec), name)
+    own = JobOptions().settled(spec)
+    return _stop(own.fidelity) if name == "strength" else getattr(own, name)
+
+
+def _stop(fidelity: float | None) -> str | None:
+    return next((name for name, value in FIDELITIES.items() if value == fidelity), None)
 
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
