@@ -113,7 +113,7 @@ def test_what_is_left_to_the_model_is_what_it_has(spec: ModelSpec) -> None:
 
 
 def test_strength_is_a_stop_of_fidelity(spec: ModelSpec) -> None:
-    for strength, fidelity in (("detail", 0.0), ("balanced", 0.5), ("faithful", 1.0)):
+    for strength, fidelity in (("detail", 0.0), ("balanced", 0.75), ("faithful", 1.0)):
         settled = Options.parse({"strength": strength}, "test").settled(spec)
         assert settled == Options(fidelity=fidelity).settled(spec)
         assert Options.parse(settled.model_dump(), "test").settled(spec) == settled

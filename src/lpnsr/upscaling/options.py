@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NoiseKind = Literal["predicted", "mode", "gaussian"]
 StartKind = Literal["upsampler", "bicubic"]
 Strength = Literal["detail", "balanced", "faithful"]
-FIDELITIES: dict[Strength, float] = {"detail": 0.0, "balanced": 0.5, "faithful": 1.0}
+FIDELITIES: dict[Strength, float] = {"detail": 0.0, "balanced": 0.75, "faithful": 1.0}
 ColourFix = Literal["wavelet", "adain", "none"]
 SMALLEST_TILE = 16
 DEFAULT_MODEL = "base"
@@ -84,7 +84,7 @@ class Options(StrictConfig):
         Strength | None,
         Field(
             description="Strength of the restoration: detail (the most of it, some invented), balanced, or faithful "
-            "(closest to the input). The same as fidelity 0, 0.5 and 1."
+            "(closest to the input). The same as fidelity 0, 0.75 and 1."
         ),
         MODEL,
     ] = None

@@ -172,7 +172,7 @@ class Upscaler:
         noise: predicted, mode (its mean: deterministic) or gaussian (ResShift). start: upsampler or bicubic. None is
             what the model has; what it does not have is refused.
         fidelity: 0 most perceptual .. 1 most faithful; None is the model's own choice. strength: detail, balanced or
-            faithful, which are fidelity 0, 0.5 and 1.
+            faithful, which are fidelity 0, 0.75 and 1.
         seed: same seed, same result.
         tile: LR pixels from 16, or 0 for the whole image. auto is the model's own: the same everywhere and always,
             unless so little memory is free that it has to be smaller, which an LpnsrWarning tells.

@@ -44,7 +44,7 @@ def test_every_option_arrives(watched, folder):
 def test_what_a_result_was_made_with_is_in_it(folder):
     run("photos/b2.png", "-o", "out", "-s", 2, "--seed", 3, "--start", "bicubic", "--strength", "balanced")
     made = settings_in("out/b2.png")
-    expected = {"model": "tiny", "scale": 2.0, "steps": 4, "noise": "predicted", "fidelity": 0.5, "start": "bicubic"}
+    expected = {"model": "tiny", "scale": 2.0, "steps": 4, "noise": "predicted", "fidelity": 0.75, "start": "bicubic"}
     assert made == expected | {"version": made["version"], "seed": 3, "colour_fix": "wavelet"}
 
 
