@@ -180,18 +180,6 @@ def test_of_a_chain_of_layers_two_tensors_are_alive() -> None:
     assert bytes_per_pixel(up.restorer) == 4 * 2 * 30 * 16
 
 
-def test_a_part_that_cannot_run_without_weights_is_left_out() -> None:
-    class Foreign(torch.nn.Module):
-        def upsample(self, lr: torch.Tensor) -> tuple[torch.Tensor, None]:
-            raise NotImplementedError
-
-    up = tiny_upscaler()
-    up.restorer.upsampler = None
-    cost = bytes_per_pixel(up.restorer)
-    up.restorer.upsampler = Foreign()
-    assert bytes_per_pixel(up.restorer) == cost
-
-
 @pytest.mark.parametrize(
     ("error", "is_it"),
     [
