@@ -212,5 +212,7 @@ def _usual_size(kind: str, spec: ModelSpec) -> Any:
 
 def _of_model(name: str, spec: ModelSpec) -> Any:
     """Return the new state of a control for another model: hidden where it has no chain, else with its default."""
+    if not spec.steps:
+        return gr.update(visible=False)
     value = _default(name, spec)
-    return gr.update(value=value, visible=bool(spec.steps), **({"maximum": max(1, value)} if name == "steps" else {}))
+    return gr.update(value=value, visible=True, **({"maximum": value} if name == "steps" else {}))
