@@ -82,7 +82,8 @@ def vulkan_gpu(device: str) -> int | None:
         return next((number for number, kind in enumerate(kinds) if kind != _CPU_AS_GPU), None)
     if (number := int(found[1] or 0)) >= len(kinds):
         raise ConfigError(
-            f"device {device!r}: Vulkan finds {len(kinds)} GPUs here; install a driver with Vulkan, or choose cpu"
+            f"device {device!r}: Vulkan finds this many GPUs here: {len(kinds)}; install a driver with Vulkan, or "
+            "choose cpu"
         )
     return number
 
