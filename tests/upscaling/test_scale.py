@@ -40,6 +40,7 @@ def test_a_model_of_scale_2_upscales(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", 2, 2)
     assert all(check.ok for check in verify_folder(folder))
     up = Upscaler.from_pretrained(folder, device="cpu")
+    assert up.spec.scale == up.scale == 2
     lr = torch.rand(3, 19, 24)
     result = up(lr, colour_fix="none")
     assert result.shape == (3, 38, 48)
