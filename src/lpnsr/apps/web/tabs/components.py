@@ -115,11 +115,10 @@ def form(desk: Desk, *, sized: bool = True) -> Form:
             [*_SIZES], value="scale", label="Size of the result", interactive=True, scale=2, min_width=160
         )
         size = gr.Number(first.scale, label="Value", minimum=0, scale=1, min_width=100)
+    model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, visible=len(names) > 1)
     fields: dict[str, Any] = {"strength": _component("strength", JobOptions.model_fields["strength"], first)}
     with gr.Accordion("More settings", open=False):
-        with gr.Row():
-            model = gr.Dropdown(names, value=names[0], label="Model", interactive=True, min_width=140)
-            device = gr.Dropdown(devices, value=devices[0], label="Device", interactive=True, min_width=140)
+        device = gr.Dropdown(devices, value=devices[0], label="Device", interactive=True, visible=len(devices) > 1)
         for name, field in JobOptions.model_fields.items():
             if name not in _APART and name not in fields:
                 with gr.Row(equal_height=True):
