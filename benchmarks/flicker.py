@@ -56,7 +56,7 @@ def main() -> None:
 
     least = measured(bicubic)
     print(f"{len(clips)} clips of {given.frames} frames, grain of {given.grain:g} levels")
-    print(f"| model | way | levels | to bicubic |\n|---|---|---:|---:|\n| | bicubic | {least:.2f} | 1.00 |")
+    print(f"| model | method | grey levels | ratio |\n|---|---|---:|---:|\n| | bicubic | {least:.2f} | 1.00 |")
     for name in given.model or ["base", "lite"]:
         up = Upscaler.from_pretrained(name)
         ways: dict[str, Callable[[Frame, int], Frame]] = {

@@ -61,7 +61,7 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert names["sr"].shape == (1, 3, 128, 128)
 
 
-def test_the_mixture_of_the_readme_is_that_of_table_4(tmp_path: Path) -> None:
+def test_the_mixture_of_the_examples_is_that_of_table_4(tmp_path: Path) -> None:
     block = next(str(block.values[0]) for block in PYTHON if "MixedNoise" in str(block.values[0]))
     said = re.search(r"# predicted, but Gaussian (at t = \d)", block)
     assert said is not None

@@ -12,9 +12,9 @@ from lpnsr.networks import chain_flops, cost
 
 TITLES: dict[PartName, str] = {
     "autoencoder": "autoencoder: images to latents and back",
-    "upsampler": "pre-upsampler: where the chain starts from",
+    "upsampler": "pre-upsampler: makes the start of the chain",
     "denoiser": "denoiser: predicts the clean latent",
-    "noise_predictor": "noise predictor: takes the place of random noise in the intermediate steps",
+    "noise_predictor": "noise predictor: replaces random noise in the intermediate steps",
 }
 ABSENT: dict[PartName, str] = {
     "upsampler": "It has no pre-upsampler: the chain starts from bicubic interpolation.",

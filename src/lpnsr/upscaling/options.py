@@ -83,7 +83,7 @@ class Options(StrictConfig):
     strength: Annotated[
         Strength | None,
         Field(
-            description="Strength of the restoration: detail (the most of it, some invented), balanced, or faithful "
+            description="Strength of the restoration: detail (most detail, some of it invented), balanced, or faithful "
             "(closest to the input). The same as fidelity 0, 0.75 and 1."
         ),
         MODEL,
@@ -182,8 +182,8 @@ class ModelOptions(StrictConfig):
     model: Annotated[
         str,
         Field(
-            description="Model: base, lite, official, a folder, the file of a network that spandrel reads, the name of "
-            "one of these in the cache (lpnsr models list), or a hub id."
+            description="Model: base, lite, official, or another name that lpnsr models list shows; a folder, a hub "
+            "id, or the file of a network that spandrel reads (.pth, .safetensors)."
         ),
         Cli("Model", ("-n", "--model", "--model-name")),
     ] = DEFAULT_MODEL
@@ -212,16 +212,17 @@ class ModelOptions(StrictConfig):
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Field(
-            description="Precision of the networks. auto is bfloat16 on GPUs and CPUs that have it (AVX512-BF16, AMX), "
-            "else float32."
+            description="Precision of the networks. auto is bfloat16 on CUDA GPUs and CPUs that have it (AVX512-BF16, "
+            "AMX), else float32."
         ),
         MACHINE,
     ] = "auto"
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "openvino", "ncnn"],
         Field(
-            description="Runtime of the networks: torch, onnx, openvino; ncnn for the pre-upsampler. auto is the "
-            "runtime that the model was exported for; on the CPU in float32, ncnn if it is installed; else torch."
+            description="Runtime of the networks: torch, onnx, openvino, or ncnn (the pre-upsampler alone). auto is "
+            "what the model was exported for; else torch, or ncnn if it is installed and torch would compute in "
+            "float32 on the CPU."
         ),
         MACHINE,
     ] = "auto"

@@ -100,10 +100,10 @@ class Upscaler:
         folders in ``models`` in the cache folder are found by their names. start: such a file, whose network takes the
         place of the model's pre-upsampler; ``upsampler`` and ``bicubic`` are options of each call.
         device: auto (cuda, xpu, mps, cpu in this order) or a torch device name; with ncnn auto, cpu or vulkan:1.
-        dtype: auto (bfloat16 on GPUs and CPUs that have it, else float32), float32, bfloat16 or float16.
-        runtime: torch, onnx or openvino (on the CPU, in float32), or ncnn (the pre-upsampler, on the CPU or a GPU with
-        Vulkan), for which the model is exported into the cache on first use; auto is what the folder was exported for,
-        on the CPU in float32 ncnn if it is installed, else torch.
+        dtype: auto (bfloat16 on CUDA GPUs and CPUs that have it, else float32), float32, bfloat16 or float16.
+        runtime: torch, onnx or openvino (in float32), or ncnn (the pre-upsampler, on the CPU or a GPU with Vulkan). The
+        model is exported into the cache on first use. auto is what the folder was exported for; else torch, or ncnn if
+        it is installed and torch would compute in float32 on the CPU.
         memory: see the class. Raises CheckpointError, ConfigError, MissingExtraError.
         """
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)

@@ -34,12 +34,12 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     **chosen: Any,
 ) -> None:
-    """Time a model: median, fastest and slowest call, pixels, arithmetic, memory; and its parts, in one more call.
+    """Time a model and its parts: median, fastest and slowest call, pixels, arithmetic, memory.
 
     The roofline is the least time that arithmetic and memory of each operation allow, at rates measured in the same
     run: those of a matrix product, a convolution and a copy. 3x3 convolutions by Winograd's method count as direct ones
-    but need a third of the multiplications, so shares above 100% are possible. Peak memory is that of the process,
-    which keeps the memory of earlier sizes.
+    but need a third of the multiplications, so shares above 100% are possible. The parts are timed in an additional
+    call. Peak memory is that of the process, which keeps the memory of earlier sizes.
     """
     sizes = [_size(text) for text in size or ["192x128", "512x512"]]
     cores = os.cpu_count() or 1

@@ -15,18 +15,18 @@ def compare(
         tuple[str, str],
         typer.Argument(metavar="A B", help="Two folders of results or models, each [NAME=]FOLDER or MODEL."),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE.html", help="The page.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE.html", help="Page to write.")],
     lr: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Inputs: models upscale them, and the page shows them.")
     ] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, xpu or mps.")] = "auto",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
 ) -> None:
-    """Make a page for blind choices: lpnsr compare RESULTS base --lr LR -o page.html
+    """Make a page for blind comparisons: lpnsr compare RESULTS base --lr LR -o page.html
 
-    For each image, the page shows both results side by side, at random sides, and the input. The arrow keys choose.
-    At the end the page counts the choices, with an interval, and saves them as JSON. The exit code is 1 if a file
-    could not be read or has another size than its counterpart.
+    For each image, the page shows the input and both results, left and right at random. The arrow keys choose. At the
+    end the page counts the choices, with an interval, and saves them as JSON. The exit code is 1 if a file could not be
+    read or has another size than its counterpart.
     """
     from lpnsr.evaluation.comparison import write_comparison
 

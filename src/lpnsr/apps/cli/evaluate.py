@@ -15,7 +15,7 @@ from lpnsr.errors import ConfigError
 if TYPE_CHECKING:
     from lpnsr.evaluation.results import Evaluation
 
-WHAT, HOW = "What", "How"
+WHAT, HOW = "Images", "Scoring"
 _NARROWEST = 110  # columns of the table
 _MOST_PROBLEMS = 20  # printed; the report has all
 

@@ -25,12 +25,12 @@ def export(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages except errors.")] = False,
     **chosen: Any,
 ) -> None:
-    """Write a model's networks as graphs of any size: lpnsr export --runtime onnx -o lite-onnx
+    """Export a model's networks as graphs for images of any size: lpnsr export --runtime onnx -o lite-onnx
 
-    ONNX Runtime and OpenVINO take ONNX graphs of all networks. ncnn takes the convolutions of the pre-upsampler, as
-    .param and .bin files; the other networks stay with PyTorch. Every graph is compared with PyTorch at odd sizes. If
-    one exceeds the tolerance, the export fails and nothing is written. Use the result with lpnsr upscale -n lite-onnx.
-    (lpnsr upscale --runtime onnx exports by itself, into the cache.)
+    For ONNX Runtime and OpenVINO, all networks become ONNX graphs. For ncnn, the pre-upsampler becomes .param and .bin
+    files; the other networks stay with PyTorch. Every graph is compared with PyTorch at odd sizes. If one exceeds the
+    tolerance, the export fails and nothing is written. Use the result with lpnsr upscale -n lite-onnx. The export is
+    optional: lpnsr upscale --runtime onnx exports the model into the cache.
     """
     from lpnsr.checkpoints import resolve
     from lpnsr.runtimes.export import TOLERANCE, export_model

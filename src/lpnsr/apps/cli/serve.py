@@ -30,7 +30,10 @@ class ServerOptions(StrictConfig):
     )
     model: Annotated[
         list[str] | None,
-        Field(description="Model to serve; repeatable, the first is the default. Default: base."),
+        Field(
+            description="Model to serve; repeatable, the first is the default. Default: base for lpnsr serve, all "
+            "available models for lpnsr web."
+        ),
         Cli(MODEL, ("-n", "--model")),
     ] = None
     device: Annotated[

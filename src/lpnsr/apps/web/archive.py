@@ -47,10 +47,10 @@ def members(uploads: Iterable[Upload]) -> list[Member]:
     for upload in uploads:
         for member in _members(upload):
             if len(found) == MOST_FILES:
-                raise InputError(f"these are more than {MOST_FILES} files, the limit; make several batches of them")
+                raise InputError(f"these are more than {MOST_FILES} files, which is the limit; make several batches")
             found.append(member)
     if not found:
-        raise InputError("there are no photographs in this; drop image files, or a zip of them")
+        raise InputError("there are no photographs; drop image files, or a zip file of them")
     return found
 
 

@@ -94,7 +94,7 @@ class Guard:
         """Return the answer to a request that may not come in, or None."""
         path, method = scope["path"], scope["method"]
         if self._login is not None and not _knows(scope, self._login):
-            return _text(401, "This server wants a user and a password.", {"WWW-Authenticate": 'Basic realm="lpnsr"'})
+            return _text(401, "This server requires a user and password.", {"WWW-Authenticate": 'Basic realm="lpnsr"'})
         if method in ("GET", "HEAD"):
             if path.startswith(_FILE):
                 return None if self._ours(path.removeprefix(_FILE)) else _text(404, "There is no such file.")

@@ -8,7 +8,7 @@
   told.className = "lp-problem";
   told.setAttribute("role", "alert");
   told.textContent =
-    "The server was restarted: what was at work here and what this page showed are gone. Drop your photograph again. ";
+    "The server was restarted. Running jobs and the results on this page are lost. Drop your photograph again. ";
   const close = document.createElement("button");
   close.textContent = "Close";
   close.onclick = () => told.remove();

@@ -67,7 +67,7 @@ def make_page(desk: Desk) -> gr.Blocks:
         gr.HTML(
             f'<p class="lp-foot">Up to {mebibytes(limits.max_upload)} and {limits.max_pixels / 1e6:g} million pixels '
             f"per photograph. Uploads are kept for {texts.spoken(limits.ttl)}, results for at most that time or until "
-            "this page is closed. Both leave this server only by your downloads.</p>"
+            "this page is closed. They leave this server only when you download them.</p>"
         )
         gr.on([page.load, gr.Timer(_LOOK).tick], lambda: texts.queues(desk.fleet), None, queue, **QUICK)
         page.unload(_leaving(desk))

@@ -12,7 +12,7 @@ from lpnsr.apps.jobs import State, Status
 from lpnsr.apps.jobs.settings import JobOptions
 from lpnsr.apps.web.fleet import Fleet
 
-UNEXPECTED = "This failed unexpectedly; see the server's log"
+UNEXPECTED = "The job failed unexpectedly; see the log of the server"
 
 
 def problem(text: str) -> str:
@@ -49,9 +49,9 @@ def progress(status: Status) -> str:
         left = left if (status.seconds_left or 0) >= 1 else ""  # the guess was exceeded, or it is the end
         return bar(status.progress, f"Working{': ' if parts else ''}{', '.join(parts)}{left}")
     if status.state is State.CANCELLED:
-        return note("Cancelled; its memory is free")
+        return note("Cancelled; the memory is free")
     if status.state is State.FAILED:
-        return problem(status.error or "This failed")
+        return problem(status.error or "The job failed")
     return ""
 
 

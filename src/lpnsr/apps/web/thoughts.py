@@ -41,11 +41,9 @@ def think(upscaler: Upscaler, work: Work) -> Path:
     options, device = work.options, upscaler.device
     photo = read(work.source)
     if max(photo.height, photo.width) > MOST:
-        raise ConfigError(
-            f"the model's steps are kept of at most {MOST} x {MOST} pixels; choose a part of the photograph"
-        )
+        raise ConfigError(f"the steps are shown for at most {MOST} x {MOST} pixels; choose a part of the photograph")
     if options.steps == 0:
-        raise ConfigError("with 0 steps there is no chain to look at; choose 1 or more")
+        raise ConfigError("with 0 steps there is no chain to show; choose 1 or more")
     lr = torch.from_numpy(to_unit(photo.pixels)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1).to(device)
     work.callback(Progress(0, 1))
     album = _Album(upscaler.restorer.scale)

@@ -19,7 +19,7 @@ from lpnsr.imaging import FORMATS
 from lpnsr.upscaling.options import FIDELITIES, OF_CHAINS
 
 _SIZES = (
-    ("times as large", "scale"),
+    ("scale factor", "scale"),
     ("width in pixels", "width"),
     ("height in pixels", "height"),
     ("longest side in pixels", "max_side"),

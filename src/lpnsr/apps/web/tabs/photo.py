@@ -249,9 +249,9 @@ class PhotoTab(Tab):
         status = ticket.status
         facts = texts.made_with(status)
         if visitor.photo is not None and visitor.photo.path.resolve() != photo.path.resolve():
-            facts += texts.note(f"This is of {photo.name}, not of the photograph that was chosen meanwhile")
+            facts += texts.note(f"This result is of {photo.name}, not of the photograph that you chose later")
         if status.width * status.height > pictures.MOST_SHOWN:
-            facts += texts.note("This is too large for a browser: it is shown smaller, the download is whole")
+            facts += texts.note("This is too large for a browser: it is shown smaller, but the download has full size")
         return {
             self.status: "",
             **self._pair(visitor, ticket, photo.path),
