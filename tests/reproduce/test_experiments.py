@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from lpnsr import runtimes
 from lpnsr.diffusion import Schedule
 from lpnsr.errors import ConfigError, InputError
 from lpnsr.evaluation.cache import Cache
 from lpnsr.evaluation.enlarging import load_network
+from lpnsr.evaluation.upscaling import upscale_folder
 from lpnsr.imaging import Photo, write
 from lpnsr.networks import build
 from lpnsr.networks.tensors import stored
@@ -38,6 +40,7 @@ from lpnsr.reproduce.markdown import claim_lines, table_text
 from lpnsr.reproduce.model import Model, Restoration, Setting
 from lpnsr.reproduce.plots import maps
 from lpnsr.reproduce.report import Claim, Column, Hypothesis, differences, table_of
+from lpnsr.runtimes import loading
 from lpnsr.system import machine
 from lpnsr.upscaling.restorer import Restorer
 from support.pairs import make_images
@@ -147,6 +150,17 @@ def test_a_model_is_told_by_its_weights(model: Model) -> None:
     changed = tiny_upscaler().restorer
     changed.denoiser.out[2].weight.data[0, 0, 0, 0] += 1e-3
     assert Model("tiny", changed, model.device).digest != model.digest
+
+
+def test_numbers_do_not_depend_on_the_runtimes_that_are_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: object())  # ncnn is there
+    monkeypatch.setattr(runtimes, "load", lambda *_: pytest.fail("it computes in another runtime"))
+    assert Model.load("lite", "cpu").digest
+    make_images(tmp_path, 1)
+    made, _, _ = upscale_folder("lite", sorted((tmp_path / "lr").iterdir()), tmp_path / "out", device="cpu")
+    assert len(made) == 1
 
 
 def test_models_of_the_same_weights_but_another_configuration_share_no_results(

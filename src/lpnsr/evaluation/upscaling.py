@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lpnsr import __version__, checkpoints
+from lpnsr import __version__, checkpoints, runtimes
 from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.enlarging import INTERPOLATIONS, START, load_network, network_flops, run_network
@@ -162,10 +162,11 @@ class _Model:
 
     def make(self, photo: Photo) -> tuple[Photo, float]:
         if self._upscaler is None:
-            on_cpu = pick_device(self._device).type == "cpu"  # where scores do not depend on the kind of processor
-            self._upscaler = Upscaler.from_pretrained(
-                self._name, device=self._device, dtype="float32" if on_cpu else "auto"
-            )
+            how = {}
+            if pick_device(self._device).type == "cpu":  # where scores depend on neither processor nor installation
+                exported = runtimes.is_exported(checkpoints.resolve(self._name))
+                how = {"dtype": "float32", "runtime": "auto" if exported else "torch"}
+            self._upscaler = Upscaler.from_pretrained(self._name, device=self._device, **how)
             flops = chain_flops({str(k): v for k, v in self._upscaler.parts.items()}, self._upscaler.spec.steps)
             self.mflop = None if flops is None else flops / 1e6
             patch = photo.pixels[:_WARM_UP, :_WARM_UP]

@@ -152,7 +152,7 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Model:
-    """A model under a name, in float32, so that numbers do not depend on the device's habits.
+    """A model under a name, in float32 by PyTorch, so that numbers do not depend on the machine's habits.
 
     trained_with_lpips: see ``ModelSpec``.
     """
@@ -165,7 +165,7 @@ class Model:
     @classmethod
     def load(cls, model: str, device: str = "auto") -> Model:
         """Load a model as ``Upscaler.from_pretrained`` does."""
-        upscaler = Upscaler.from_pretrained(model, device=device, dtype="float32")
+        upscaler = Upscaler.from_pretrained(model, device=device, dtype="float32", runtime="torch")
         return cls(upscaler.spec.name, upscaler.restorer, upscaler.device, upscaler.spec.trained_with_lpips)
 
     def starting_from(self, name: str, upsampler: nn.Module | None) -> Model:
