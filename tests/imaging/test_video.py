@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -45,6 +46,22 @@ def test_a_range_has_the_frames_shown_in_it(clip: Path, start: float, end: float
     assert [frame.time for frame in frames] == times
     if end is not None:
         assert frames[-1].time + frames[-1].duration <= round((end - start) * 90_000)
+
+
+def test_frames_without_times_follow_each_other(clip: Path, tmp_path: Path) -> None:
+    """A stream without a container, which cannot be wound back either."""
+    path = tmp_path / "a.h264"
+    with av.open(str(clip)) as source, av.open(str(path), "w", format="h264") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    with VideoReader(path) as reader:
+        frames = list(reader.frames())
+    durations = {frame.duration for frame in frames}
+    assert [frame.time for frame in frames] == [durations.copy().pop() * number for number in range(len(TIMES))]
+    assert len(durations) == 1
 
 
 @pytest.mark.parametrize("matrix", [BT709, BT601, BT2020])
@@ -116,7 +133,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, name: str, data: bytes | No
 
 
 def test_a_start_behind_the_end_is_refused(clip: Path) -> None:
-    with pytest.raises(InputError, match=r"lasts 0\.40 s; --start 7 is after"):
+    with pytest.raises(InputError, match=r"lasts 0\.40 s; --begin 7 is after"):
         VideoReader(clip, 7.0)
 
 

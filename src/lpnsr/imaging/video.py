@@ -91,7 +91,7 @@ class VideoReader:
         length = Fraction(self.container.duration or 0, av.time_base)
         if length and start >= length:
             self.container.close()
-            raise InputError(f"{path}: the video lasts {float(length):.2f} s; --start {start:g} is after its end")
+            raise InputError(f"{path}: the video lasts {float(length):.2f} s; --begin {start:g} is after its end")
         self.cut = start > 0
         self.start = began + Fraction(start).limit_denominator(10**6)
         self.end = None if end is None else began + Fraction(end).limit_denominator(10**6)
@@ -120,9 +120,10 @@ class VideoReader:
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """Decode the frames from the start to the end. skip: frames that are passed over, for instance done before."""
-        with self._told():
-            self.container.seek(0)
-            for number, (frame, began, ended) in enumerate(self._shown()):
+        with self._told(), av.open(str(self.path)) as file:  # anew: not every file can be wound back
+            stream = next(each for each in file.streams.video if each.index == self.stream.index)
+            stream.thread_type = "AUTO"
+            for number, (frame, began, ended) in enumerate(self._shown(file.decode(stream))):
                 if number < skip:
                     continue
                 if (frame.height, frame.width) != (self.height, self.width):
@@ -132,15 +133,18 @@ class VideoReader:
                     )
                 yield Frame(began, ended - began, self._pixels(frame))
 
-    def _shown(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """The frames of the range, each with the times between which it is shown."""
+    def _shown(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """The frames of the range, each with the times between which it is shown.
+
+        A frame without a time, as in a stream without a container, follows the one before it at the usual rate.
+        """
         last = None if self.end is None else round((self.end - self.start) / self.time_base)
         zero = round(self.start / self.time_base)
+        usual, following = max(1, round(1 / self.rate / self.time_base)), 0
         held: tuple[av.VideoFrame, int] | None = None
-        for frame in self.container.decode(self.stream):
-            if frame.pts is None:
-                continue  # nobody knows when it is shown
-            time = frame.pts * self._unit - zero
+        for frame in frames:
+            time = following if frame.pts is None else frame.pts * self._unit - zero
+            following = time + ((frame.duration or 0) * self._unit or usual)
             if held and time < held[1]:
                 seconds = float(held[1] * self.time_base)
                 raise InputError(f"{self.path}: the clock jumps back after {seconds:.2f} s; split the video there")
@@ -152,8 +156,7 @@ class VideoReader:
             if last is not None and time >= last:
                 return
         if held:
-            ended = held[1] + max(1, (held[0].duration or 0) * self._unit)
-            yield held[0], max(0, held[1]), ended if last is None else min(ended, last)
+            yield held[0], max(0, held[1]), following if last is None else min(following, last)
 
     def _pixels(self, frame: av.VideoFrame) -> NDArray[Any]:
         look = self.look

@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from lpnsr.system.config import StrictConfig
-from lpnsr.upscaling.options import Cli
+from lpnsr.upscaling.options import Cli, ModelOptions, Options, StartKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Config = TypeVar("Config", bound=StrictConfig)
@@ -75,3 +75,10 @@ def _place(parameter: inspect.Parameter, panels: Sequence[str]) -> int:
 def parsed(model: type[Config], chosen: Mapping[str, Any]) -> Config:
     """Parse the fields of ``model`` among the chosen values. Raises ConfigError."""
     return model.parse({name: chosen[name] for name in model.model_fields if name in chosen}, "options")
+
+
+def model_and_image(chosen: Mapping[str, Any]) -> tuple[ModelOptions, Options]:
+    """Parse the options of both. ``start`` belongs to the model if it names a file. Raises ConfigError."""
+    at = chosen["start"]
+    of_model, of_image = (None, at) if at in get_args(StartKind) else (at, None)
+    return parsed(ModelOptions, {**chosen, "start": of_model}), parsed(Options, {**chosen, "start": of_image})

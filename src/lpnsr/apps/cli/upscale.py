@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import typer
 
-from lpnsr.apps.cli.described import described, parsed
+from lpnsr.apps.cli.described import described, model_and_image, parsed
 from lpnsr.errors import ConfigError
-from lpnsr.upscaling.options import FileOptions, ModelOptions, Options, StartKind
+from lpnsr.upscaling.options import FileOptions, ModelOptions, Options
 
 FILES, SIZE, MODEL, MACHINE, BATCH = PANELS = ("Files", "Size", "Model", "Machine", "Big batches")
 
@@ -135,11 +135,11 @@ def upscale(
                 raise ConfigError(f"--{name} is for --engine ray")
     if fp32:
         chosen["dtype"] = "float32"
-    file = chosen["start"] if chosen["start"] not in get_args(StartKind) else None
+    model, options = model_and_image(chosen)
     naming = Naming(output, suffix, ext, compare)
     settings = BatchSettings(
-        model=parsed(ModelOptions, chosen | {"start": file}),
-        options=parsed(Options, chosen | ({"start": None} if file else {})),
+        model=model,
+        options=options,
         file=parsed(FileOptions, chosen),
         overwrite=overwrite,
         skip_existing=skip_existing,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lpnsr.apps.cli.common import bars
-from lpnsr.apps.cli.described import described, parsed
+from lpnsr.apps.cli.described import described, model_and_image, parsed
 from lpnsr.upscaling.options import ModelOptions, Options
 from lpnsr.upscaling.video import VideoOptions, upscale_video
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PANELS = ("Video", "Size", "Model", "Machine")
 
 
-@described(VideoOptions, Options, ModelOptions, panels=PANELS)
+@described(VideoOptions, ModelOptions, Options, panels=PANELS)
 def video(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Video file.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Result: .mp4, .m4v, .mov, .mkv or .webm.")],
@@ -36,8 +36,7 @@ def video(
     from lpnsr.upscaling.estimate import pixel_seconds
 
     settings = parsed(VideoOptions, chosen)
-    del chosen["start"]  # here a time
-    model, options = parsed(ModelOptions, chosen), parsed(Options, chosen)
+    model, options = model_and_image(chosen)
     upscaler = Upscaler.from_pretrained(**model.model_dump())
     with bars(hidden=quiet) as shown:
         task = shown.add_task("frames", total=None)
