@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -228,6 +229,20 @@ def test_a_batch_may_last_longer_than_files_are_kept(desk: Desk) -> None:
     assert {path.name for path in desk.shown.rglob("*.*")} == {"lpnsr.zip", "small.png"}  # no copies of the files stay
 
 
+def test_a_result_without_its_small_picture_is_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.tabs.batch import Batch, pictures
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(pictures, "shown", full)
+    batch = Batch(desk, desk.visitor(SimpleNamespace(session_hash="a")), "", 1)
+    (desk.uploads / "a.png").write_bytes(picture())
+    assert _worked_off(batch, [Upload(desk.uploads / "a.png", "a.png")]) == ["done"]
+    assert batch.summary() == "1 upscaled"
+
+
 def test_a_batch_keeps_no_copies_of_what_is_refused(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="needs the extra web")
     from lpnsr.apps.web.tabs.batch import Batch
@@ -377,3 +392,40 @@ def test_what_is_gone_is_told(desk: Desk) -> None:
     arrived = tab._arrived(request, {"path": str(desk.uploads / "gone.png")})
     assert "gone.png cannot be read (No such file" in arrived[tab.about]
     assert "the result is gone" in asyncio.run(_last(tab._convert(request, "png", 9)))[tab.trouble]
+
+
+def test_previews(desk: Desk) -> None:
+    gradio = pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.tabs.photo import PhotoTab
+
+    request: Any = SimpleNamespace(session_hash="a", client=SimpleNamespace(host=""))
+    visitor, source = desk.visitor(request), desk.uploads / "a.jpg"
+    halves = Image.new("RGB", (200, 120), (0, 0, 255))
+    halves.paste((255, 0, 0), (0, 0, 200, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise: 120 x 200, red on the right
+    halves.save(source, exif=exif)
+    with gradio.Blocks():
+        tab = PhotoTab(desk, gradio.HTML())
+    values = [component.value for component in tab.form.inputs]
+    values[:2] = ["width", 60]  # half as large
+
+    async def clicked(*place: int | None) -> Any:
+        at: Any = SimpleNamespace(index=place)
+        return [each async for each in tab._preview_there(request, at, {"path": str(source)}, "png", 9, *values)]
+
+    for place, colour in (((5, 100), (0, 0, 255)), ((119, 190), (255, 0, 0))):
+        asyncio.run(clicked(*place))
+        with Image.open(visitor.tickets["photo"].result()) as result:
+            assert result.size == (48, 48)
+            assert np.abs(np.subtract(result.getpixel((24 - 12 * (place[0] < 60), 24)), colour)).max() < 9
+    earlier = visitor.tickets["photo"]
+    asyncio.run(clicked(None, None))  # from a picture that the browser does not show
+    assert visitor.tickets["photo"] is not earlier
+
+    desk.fleet.first.models.gate.clear()  # type: ignore[attr-defined]
+    ticket = desk.submit(visitor, "photo", Upload(source, "a.jpg"), {}, "cpu", "")
+    assert len(asyncio.run(asyncio.wait_for(clicked(1, 1), 20))) == 1
+    assert visitor.tickets["photo"] is ticket
+    assert ticket.at_work
+    desk.fleet.first.models.gate.set()  # type: ignore[attr-defined]

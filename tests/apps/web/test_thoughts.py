@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lpnsr.apps.jobs import JobOptions, Limits, Work
 from lpnsr.apps.web import pictures
@@ -18,6 +18,8 @@ from lpnsr.errors import ConfigError, InputError
 from lpnsr.imaging import Photo, read, write
 from support.jobs import picture
 from support.tiny_model import tiny_upscaler
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize("noise", ["predicted", "mode", "gaussian"])
@@ -61,5 +63,10 @@ def test_pictures(tmp_path: Path) -> None:
     assert (large.pixels.shape, large.alpha is not None and large.alpha.shape) == ((61, 80, 1), (61, 80))
     pictures.cropped(tmp_path / "a.tif", tmp_path / "c.png", 16, 1.0, 0.5, max_pixels=10_000, name="a.tif")
     assert (read(tmp_path / "c.png").pixels == pixels[7:23, 24:]).all()
+    write(Photo(pixels, pixels[..., 1], icc=PROFILE), tmp_path / "clear.png")
+    pictures.cropped(tmp_path / "clear.png", tmp_path / "c.png", 16, 0.0, 0.0, max_pixels=10_000, name="clear.png")
+    crop = read(tmp_path / "c.png")
+    assert (crop.alpha == pixels[:16, :16, 1]).all()
+    assert crop.icc == PROFILE
     with pytest.raises(InputError, match=r"^mine\.tif"):
         pictures.cropped(tmp_path / "no.tif", tmp_path / "c.png", 16, 0, 0, max_pixels=10_000, name="mine.tif")

@@ -47,6 +47,10 @@ class Visitor:
     batches: int = 0
     stopped: int = 0
 
+    def at_work(self, part: str) -> bool:
+        """Tell whether the job of a part of the page waits or runs."""
+        return part in self.tickets and self.tickets[part].at_work
+
     def cancel(self, part: str) -> None:
         """End the job of a part of the page, if there is one."""
         if part == "batch":

@@ -11,7 +11,7 @@ import torch
 
 from lpnsr.apps.jobs.inspect import renamed
 from lpnsr.errors import InputError, LpnsrError
-from lpnsr.imaging import Photo, PhotoRows, open_rows, resize_strips, rows_at_once, write, write_rows
+from lpnsr.imaging import Photo, PhotoRows, open_rows, resize_strips, rows_at_once, write_rows
 from lpnsr.imaging.metadata.extras import Extras
 from lpnsr.imaging.rows import samples
 
@@ -34,7 +34,7 @@ def shown(
         rows = _resized(rows, (max(1, int(here[0] * share)), max(1, int(here[1] * share))))
     elif size is not None and size[0] * size[1] <= most // 4:
         rows = _resized(rows, size)
-    write_rows(replace(rows, exif=None, extras=Extras(colour=rows.extras.colour)), target)
+    write_rows(_plain(rows), target)
 
 
 def converted(source: Path, target: Path, quality: int | None) -> None:
@@ -43,7 +43,7 @@ def converted(source: Path, target: Path, quality: int | None) -> None:
 
 
 def cropped(source: Path, target: Path, side: int, across: float, down: float, *, max_pixels: int, name: str) -> None:
-    """Write a crop of at most ``side`` x ``side`` as a PNG.
+    """Write a crop of at most ``side`` x ``side`` as a PNG, with its transparency and colour profile.
 
     across, down: place of the crop, from 0 (left, top) to 1. name: of the image in messages.
     """
@@ -53,13 +53,21 @@ def cropped(source: Path, target: Path, side: int, across: float, down: float, *
         raise InputError(renamed(error, source, name)) from None
     height, width = min(side, rows.height), min(side, rows.width)
     top, left = round(down * (rows.height - height)), round(across * (rows.width - width))
-    parts, seen = [], 0
-    for strip in rows.strips:
-        first, last = max(top - seen, 0), min(top + height - seen, strip.height)
-        if first < last:
-            parts.append(strip.pixels[first:last, left : left + width])
-        seen += strip.height
-    write(Photo(np.concatenate(parts)), target)
+
+    def strips() -> Iterator[Photo]:
+        seen = 0
+        for strip in rows.strips:
+            part = np.s_[max(top - seen, 0) : max(top + height - seen, 0), left : left + width]
+            if strip.pixels[part].size:
+                yield Photo(strip.pixels[part], None if strip.alpha is None else strip.alpha[part])
+            seen += strip.height
+
+    write_rows(_plain(replace(rows, height=height, width=width, strips=strips())), target)
+
+
+def _plain(rows: PhotoRows) -> PhotoRows:
+    """Leave out the metadata that does not change how the picture looks."""
+    return replace(rows, exif=None, extras=Extras(colour=rows.extras.colour))
 
 
 def _weighted(strip: Photo, most: float) -> torch.Tensor:

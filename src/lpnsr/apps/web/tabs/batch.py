@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,9 +188,10 @@ class Batch:
         member, status = self.members[index], ticket.status  # what was finished before may have had another name
         name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
         self.results.add(member.name, ticket.result(), name, state, what)
-        picture = self.desk.new_file(self.visitor, "small.png")
-        pictures.shown(ticket.result(), picture, max_pixels=self.desk.limits.result_pixels, most=_SMALL)
-        self.pictures[index] = picture
+        with suppress(LpnsrError):  # the result is there without its picture too
+            picture = self.desk.new_file(self.visitor, "small.png")
+            pictures.shown(ticket.result(), picture, max_pixels=self.desk.limits.result_pixels, most=_SMALL)
+            self.pictures[index] = picture
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)

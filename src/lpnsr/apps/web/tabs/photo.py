@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,7 @@ class PhotoTab(Tab):
         }
 
     def _changed(self, request: gr.Request) -> Changes:
-        ticket = self.desk.visitor(request).tickets.get(_PART)
-        at_work = ticket is not None and ticket.at_work
+        at_work = self.desk.visitor(request).at_work(_PART)
         return self._cleared() | {self.status: gr.skip() if at_work else ""}
 
     def _arrived(self, request: gr.Request, payload: Any, *values: Any) -> Changes:
@@ -173,29 +172,40 @@ class PhotoTab(Tab):
     async def _preview(
         self, request: gr.Request, payload: Any, _kind: str, _quality: float, *values: Any
     ) -> AsyncIterator[Changes]:
-        async for change in self.reacting(self._of_part(request, None, payload, *values)):
+        async for change in self._preview_at(request, None, payload, *values):
             yield change
 
     async def _preview_there(
         self, request: gr.Request, place: gr.SelectData, payload: Any, _kind: str, _quality: float, *values: Any
     ) -> AsyncIterator[Changes]:
-        async for change in self.reacting(self._of_part(request, place.index, payload, *values)):
+        async for change in self._preview_at(request, place.index, payload, *values):
+            yield change
+
+    async def _preview_at(self, request: gr.Request, *chosen: Any) -> AsyncIterator[Changes]:
+        """Make a preview, unless a job is at work: a click on the photograph does not end it."""
+        if self.desk.visitor(request).at_work(_PART):
+            yield {self.status: gr.skip()}
+            return
+        async for change in self.reacting(self._of_part(request, *chosen)):
             yield change
 
     async def _of_part(
-        self, request: gr.Request, place: tuple[int, int] | None, payload: Any, *values: Any
+        self, request: gr.Request, place: Sequence[int | None] | None, payload: Any, *values: Any
     ) -> AsyncGenerator[Changes]:
-        """Upscale the part around ``place`` (x, y), by default the middle."""
+        """Upscale the part around ``place`` (x, y), by default the middle.
+
+        A picture that the browser does not show has no places: both are None.
+        """
         visitor = self.desk.visitor(request)
         photo = _chosen(visitor, payload)
         options, device = self.form.options(values)
         chosen = self.desk.fleet.pick(device).models.check(JobOptions(**options))
         scale = self.desk.models.spec(str(chosen.model)).scale
         size, result = inspect(photo.path, photo.name, chosen, self.desk.limits, scale)
-        y, x = (size[0] / 2, size[1] / 2) if place is None else (place[1], place[0])
+        places = (None, None) if place is None else (place[1], place[0])
         down, across = (
-            min(1.0, max(0.0, (at - _PART_SIDE / 2) / max(1, side - _PART_SIDE)))
-            for at, side in zip((y, x), size, strict=True)
+            0.5 if at is None else min(1.0, max(0.0, (at - _PART_SIDE / 2) / max(1, side - _PART_SIDE)))
+            for at, side in zip(places, size, strict=True)
         )
         part = self.desk.new_file(visitor, "part.png")
         most = self.desk.limits.max_pixels
