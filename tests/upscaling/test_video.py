@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from lpnsr.errors import ConfigError, OutputError
+from lpnsr.errors import ConfigError, InputError, OutputError
 from lpnsr.imaging.video import VideoReader
 from lpnsr.upscaling.upscaler import Upscaler
 from lpnsr.upscaling.video import SEGMENT, VideoOptions, upscale_video
@@ -126,3 +126,14 @@ def test_an_existing_result_is_kept(up: Upscaler, tmp_path: Path) -> None:
     upscale_video(up, source, target, overwrite=True, steps=0)
     with pytest.raises(ConfigError, match="allows 0 to 51"):
         upscale_video(up, source, target, VideoOptions(crf=60), overwrite=True)
+
+
+def test_the_folder_of_parts_is_there_for_its_parts(up: Upscaler, tmp_path: Path) -> None:
+    source, parts = Clip(times=(0, 3000)).write(tmp_path / "clip.mp4"), tmp_path / "large.mp4.parts"
+    with pytest.raises(OutputError, match="cannot be written"):
+        upscale_video(up, source, tmp_path / "large.mp4", VideoOptions(codec="hevc"), steps=0, width=16, height=2)
+    assert not parts.exists()
+    parts.mkdir()
+    (parts / "000000000000000.mp4").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match=r"delete the folder .*\.parts"):
+        upscale_video(up, source, tmp_path / "large.mp4", steps=0)

@@ -284,8 +284,12 @@ class Segment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        with av.open(str(path)) as file:
-            return cls(path, int(path.stem), file.streams.video[0].frames)
+        """Raises InputError for a damaged file."""
+        try:
+            with av.open(str(path)) as file:
+                return cls(path, int(path.stem), file.streams.video[0].frames)
+        except (ValueError, OSError, IndexError):
+            raise InputError(f"{path} is no part of a video; delete the folder {path.parent} to begin again") from None
 
 
 def join(segments: Sequence[Segment], reader: VideoReader, file: Path, container: str) -> None:

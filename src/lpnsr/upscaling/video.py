@@ -152,6 +152,8 @@ class _Parts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not any(self.folder.glob("*.mp4")):
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
 
     @property
