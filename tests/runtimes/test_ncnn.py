@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpnsr import Upscaler
+from lpnsr import Upscaler, runtimes
 from lpnsr.checkpoints import load_folder
 from lpnsr.errors import CheckpointError, ConfigError, LpnsrWarning, MissingExtraError
 from lpnsr.runtimes import choose, loading, placed
 from lpnsr.runtimes.export import export_model
 from lpnsr.runtimes.manifest import read_manifest
 from lpnsr.runtimes.ncnn_files import write_ncnn
-from lpnsr.runtimes.sessions import Place, open_session, vulkan_gpu
+from lpnsr.runtimes.sessions import Place, RuntimeName, open_session, vulkan_gpu
 from support.tiny_model import GUIDED, tiny_upscaler
 
 VARIANTS = {
@@ -177,6 +177,22 @@ def test_auto_takes_it_on_the_cpu_in_float32(guided: Path, monkeypatch: pytest.M
     assert choose(guided, "torch", "cpu", "float32") is None
     monkeypatch.setattr(loading, "pick_device", torch.device)
     assert choose(guided, "auto", "cuda", "float32") is None
+
+
+def test_auto_stays_on_the_cpu(guided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was chosen for the CPU, whatever GPU Vulkan finds; who names the runtime gets the GPU."""
+    pytest.importorskip("ncnn")
+    monkeypatch.setattr(loading, "find_spec", lambda name: name == "ncnn")
+    asked: list[str] = []
+
+    def watched(runtime: RuntimeName, device: str, dtype: str) -> tuple[Place, str, str]:
+        asked.append(device)
+        return placed(runtime, "cpu", dtype)
+
+    monkeypatch.setattr(runtimes, "placed", watched)
+    for runtime in ("auto", "ncnn"):
+        Upscaler.from_pretrained(guided, runtime=runtime, dtype="float32", cache_dir=tmp_path)
+    assert asked == ["cpu", "auto"]
 
 
 def test_auto_goes_on_without_it(guided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

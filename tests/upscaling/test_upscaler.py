@@ -223,6 +223,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error: Exception) -> None:
 
 def test_the_tile_is_halved_as_often_as_needed() -> None:
     up = tiny_upscaler()
+    assert up.usual_tile > 100  # measured by a run of its own
     restore, sizes = up.restorer.restore, []
 
     def limited(lr: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
@@ -240,6 +241,7 @@ def test_the_tile_is_halved_as_often_as_needed() -> None:
 
 def test_out_of_memory_at_the_smallest_tile_is_an_error() -> None:
     up = tiny_upscaler()
+    assert up.usual_tile > 100  # measured by a run of its own
 
     def never(*args: object, **kwargs: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("gpu")
@@ -253,6 +255,7 @@ def test_out_of_memory_at_the_smallest_tile_is_an_error() -> None:
 
 def test_automatic_tiles_do_not_follow_the_free_memory_but_respect_it(monkeypatch: pytest.MonkeyPatch) -> None:
     up = tiny_upscaler()
+    assert up.usual_tile > 100  # measured by a run of its own
     restore, sizes = up.restorer.restore, []
 
     def watched(lr: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

@@ -109,6 +109,8 @@ class Upscaler:
         folder = checkpoints.resolve(str(model), revision=revision, cache_dir=cache_dir)
         exported = runtimes.choose(folder, runtime, device, dtype)
         if exported:
+            if runtime == "auto" and not runtimes.is_exported(folder):
+                device = "cpu"  # for which it was chosen, whatever other devices the runtime finds
             try:
                 place, *machine = runtimes.placed(exported, device, dtype)
                 spec, parts = runtimes.load(folder, exported, cache_dir, place)

@@ -24,21 +24,16 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_time_of_a_file_has_no_loading_in_it(watched, folder, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(batch, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    load, result_size = watched.load, batch.result_size
+    load = watched.load
 
     def loading(**options):
         clock.now += 100
         return load(**options)
 
-    def importing(*given):  # the size of a result is the first that needs PyTorch
-        clock.now += 100
-        return result_size(*given)
-
     def working(rows):
         clock.now += 3
 
     watched.load, watched.before = loading, working
-    monkeypatch.setattr(batch, "result_size", importing)
     lines = [json.loads(line) for line in run("photos", "-o", "out", "--json").stdout.splitlines()]
     assert [line["seconds"] for line in lines[:-1]] == [3, 3]
 
