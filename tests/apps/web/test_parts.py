@@ -243,6 +243,22 @@ def test_a_result_without_its_small_picture_is_done(desk: Desk, monkeypatch: pyt
     assert batch.summary() == "1 upscaled"
 
 
+def test_equal_files_have_one_result(desk: Desk) -> None:
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from lpnsr.apps.web.tabs.batch import Batch
+
+    files = []
+    for number, (name, red) in enumerate([("a.png", 1), ("a.png", 2), ("b.png", 2)]):
+        files.append(Upload(desk.uploads / f"{number}.png", name))
+        files[-1].path.write_bytes(picture((red, 0, 0)))
+    batch = Batch(desk, desk.visitor(SimpleNamespace(session_hash="a")), "", 1)
+    assert _worked_off(batch, files) == ["done", "done", "same"]
+    with zipfile.ZipFile(batch.finish()) as results:
+        lines = results.read("report.csv").decode().splitlines()
+    assert lines[3] == f"b.png,same,{lines[2].split(',')[2]},same as a.png"
+    assert lines[1].split(",")[2] != lines[2].split(",")[2]
+
+
 def test_a_batch_keeps_no_copies_of_what_is_refused(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="needs the extra web")
     from lpnsr.apps.web.tabs.batch import Batch

@@ -93,7 +93,7 @@ class Results:
         with _written():
             self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
 
-    def add(self, name: str, result: Path, file_name: str, state: str, what: str = "") -> None:
+    def add(self, name: str, result: Path, file_name: str, state: str, what: str = "") -> str:
         """Put in the result of ``name``, beside it under ``file_name``. Raises OutputError."""
         wanted = (PurePath(name).parent / file_name).as_posix()
         free, number = wanted, 2
@@ -104,10 +104,10 @@ class Results:
             self._zip.write(result, free)
         self.count += 1
         self._lines.append((name, state, free, what))
+        return free
 
-    def same(self, name: str, other: str) -> None:
-        """Note that ``name`` is the same file as ``other``, whose result is here."""
-        result = next(line[2] for line in self._lines if line[0] == other)
+    def same(self, name: str, other: str, result: str) -> None:
+        """Note that ``name`` is the same file as ``other``, whose result is here under the name ``result``."""
         self._lines.append((name, "same", result, f"same as {other}"))
 
     def missing(self, name: str, state: str, what: str) -> None:

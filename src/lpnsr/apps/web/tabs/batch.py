@@ -89,7 +89,7 @@ class Batch:
         self.states: list[tuple[str, str]] = []
         self.results = Results(desk.new_file(visitor, "lpnsr.zip"))
         self.pictures: dict[int, Path] = {}  # small, of results, by the places of their members
-        self.made: dict[tuple[str, str], str] = {}  # in this run: the names of members, as in ``Visitor.finished``
+        self.made: dict[tuple[str, str], tuple[str, str]] = {}  # in this run: members and their results, by name
         self.current: Status | None = None
         self.started = time.monotonic()
         self.worked = 0
@@ -133,11 +133,11 @@ class Batch:
             earlier = self._finished(key)
             if earlier is not None:
                 if other := self.made.get(key):
-                    self.results.same(member.name, other)
-                    self.states[index] = ("same", f"same as {other}")
+                    self.results.same(member.name, *other)
+                    self.states[index] = ("same", f"same as {other[0]}")
                 else:
-                    await asyncio.to_thread(self._add, index, earlier, "skipped", "finished before")
-                    self.made[key] = member.name
+                    added = await asyncio.to_thread(self._add, index, earlier, "skipped", "finished before")
+                    self.made[key] = member.name, added
                     self.states[index] = ("skipped", "finished before")
                 return
             upload = Upload(path, member.name.rpartition("/")[2])
@@ -165,9 +165,9 @@ class Batch:
         status = ticket.status
         if status.state is State.DONE:
             self.worked += 1
-            self.visitor.finished[key], self.made[key] = ticket, member.name
+            self.visitor.finished[key] = ticket
             notes = [note.removeprefix(f"result{status.options.extension}: ") for note in status.warnings]
-            await asyncio.to_thread(self._add, index, ticket, "done", "; ".join(notes))
+            self.made[key] = member.name, await asyncio.to_thread(self._add, index, ticket, "done", "; ".join(notes))
             self.states[index] = ("done", "; ".join([f"{status.width} x {status.height} px", *notes]))
         else:
             self.states[index] = (status.state.value, _after(member.name, status.error or status.state.value))
@@ -184,14 +184,16 @@ class Batch:
         except LpnsrError:
             return None
 
-    def _add(self, index: int, ticket: Ticket, state: str, what: str) -> None:
+    def _add(self, index: int, ticket: Ticket, state: str, what: str) -> str:
+        """Add a result to the zip, and return its name there."""
         member, status = self.members[index], ticket.status  # what was finished before may have had another name
         name = f"{Path(member.name).stem}_{status.width}x{status.height}{status.options.extension}"
-        self.results.add(member.name, ticket.result(), name, state, what)
+        added = self.results.add(member.name, ticket.result(), name, state, what)
         with suppress(LpnsrError):  # the result is there without its picture too
             picture = self.desk.new_file(self.visitor, "small.png")
             pictures.shown(ticket.result(), picture, max_pixels=self.desk.limits.result_pixels, most=_SMALL)
             self.pictures[index] = picture
+        return added
 
     def progress(self) -> str:
         settled = sum(state not in ("waiting", "working") for state, _ in self.states)
