@@ -133,7 +133,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, name: str, data: bytes | No
 
 
 def test_a_start_behind_the_end_is_refused(clip: Path) -> None:
-    with pytest.raises(InputError, match=r"lasts 0\.40 s; --begin 7 is after"):
+    with pytest.raises(InputError, match=r"lasts 0\.40 s; --start 7 is after"):
         VideoReader(clip, 7.0)
 
 

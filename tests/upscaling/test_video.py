@@ -56,7 +56,7 @@ def test_subtitles_and_ten_bits_are_kept(up: Upscaler, tmp_path: Path) -> None:
 
 def test_a_range_begins_at_zero(up: Upscaler, tmp_path: Path) -> None:
     source = Clip().write(tmp_path / "clip.mp4")
-    upscale_video(up, source, tmp_path / "cut.mp4", VideoOptions(begin=0.1, end=0.34), steps=0)
+    upscale_video(up, source, tmp_path / "cut.mp4", VideoOptions(start=0.1, end=0.34), steps=0)
     with VideoReader(tmp_path / "cut.mp4") as after:
         assert [frame.time for frame in after.frames()] == [0, 6000, 9000, 21_000]
     heard = [time for time, *_ in packets(tmp_path / "cut.mp4", "audio")]

@@ -91,7 +91,7 @@ class VideoReader:
         length = Fraction(self.container.duration or 0, av.time_base)
         if length and start >= length:
             self.container.close()
-            raise InputError(f"{path}: the video lasts {float(length):.2f} s; --begin {start:g} is after its end")
+            raise InputError(f"{path}: the video lasts {float(length):.2f} s; --start {start:g} is after its end")
         self.cut = start > 0
         self.start = began + Fraction(start).limit_denominator(10**6)
         self.end = None if end is None else began + Fraction(end).limit_denominator(10**6)

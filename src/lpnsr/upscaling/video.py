@@ -46,13 +46,13 @@ class VideoOptions(StrictConfig):
         Field(ge=0, le=63, description="Constant rate factor; lower is better and larger. Default: 18 for h264."),
         _VIDEO,
     ] = None
-    begin: Annotated[float, Field(ge=0, description="First second of the source."), _VIDEO] = 0.0
+    start: Annotated[float, Field(ge=0, description="First second of the source."), _VIDEO] = 0.0
     end: Annotated[float | None, Field(gt=0, description="Last second of the source."), _VIDEO] = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.end is not None and self.end <= self.begin:
-            raise ValueError(f"end = {self.end:g} has to be after begin = {self.begin:g}")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end = {self.end:g} has to be after start = {self.start:g}")
         return self
 
 
@@ -87,7 +87,7 @@ def upscale_video(
     check_writable(target)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name, or replace it with --overwrite")
-    with VideoReader(source, video.begin, video.end) as reader:
+    with VideoReader(source, video.start, video.end) as reader:
         check_container(reader, target, codec)
         height, width = chosen.output_size((reader.height, reader.width), upscaler.scale)
         size = height // 2 * 2, width // 2 * 2
@@ -96,7 +96,7 @@ def upscale_video(
         make_folder_of(target)
         settings = {
             "source": [source.name, source.stat().st_size, source.stat().st_mtime_ns],
-            "video": {"codec": codec, "crf": crf, "begin": video.begin, "end": video.end},
+            "video": {"codec": codec, "crf": crf, "start": video.start, "end": video.end},
             "options": settings_of(upscaler.spec, upscaler.parts, chosen),
         }
         with _Parts(target, settings) as parts:
@@ -116,7 +116,7 @@ def upscale_video(
                     writer.finish()
                     file.commit()
             if not count:
-                raise InputError(f"{source}: there is no frame between --begin and --end")
+                raise InputError(f"{source}: there is no frame between --start and --end")
             with AtomicFile(target) as file:
                 join(parts.segments, reader, file.path, CONTAINERS[target.suffix.lower()])
                 file.commit()

@@ -29,8 +29,8 @@ def test_a_clip_is_upscaled(tmp_path: Path, tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--begin", "2", "--end", "1"], 2, "end = 1 has to be after begin = 2"),
-        (["--begin", "9"], 1, "is after its end"),
+        (["--start", "2", "--end", "1"], 2, "end = 1 has to be after start = 2"),
+        (["--start", "9"], 1, "is after its end"),
         (["--crf", "60"], 2, "h264 allows 0 to 51"),
         (["--noise", "green"], 2, "green"),
         (["--start", "no.pth"], 1, "there is no file no.pth"),

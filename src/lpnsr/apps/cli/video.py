@@ -36,7 +36,7 @@ def video(
     from lpnsr.upscaling.estimate import pixel_seconds
 
     settings = parsed(VideoOptions, chosen)
-    model, options = model_and_image(chosen)
+    model, options = model_and_image(chosen | {"start": None})  # which is a time here
     upscaler = Upscaler.from_pretrained(**model.model_dump())
     with bars(hidden=quiet) as shown:
         task = shown.add_task("frames", total=None)
