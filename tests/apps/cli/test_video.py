@@ -33,7 +33,6 @@ def test_a_clip_is_upscaled(tmp_path: Path, tiny_model: Path) -> None:
         (["--start", "9"], 1, "is after its end"),
         (["--crf", "60"], 2, "h264 allows 0 to 51"),
         (["--noise", "green"], 2, "green"),
-        (["--start", "no.pth"], 1, "there is no file no.pth"),
     ],
 )
 def test_what_cannot_be_is_said(tmp_path: Path, tiny_model: Path, more: list[str], code: int, words: str) -> None:
