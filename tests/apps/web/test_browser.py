@@ -155,7 +155,7 @@ def test_an_example_and_the_slider(page: Page) -> None:
     expect(page.locator("#about")).to_contain_text("dog.png: 128 x 128")
     page.click("#run")
     page.wait_for_selector("#slider img")
-    expect(page.locator("#facts")).not_to_contain_text("This is of")
+    expect(page.locator("#facts")).not_to_contain_text("This result is of")
     box = page.locator("#slider .lp-pair").bounding_box()
     assert box is not None
     line = page.get_by_label("Line between before and after")
@@ -288,7 +288,7 @@ def test_a_result_is_not_beside_another_photograph(page: Page, site: Site) -> No
     _drop(page, ("c.png", picture(GREEN)))
     expect(page.locator("#about")).to_contain_text("c.png")
     site.models.gate.set()
-    expect(page.locator("#facts")).to_contain_text("This is of b.png")
+    expect(page.locator("#facts")).to_contain_text("This result is of b.png")
 
 
 def test_a_download_is_that_of_the_format_shown(page: Page, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
