@@ -200,7 +200,7 @@ def test_auto_goes_on_without_it(guided: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(loading, "find_spec", lambda name: name == "ncnn")
     (tmp_path / "exports").write_text("no folder")
     load = {"device": "cpu", "dtype": "float32", "cache_dir": tmp_path}
-    with pytest.warns(LpnsrWarning, match="going on without ncnn"):
+    with pytest.warns(LpnsrWarning, match="continuing without ncnn"):
         assert Upscaler.from_pretrained(guided, **load).runtime == "torch"
     with pytest.raises(Exception, match="choose another --cache-dir"):
         Upscaler.from_pretrained(guided, **load, runtime="ncnn")

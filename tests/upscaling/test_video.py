@@ -85,7 +85,7 @@ def test_what_stands_still_stays_still(up: Upscaler, tmp_path: Path) -> None:
     seen: list[np.ndarray] = []
 
     class Watched:
-        spec, parts, scale = up.spec, up.parts, up.scale
+        spec, parts, scale, dtype = up.spec, up.parts, up.scale, up.dtype
 
         def __call__(self, pixels: np.ndarray, **options: Any) -> np.ndarray:
             seen.append(up(pixels, **options))
@@ -109,6 +109,10 @@ def test_an_interrupted_call_goes_on_and_gives_the_same(up: Upscaler, tmp_path: 
     assert not (tmp_path / "large.mp4").exists()
     with pytest.raises(ConfigError, match="other options"):
         upscale_video(up, source, tmp_path / "large.mp4", VideoOptions(crf=30), steps=0)
+    retrained = tiny_upscaler()
+    retrained.spec = retrained.spec.model_copy(update={"sha256": {"denoiser/model.safetensors": "0" * 64}})
+    with pytest.raises(ConfigError, match="another model"):
+        upscale_video(retrained, source, tmp_path / "large.mp4", steps=0)
     begun: list[int] = []
     upscale_video(up, source, tmp_path / "large.mp4", steps=0, begun=lambda _, done: begun.append(done))
     assert begun == [SEGMENT]

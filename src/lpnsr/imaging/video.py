@@ -41,7 +41,7 @@ _PRECISE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 
 @dataclass(frozen=True)
 class Look:
-    """How a player shows the frames.
+    """Tags and properties that tell a player how to show the frames.
 
     matrix, primaries, transfer: code points of ITU-T H.273. full: luma from 0 instead of 16. deep: more than 8 bits.
     aspect: width of a pixel to its height. display: the display matrix (rotation, mirroring), nine integers.
@@ -102,6 +102,7 @@ class VideoReader:
         with self._told():
             first = next(self.container.decode(self.stream), None)
         if first is None:
+            self.container.close()
             raise InputError(f"{path}: no frame of the video can be decoded; the file is damaged or empty")
         self.height, self.width = first.height, first.width
         self.interlaced = bool(first.interlaced_frame)

@@ -43,7 +43,7 @@ _CPU_AS_GPU = 3  # kind of a Vulkan device that computes on the processor
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how graphs are computed.
+    """The device and precision that graphs are computed with.
 
     gpu, half are for ncnn: Vulkan's number of a GPU, None for the CPU; whether maps are stored in 16 bits: bfloat16 on
     the CPU, float16 on a GPU. unit is for the others: ONNX Runtime's provider, OpenVINO's device.

@@ -118,7 +118,7 @@ class Upscaler:
             except LpnsrError as error:
                 if runtime != "auto" or runtimes.is_exported(folder):
                     raise
-                warnings.warn(f"{error}; going on without {exported}", LpnsrWarning, stacklevel=2)
+                warnings.warn(f"{error}; continuing without {exported}", LpnsrWarning, stacklevel=2)
                 exported = None
         if not exported:
             loaded = checkpoints.load_model(folder)

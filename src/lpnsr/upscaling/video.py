@@ -98,6 +98,8 @@ def upscale_video(
             "source": [source.name, source.stat().st_size, source.stat().st_mtime_ns],
             "video": {"codec": codec, "crf": crf, "start": video.start, "end": video.end},
             "options": settings_of(upscaler.spec, upscaler.parts, chosen),
+            "weights": upscaler.spec.sha256,
+            "dtype": str(upscaler.dtype),
         }
         with _Parts(target, settings) as parts:
             count = sum(segment.frames for segment in parts.segments)
@@ -139,8 +141,8 @@ class _Parts:
         try:
             if described.exists() and described.read_text(encoding="utf-8") != text and self.segments:
                 raise ConfigError(
-                    f"{self.folder} holds {len(self.segments)} parts that were made from another file or with other "
-                    "options; repeat the command with those, or delete the folder"
+                    f"{self.folder} holds {len(self.segments)} parts that were made from another file or with another "
+                    "model or other options; repeat the command with those, or delete the folder"
                 )
             write_bytes(described, text.encode())
         except BaseException:
