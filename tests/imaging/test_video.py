@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def test_a_range_has_the_frames_shown_in_it(clip: Path, start: float, end: float
     assert [frame.time for frame in frames] == times
     if end is not None:
         assert frames[-1].time + frames[-1].duration <= round((end - start) * 90_000)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_an_encoder_leaves_the_scheduling_of_the_process(clip: Path, codec: str, tmp_path: Path) -> None:
+    """libsvtav1 makes its threads and ours real-time ones for root; they took the processors from all others."""
+
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(path.name)) for path in Path("/proc/self/task").iterdir()}
+
+    expected = policies()
+    with VideoReader(clip) as reader:
+        writer = SegmentWriter(tmp_path / "0.mp4", (64, 64), reader, codec, 30)
+        writer.put(Frame(0, 3000, np.zeros((64, 64, 3), np.uint8)))
+        found = policies()
+        writer.finish()
+    assert found == policies() == expected
 
 
 def test_frames_without_times_follow_each_other(clip: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import io
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -224,6 +225,8 @@ class SegmentWriter:
         context.color_range = ColorRange.JPEG if look.full else ColorRange.MPEG
         context.colorspace, context.color_primaries, context.color_trc = look.matrix, look.primaries, look.transfer
         context.sample_aspect_ratio = look.aspect
+        with _same_scheduling():
+            self._container.start_encoding()
         self._began: int | None = None
         self._durations: dict[int, int] = {}
 
@@ -251,6 +254,23 @@ class SegmentWriter:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0)
             self._container.mux(packet)
+
+
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Take back what libsvtav1 does where it may: it makes the calling thread and its own real-time threads, which
+    no other process of the machine can interrupt."""
+    threads = Path("/proc/self/task")
+    if not threads.is_dir():  # only Linux has it
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = {path.name for path in threads.iterdir()} - {str(threading.get_native_id())}
+    yield
+    for path in threads.iterdir():
+        if path.name not in before:
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(int(path.name), policy, parameters)
 
 
 def _encoder_options(codec: str, crf: int) -> dict[str, str]:
