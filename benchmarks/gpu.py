@@ -1,10 +1,11 @@
-"""All that is measured on a GPU, in one run of under eight minutes: python benchmarks/gpu.py
+"""All that is measured on a GPU: python benchmarks/gpu.py
 
-    python benchmarks/gpu.py --device cpu --size 64 --tile 32 --parts lite      # the same on a processor, to try it out
+    python benchmarks/gpu.py --device cpu --sizes 32 --tile 32 --models lite tiny   # the same on a processor, to try it
 
-For each model: bfloat16 against float32 (time, and how far the results are apart), the time against the least that the
-measured rate and bandwidth allow for its convolutions and products, batches of tiles, the denoiser compiled and in CUDA
-graphs, whether the chain waits for the device, and a profile by kernel (--profile FOLDER writes it).
+For each model: float32, bfloat16 and float16 at each size (time, the difference of the results, and the time against
+the least that the measured rate and bandwidth allow for convolutions and products), channels_last against contiguous
+tensors, batches of tiles, the denoiser compiled and in CUDA graphs, whether the chain waits for the device, and a
+profile by kernel (--profile FOLDER writes it). What does not fit into --minutes is left out and named.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from lpnsr.evaluation.speed import picture
 from lpnsr.system.machine import machine_of
 from lpnsr.upscaling.restorer import Restorer
 
-BUDGET = 8 * 60
 _begun = time.perf_counter()
 
 
@@ -59,8 +59,8 @@ def precision(device: torch.device, dtype: torch.dtype) -> Any:
 
 
 class Bench:
-    def __init__(self, up: Upscaler, size: int, tile: int, folder: Path | None) -> None:
-        self.up, self.device, self.size, self.tile, self.folder = up, up.device, size, tile, folder
+    def __init__(self, up: Upscaler, sizes: list[int], tile: int, folder: Path | None) -> None:
+        self.up, self.device, self.sizes, self.tile, self.folder = up, up.device, sizes, tile, folder
 
     def say(self, text: str) -> None:
         print(f"[{time.perf_counter() - _begun:4.0f} s] {self.up.spec.name}: {text}", flush=True)
@@ -75,23 +75,30 @@ class Bench:
             return self.up.restorer.restore(lr, draw)
 
     def precisions(self) -> None:
-        lr = self.lr(1, self.size)
-        results = {}
-        for dtype in (torch.float32, torch.bfloat16):
-            results[dtype] = self.restore(lr, dtype).float()
-            with Counter() as counter:
-                self.restore(lr, dtype)
-            spent = seconds(lambda dtype=dtype: self.restore(lr, dtype), self.device)  # type: ignore[misc]
+        dtypes = [torch.float32, torch.bfloat16] + [torch.float16] * (self.device.type == "cuda")
+        for dtype in dtypes:
             roof = calibrate(self.device, dtype)
-            bound = roof.seconds(counter.work)
-            rate = counter.work.flop / 1e9 / spent
-            self.say(f"{self.size} px, {str(dtype)[6:]}: {spent * 1e3:.1f} ms, {rate:,.0f} GFLOP/s")
-            self.say(
-                f"  measured {roof.flops / 1e12:.1f} TFLOP/s and {roof.bandwidth / 1e9:,.0f} GB/s allow "
-                f"{bound * 1e3:.1f} ms: {spent / bound:.2f} times that (bar: 1.5)"
-            )
-        error = (results[torch.float32] - results[torch.bfloat16]).square().mean()
-        self.say(f"bfloat16 and float32 agree to {float(-10 * torch.log10(error + 1e-12)):.1f} dB")
+            rates = f"{roof.flops / 1e12:.1f} TFLOP/s and {roof.bandwidth / 1e9:,.0f} GB/s"
+            self.say(f"{str(dtype)[6:]}: measured {rates}")
+            for size in self.sizes:
+                lr = self.lr(1, size)
+                exact, found = self.restore(lr, torch.float32).float(), self.restore(lr, dtype).float()
+                with Counter() as counter:
+                    self.restore(lr, dtype)
+                spent = seconds(lambda lr=lr, dtype=dtype: self.restore(lr, dtype), self.device, 0.5)  # type: ignore[misc]
+                bound = roof.seconds(counter.work)
+                self.say(
+                    f"  {size} px: {spent * 1e3:.1f} ms, {counter.work.flop / 1e9 / spent:,.0f} GFLOP/s, "
+                    f"{spent / bound:.2f} times the least time; {float((found - exact).abs().mean()) * 255:.2f} levels "
+                    "from float32"
+                )
+
+    def layouts(self) -> None:
+        for name, layout in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+            self.up.restorer.to(memory_format=layout)
+            lr = self.lr(1, self.tile).contiguous(memory_format=layout)
+            spent = seconds(lambda lr=lr: self.restore(lr, self.dtype), self.device, 0.5)  # type: ignore[misc]
+            self.say(f"{self.tile} px, {name}: {spent * 1e3:.1f} ms")
 
     def batches(self) -> None:
         for batch in (1, 2, 4, 8, 16):
@@ -147,7 +154,7 @@ class Bench:
         return self.say("the chain does not wait for the device")
 
     def profiled(self) -> None:
-        lr = self.lr(1, self.size)
+        lr = self.lr(1, self.sizes[-1])
         activities = [ProfilerActivity.CPU]
         if self.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
@@ -167,21 +174,26 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--tile", type=int, default=128, help="side of the tiles that are put into batches")
-    parser.add_argument("--parts", choices=("lite", "paper", "tiny", "both"), default="both")
+    parser.add_argument(
+        "--models", nargs="+", choices=("lite", "base", "paper", "tiny"), default=["lite", "base", "paper"]
+    )
+    parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--profile", type=Path, help="folder for the profiles")
     arguments = parser.parse_args()
     print(machine_of(torch.device(arguments.device)))
-    models: list[Callable[[], Upscaler]] = []
-    if arguments.parts in ("lite", "both"):
-        models.append(lambda: Upscaler.from_pretrained("lite", device=arguments.device))
-    if arguments.parts != "lite":
-        models.append(lambda: paper(arguments.device, arguments.parts == "tiny"))
-    for load in models:
-        bench = Bench(load(), arguments.size, arguments.tile, arguments.profile)
-        for part in (bench.precisions, bench.batches, bench.waits, bench.profiled, bench.compiled):
-            if time.perf_counter() - _begun > BUDGET - 60:
+    for number, name in enumerate(arguments.models, 1):
+        bundled = name in ("lite", "base")
+        up = (
+            Upscaler.from_pretrained(name, device=arguments.device)
+            if bundled
+            else paper(arguments.device, name == "tiny")
+        )
+        bench = Bench(up, arguments.sizes, arguments.tile, arguments.profile)
+        end = arguments.minutes * 60 * number / len(arguments.models)
+        for part in (bench.precisions, bench.layouts, bench.batches, bench.waits, bench.compiled, bench.profiled):
+            if time.perf_counter() - _begun > end - 30 * (arguments.device == "cuda"):
                 bench.say(f"no time is left for {part.__name__}")
                 continue
             part()

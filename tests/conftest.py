@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from lpnsr.runtimes import loading
 from lpnsr.system import devices
@@ -15,12 +14,7 @@ from support.repository import REPOSITORY
 from support.tiny_model import tiny_upscaler
 from support.upscale_command import MODEL, Watched, make
 
-pytest_plugins = ["support.browser", "support.small_disk", "support.training_run"]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+pytest_plugins = ["support.browser", "support.cuda", "support.small_disk", "support.training_run"]
 
 
 @pytest.fixture(autouse=True, scope="session")

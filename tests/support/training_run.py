@@ -41,6 +41,11 @@ ORDER = ("autoencoder", "upsampler", "denoiser", "noise-predictor", "joint")
 TIMINGS = ("seconds", "images_per_second", "waiting_for_data")
 
 
+def slow(value: Any) -> Any:
+    """A parameter whose test is slow."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")

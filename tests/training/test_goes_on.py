@@ -36,6 +36,7 @@ from support.training_run import (
     copied,
     log_of,
     modified,
+    slow,
     train,
     written,
 )
@@ -50,7 +51,7 @@ def test_a_finished_run_is_left_alone(finished: Path, recipe: Path, photos: Path
     assert (finished / "upsampler" / "checkpoint.pt").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("stage", ["upsampler", "denoiser", "noise-predictor", "joint"])
+@pytest.mark.parametrize("stage", [*map(slow, ("upsampler", "denoiser", "noise-predictor")), "joint"])
 def test_killed_and_resumed_is_the_same_run(
     stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -109,7 +110,7 @@ def train_in_two(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*launch, *words], capture_output=True, text=True, check=False, timeout=240)
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "denoiser", "noise-predictor"])
+@pytest.mark.parametrize("stage", ["autoencoder", *map(slow, ("denoiser", "noise-predictor"))])
 def test_two_processes_train_as_one(stage: str, finished: Path, recipe: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("pool", *ORDER[: ORDER.index(stage)]):
         (tmp_path / name).symlink_to(finished / name)
