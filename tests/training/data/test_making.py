@@ -352,7 +352,7 @@ def test_a_worker_that_is_killed_is_told_and_what_is_done_is_kept(photos: list[P
 
 
 def test_the_minutes_bound_it_too(photos: list[Path], tmp_path: Path) -> None:
-    words = [*command(photos, tmp_path), "--minutes", "0.1"]
+    words = [*command(photos, tmp_path), "--minutes", "0.2"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert re.search("of 40000 crops are degraded|photographs are looked at", done.stderr)
