@@ -101,7 +101,7 @@ class Bench:
             self.say(f"{self.tile} px, {name}: {spent * 1e3:.1f} ms")
 
     def batches(self) -> None:
-        for batch in (1, 2, 4, 8, 16):
+        for batch in (1, 2, 4, 8, 16) if self.device.type == "cuda" else (1, 2):
             lr = self.lr(batch, self.tile)
             try:
                 spent = seconds(lambda lr=lr: self.restore(lr, self.dtype), self.device, 0.5)  # type: ignore[misc]

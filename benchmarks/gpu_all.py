@@ -59,7 +59,7 @@ def trainings(rehearse: bool, photos: list[Path], out: Path) -> list[Part]:
 
 def run(part: Part, out: Path, rehearse: bool) -> tuple[float, int | None]:
     """Seconds that a part took, and its exit code, None where its limit ended it."""
-    environment = os.environ | ({"LPNSR_TEST_DEVICE": "cpu"} if rehearse else {})
+    environment = os.environ | ({"LPNSR_TEST_DEVICE": "cpu", "OMP_WAIT_POLICY": "PASSIVE"} if rehearse else {})
     begun = time.perf_counter()
     with (out / f"{part.name.replace(', ', '-')}.log").open("w") as log:
         try:

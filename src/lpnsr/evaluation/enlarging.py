@@ -51,10 +51,12 @@ def load_network(name: str | Path, device: torch.device) -> tuple[nn.Module, str
     MissingExtraError.
     """
     path = Path(name)
-    if path.is_file() and not is_model(str(name)):
+    if not path.is_dir() or is_model(str(name)):
+        path = checkpoints.resolve(name)
+    if path.is_file():
         net, files = checkpoints.load_file(path, 4).parts["upsampler"], [path]
     else:
-        folder = _upsampler_of(name)
+        folder = _upsampler_of(path)
         net, files = load_part(folder), [folder / CONFIG, folder / WEIGHTS]
     return net.eval().requires_grad_(False).to(device), " ".join(map(file_sha256, files))
 
@@ -78,11 +80,9 @@ def network_flops(net: nn.Module, device: torch.device) -> float:
     return counter.work.flop / _COUNTED**2
 
 
-def _upsampler_of(name: str | Path) -> Path:
-    path = Path(name)
-    if path.is_dir() and not is_model(str(name)):
+def _upsampler_of(path: Path) -> Path:
+    if not is_model(str(path)):
         return path
-    path = checkpoints.resolve(name)
     parts = read_spec(path).parts
     if "upsampler" not in parts:
         raise CheckpointError(f"the model in {path} has no pre-upsampler")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lpnsr import __version__, checkpoints, runtimes
-from lpnsr.checkpoints.locate import is_model
 from lpnsr.errors import ConfigError, InputError, LpnsrError, OutputError
 from lpnsr.evaluation.enlarging import INTERPOLATIONS, START, load_network, network_flops, run_network
 from lpnsr.evaluation.files import content_hash, unit_tensor
@@ -113,7 +112,7 @@ def _maker(model: str, device: str) -> _Maker:
 
 
 def _is_network(model: str) -> bool:
-    return model.endswith(START) or (not is_model(model) and Path(model).is_file())
+    return model.endswith(START) or checkpoints.resolve(model).is_file()
 
 
 class _Interpolation:

@@ -189,12 +189,17 @@ def test_models_upscale_and_are_timed(data: Path) -> None:
     assert report["metrics"]["lpips"]["title"] == "LPIPS (training loss)"
 
 
-def test_interpolation_foreign_networks_and_starts_stand_beside_models(data: Path, tmp_path: Path) -> None:
+def test_interpolation_foreign_networks_and_starts_stand_beside_models(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("spandrel")
+    monkeypatch.setenv("LPNSR_CACHE", str(tmp_path))
+    (tmp_path / "models").mkdir()
     network = import_module("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=4)
-    torch.save(network.state_dict(), tmp_path / "net.pth")
+    path = tmp_path / "models" / "net.pth"
+    torch.save(network.state_dict(), path)
     words = ["--model", "bicubic", "--model", "lanczos", "--model", "start=lite:start"]
-    words += ["--model", f"net={tmp_path / 'net.pth'}", "--lr", data / "lr", "--hr", data / "hr", "-o", data / "out"]
+    words += ["--model", f"net={path}", "--model", "named=net", "--lr", data / "lr", "--hr", data / "hr", "-o", data / "out"]
     result = run(*words, "--metrics", "psnr", "--device", "cpu")
     assert result.exit_code == 0
     report = json.loads((data / "out" / "report.json").read_text())
@@ -206,7 +211,7 @@ def test_interpolation_foreign_networks_and_starts_stand_beside_models(data: Pat
     assert timings["net"]["mflop"] == pytest.approx(2 * sum(p.numel() for p in weights) / 1e6)
     assert report["metrics"]["psnr"]["title"] == "PSNR"
     lr = read_unit(data / "lr" / "dogx4.png")
-    for name, net in (("net", network), ("start", parts["upsampler"])):
+    for name, net in (("net", network), ("named", network), ("start", parts["upsampler"])):
         with torch.inference_mode():
             expected = (net(lr[None])[0].clamp(0, 1) * 255).round() / 255
         off = (read_unit(data / "out" / name / "dogx4.png") - expected).abs()
