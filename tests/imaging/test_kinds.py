@@ -73,6 +73,17 @@ def test_heic(tmp_path):
     assert read(tmp_path / "x.jpg").pixels.shape == upright.shape
 
 
+def test_heic_with_other_sides_than_its_header_states(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "x.heic"
+    heif.from_pillow(Image.fromarray(picture())).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"clap") + 20] = 100  # it cuts out a place far away, which the decoder passes over
+    path.write_bytes(data)
+    with pytest.raises(ImageReadError, match=f"the header states {WIDTH} x {HEIGHT} pixels"):
+        open_rows(path, held=0, scratch=tmp_path).whole()
+
+
 def test_jpeg_xl(tmp_path):
     pytest.importorskip("pillow_jxl")
     Image.fromarray(picture()).save(tmp_path / "x.jxl", lossless=True)
@@ -125,6 +136,7 @@ def test_netpbm_of_text(tmp_path):
     assert read(tmp_path / "x.pgm").pixels.ravel().tolist() == [7, 200]
     (tmp_path / "x.ppm").write_text("P3 1 2 # size\n1000\n0 500\n1000 # a comment\n1 2000 3")
     assert read(tmp_path / "x.ppm").pixels.ravel().tolist() == [0, 32768, 65535, 66, 65535, 197]
+    assert "ends before the last of 9 rows" in refused(tmp_path, b"P2\n9 9\n255\n1 2 3\n")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +184,16 @@ def test_more_than_8_bits_are_kept(tmp_path, kind, channels):
     expected = np.rint(values / (2**bits - 1) * 65535).reshape(HEIGHT, WIDTH, -1)
     assert np.abs(found[..., : expected.shape[2]] - expected).max() <= 65535 / (2**bits - 1) * 3
     np.testing.assert_array_equal(open_rows(path, held=0, scratch=tmp_path).whole().pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_jpeg_xl_of_floating_point_numbers(tmp_path, dtype):
+    pytest.importorskip("pillow_jxl")
+    values = (picture(np.uint16) / 60000).astype(dtype)  # a little above 1
+    (tmp_path / "x.jxl").write_bytes(imagecodecs.jpegxl_encode(values, lossless=True))
+    photo = read(tmp_path / "x.jxl")
+    assert photo.pixels.dtype == np.uint16
+    assert np.abs(photo.pixels / 65535 - values.clip(0, 1)).max() < 1e-3
 
 
 @pytest.mark.parametrize("form", ["avif", "jxl"])
@@ -225,3 +247,12 @@ def test_jpeg_files_of_kinds_that_cannot_be_read_are_named(tmp_path):
     assert "a JPEG file without loss" in lossless
     assert "damaged" not in deep + lossless
     assert "header is damaged" in refused(tmp_path, b"\xff\xd8\xff\xe0\0\x10JFIF")
+
+
+@pytest.mark.parametrize("fill", [b"", b"\xff\xff"])
+def test_jpeg_without_loss_is_kept_from_a_decoder_that_crashes(tmp_path, monkeypatch, fill):
+    monkeypatch.setattr("simplejpeg.decode_jpeg", lambda *given, **options: pytest.fail("it would crash"))
+    data = imagecodecs.jpeg8_encode(picture(), lossless=True)
+    frame = data.index(b"\xff\xc3")
+    (tmp_path / "x.jpg").write_bytes(data[:frame] + fill + data[frame:])
+    np.testing.assert_array_equal(read(tmp_path / "x.jpg").pixels, picture())

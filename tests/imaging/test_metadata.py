@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -36,6 +37,7 @@ from support.hard_inputs import (
     wrong_checksum,
 )
 from support.pngs import chunk
+from support.written import SRGB
 
 KEEP_XMP = (".jpg", ".png", ".webp", ".tif", ".avif")
 
@@ -416,6 +418,50 @@ def test_exif_that_is_cut_is_told(tmp_path, bytes_left, group):
         warnings.simplefilter("always", LpnsrWarning)
         read(tmp_path / "x.jpg")
     assert any("its EXIF block is damaged" in str(w.message) for w in told) == (bytes_left is not None)
+
+
+@pytest.mark.parametrize("form", ["jpg", "png", "webp", "heic", "jxl"])
+def test_rubbish_in_the_place_of_exif_is_no_reason_to_refuse_a_file(tmp_path, form):
+    path = tmp_path / f"x.{form}"
+    if form == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif form == "jxl":
+        pytest.importorskip("pillow_jxl")
+    Image.fromarray(picture()).save(path, exif=b"Exif\0\0rubbish")
+    with pytest.warns(LpnsrWarning, match="its EXIF block is damaged and is left out"):
+        photo = read(path)
+    assert photo.exif is None
+    assert np.abs(photo.pixels - picture().astype(int)).mean() < 6
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(("mode", "icc"), [("RGB", gray_profile()), ("L", SRGB), ("RGB", b"rubbish")])
+def test_a_profile_of_other_pixels_is_told(tmp_path, form, mode, icc):
+    Image.fromarray(picture()).convert(mode).save(tmp_path / f"x.{form}", icc_profile=icc)
+    with pytest.warns(LpnsrWarning, match=f"colour profile is damaged, or not one for {'RGB' * (mode != 'L')}"):
+        assert read(tmp_path / f"x.{form}").icc is None
+
+
+def test_packed_metadata_of_a_jpeg_xl(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    path, exif = tmp_path / "x.jxl", Image.Exif()
+    exif[0x010F] = "maker"
+    block = bytes(4) + exif.tobytes().removeprefix(b"Exif\0\0")
+
+    def box(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I4s", len(data) + 8, kind) + data
+
+    plain = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    plain += box(b"jxlc", imagecodecs.jpegxl_encode(picture(), lossless=True))
+    packed = [kind + imagecodecs.brotli_encode(data) for kind, data in ((b"Exif", block), (b"xml ", XMP))]
+    path.write_bytes(plain + b"".join(box(b"brob", data) for data in packed))
+    photo = read(path)
+    np.testing.assert_array_equal(photo.pixels, picture())
+    assert photo.extras.xmp == XMP
+    assert b"maker" in photo.exif
+    path.write_bytes(plain + box(b"brob", b"xml rubbish!"))
+    with pytest.warns(LpnsrWarning, match="its xml box is damaged or too large"):
+        assert read(path).extras.xmp is None
 
 
 def test_xmp_of_a_jpeg_xl(tmp_path):

@@ -148,6 +148,11 @@ def test_gif_keeps_colours_and_transparency(tmp_path):
     assert np.abs(back.pixels[4:].astype(int) - pixels[4:]).max() <= 6
 
 
+def test_avif_says_that_it_keeps_8_bits(tmp_path):
+    with pytest.warns(LpnsrWarning, match="AVIF is written with 8 bits"):
+        write(Photo(np.zeros((8, 8, 3), np.uint16)), tmp_path / "x.avif")
+
+
 @pytest.mark.parametrize("extension", sorted(EXTENSIONS))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_stay_or_are_rounded(tmp_path, extension, channels):

@@ -125,6 +125,8 @@ def _decoded(name: str, limit: int) -> Iterator[Photo]:
         if image.format != "PNG":  # of which it was checked when it was opened
             check(source)
         image.load()
+        if image.size != (source.width, source.height):
+            raise ValueError(f"the header states {source.width} x {source.height} pixels, the data {image.size}")
         rows = rows_at_once(4 * image.width)
         for top in range(0, image.height, rows):
             yield Photo(*arrays(image.crop((0, top, image.width, min(image.height, top + rows))), depth, name))

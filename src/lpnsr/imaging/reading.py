@@ -76,7 +76,9 @@ class Opened:
     def of(cls, image: Image.Image, name: str, file: BinaryIO | None = None) -> Self:
         """Describe an image that Pillow opened."""
         info = {str(key): value for key, value in image.info.items()}
-        size, exif = (image.height, image.width), image.getexif()
+        size, exif = (image.height, image.width), Image.Exif()
+        with suppress(SyntaxError):  # of a block that is no EXIF; ``carried_exif`` tells
+            exif = image.getexif()
         return cls(file or BytesIO(), name, image.format or "PNG", *size, exif, info, image)
 
     @property
@@ -94,9 +96,13 @@ class Opened:
 
     def carried(self, channels: int) -> dict[str, Any]:
         """Return the fields of a photo that are no pixels."""
-        dpi = clean_dpi(self.info.get("dpi"))
+        dpi, given = clean_dpi(self.info.get("dpi")), self.info.get("icc_profile")
+        icc = fitting_icc(given, channels)
+        if given and not icc and given[16:20] not in (b"CMYK", b"Lab "):  # by which the pixels were converted
+            text = f"{self.name}: its colour profile is damaged, or not one for {'gray' if channels == 1 else 'RGB'}"
+            warnings.warn(f"{text}, and is left out", LpnsrWarning, stacklevel=2)
         return {
-            "icc": fitting_icc(self.info.get("icc_profile"), channels),
+            "icc": icc,
             "exif": carried_exif(self.exif, self.name, self.info.get("exif"), turned=self.orientation != 1),
             "dpi": (dpi[1], dpi[0]) if dpi and self.orientation in TRANSPOSED else dpi,
             "format": {"MPO": "JPEG"}.get(self.format, self.format),
@@ -162,10 +168,12 @@ def opened(
             form = foreign.plugin_format(head)
             if form:
                 foreign.need_plugin(form, name)
-            source = Opened.of(_open_image(file, name, limit), name, file)
+            image = _open_image(file, name, limit)
+            if form == "JXL":
+                for key, value in foreign.metadata_of(file, name).items():
+                    image.info.setdefault(key, value)
+            source = Opened.of(image, name, file)
             source.info.setdefault("colour", foreign.colour_of(file) if "icc_profile" not in source.info else ())
-            if form == "JXL" and (xmp := foreign.xmp_of(file)):
-                source.info.setdefault("xmp", xmp)
             segments = getattr(source.image, "applist", ())
             if not again and any(data.startswith(_EXTENDED_XMP) for _, data in segments):
                 text = f"{name}: its extended XMP, which is behind the main one, is left out"
@@ -344,7 +352,8 @@ def _what_it_is(file: BinaryIO) -> str:
         return kind
     if head.startswith(tiff.SIGNATURES):
         return tiff.unreadable(file)
-    if head.startswith(b"\xff\xd8") and (kind := jpeg_kind(file)):
+    file.seek(0)
+    if head.startswith(b"\xff\xd8") and (kind := jpeg_kind(file.read())):
         return kind
     for signature, kind in ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP")):
         if head.startswith(signature):

@@ -123,6 +123,8 @@ def _fitting(rows: PhotoRows, form: Format, name: str) -> tuple[PhotoRows, Image
         repeated = mapped(rows, lambda strip: replace(strip, pixels=np.repeat(strip.pixels, 3, axis=2)), gray=False)
         rows = replace(repeated, icc=icc)
     if not form.sixteen_bit:
+        if form.name == "AVIF" and rows.dtype == np.uint16:
+            _warn(f"{name}: AVIF is written with 8 bits, of more in the input; PNG and TIFF keep 16")
         rows = mapped(rows, eight_bit, dtype=np.dtype(np.uint8))
     rows = replace(rows, icc=fitting_icc(rows.icc, 1 if rows.gray else 3))
     if form.name == "PNG" and rows.icc and len(rows.icc) > _LARGEST_PNG_PROFILE:

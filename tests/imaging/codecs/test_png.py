@@ -34,6 +34,13 @@ def test_every_kind_of_the_png_suite(tmp_path):
             np.testing.assert_array_equal(photo.pixels[shown], pixels[shown], name)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_without_its_end_a_png_has_all_pixels(tmp_path, depth):
+    samples = random_samples(2, depth)
+    for missing in range(1, 13):
+        np.testing.assert_array_equal(read_bytes(tmp_path, make_png(samples, 2, depth)[:-missing]).pixels, samples)
+
+
 @pytest.mark.parametrize("alphas", [[0], [255, 0], [255, 10, 0, 128], [7, 255]])
 def test_palette_transparency(tmp_path, alphas):
     samples = random_samples(3, 4)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from importlib import import_module
 from typing import BinaryIO
 
-from lpnsr.errors import ImageReadError
+from lpnsr.errors import ImageReadError, LpnsrWarning
 
 RAW_PHOTOGRAPH = "a raw photograph: develop it first, and save it as TIFF or PNG"
 _VIDEO = "a video, not an image; use lpnsr video"
@@ -31,6 +32,8 @@ _KINDS: tuple[tuple[str, bytes], ...] = (
 )
 
 _SRGB_PRIMARIES, _UNSPECIFIED, _SRGB = 1, 2, 13
+_METADATA, _MOST_METADATA = (b"brob", b"Exif", b"xml "), 1 << 24
+"""Boxes of a JPEG XL, the first of them with another one packed; the most bytes of one that is unpacked."""
 _TRANSFERS = (8, 16, 18)
 """Transfer functions that look quite otherwise than that of sRGB: linear, PQ and HLG."""
 _PLUGINS = {
@@ -87,14 +90,29 @@ def colour_of(file: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"cICP", bytes((primaries, transfer, 0, 1))),)
 
 
-def xmp_of(file: BinaryIO) -> bytes | None:
-    """Return the XMP of a JPEG XL, which its plugin leaves out, unless it is compressed."""
+def metadata_of(file: BinaryIO, name: str) -> dict[str, bytes]:
+    """Return the EXIF and XMP of a JPEG XL; its plugin leaves out XMP, and EXIF that is compressed."""
+    from imagecodecs import BrotliError, brotli_decode
+
+    found: dict[str, bytes] = {}
     at = file.seek(0)
     while len(head := file.read(8)) == 8 and (size := int.from_bytes(head[:4], "big")) >= 8:
-        if head[4:] == b"xml ":
-            return file.read(size - 8)
+        kind, data = head[4:], file.read(size - 8) if head[4:] in _METADATA else b""
+        if kind == b"brob":
+            kind, packed = data[:4], data[4:]
+            try:
+                data = bytes(brotli_decode(packed, out=_MOST_METADATA)) if kind in _METADATA else b""
+            except BrotliError:
+                text = f"{name}: its {kind.decode().strip()} box is damaged or too large, and is left out"
+                warnings.warn(text, LpnsrWarning, stacklevel=3)
+                data = b""
+        if data and kind == b"xml ":
+            found["xmp"] = data
+        elif data and kind == b"Exif":
+            bare = data[:4] in (b"II*\0", b"MM\0*")  # as the plugin writes it: without the offset
+            found["exif"] = data if bare else data[4 + int.from_bytes(data[:4], "big") :]
         at = file.seek(at + size)
-    return None
+    return found
 
 
 def kind_of(file: BinaryIO) -> str | None:

@@ -14,6 +14,8 @@ from lpnsr.errors import ImageReadError, LpnsrWarning
 _CHUNK = 1 << 20
 _JPEG_TABLES = 347
 _UNREAD_FRAMES = dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF, 0xF7), "without loss")
+_ALONE = (0x01, *range(0xD0, 0xD9))
+"""Markers without a length."""
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | set(_UNREAD_FRAMES)
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by PNG colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -56,6 +58,8 @@ def _tell_damage(jpeg: bytes, name: str) -> bool:
     """Warn of what the decoder finds wrong; return whether it does."""
     import simplejpeg
 
+    if jpeg_kind(jpeg):
+        return False  # it overruns its memory where it cannot reduce the size
     try:
         colours = simplejpeg.decode_jpeg_header(jpeg)[2]
         kind = "CMYK" if colours in ("CMYK", "YCCK") else "GRAY" if colours == "Gray" else "RGB"
@@ -67,15 +71,16 @@ def _tell_damage(jpeg: bytes, name: str) -> bool:
     return False
 
 
-def jpeg_kind(file: BinaryIO) -> str | None:
-    """Describe a JPEG whose frame header names a kind that cannot be read; None for others."""
-    file.seek(2)
-    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
-        if head[1] in _FRAMES:
-            bits = (file.read(1) or b"\0")[0]
-            kind = _UNREAD_FRAMES.get(head[1]) or (f"with {bits} bits per sample" if bits > 8 else "")
+def jpeg_kind(jpeg: bytes) -> str | None:
+    """Describe a JPEG whose frame header names a kind that only some decoders read; None for others."""
+    at = 2
+    while 0 <= (at := jpeg.find(b"\xff", at)) < len(jpeg) - 4:
+        marker = jpeg[at + 1]
+        if marker in _FRAMES:
+            bits = jpeg[at + 4]
+            kind = _UNREAD_FRAMES.get(marker) or (f"with {bits} bits per sample" if bits > 8 else "")
             return f"a JPEG file {kind}, which cannot be read; save it as PNG or TIFF" if kind else None
-        file.seek(int.from_bytes(head[2:], "big") - 2, 1)
+        at += 1 if marker in (0, 0xFF) else 2 if marker in _ALONE else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
     return None
 
 

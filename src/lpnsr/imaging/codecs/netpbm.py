@@ -79,7 +79,7 @@ class NetpbmFile:
         file.seek(self._start)
         if self._text:
             text = re.sub(rb"#[^\n]*", b"", file.read()).decode("ascii")
-            numbers = np.fromstring(text, np.int64, self.height * self.width * channels, sep=" ")
+            numbers = np.fromstring(text, np.int64, sep=" ")  # with a count, it makes up those that are missing
             file = BytesIO(numbers.clip(0, self._most).astype(dtype).tobytes())
         step = rows_at_once(row_bytes)
         for top in range(0, self.height, step):

@@ -12,6 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"cICP", b"mDCV", b"cLLI", b"sRGB", b"gAMA", b"cHRM")
 XMP_KEYWORD = "XML:com.adobe.xmp"
 RAW_PROFILE = "Raw profile type "
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # which some decoders insist on
 _OF_THE_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 _LARGEST_CHUNK = 1 << 25  # bytes as stored, of chunks that are looked into
 _LARGEST_PROFILE = 1 << 25
@@ -58,7 +59,7 @@ def read_chunks(file: BinaryIO) -> PngChunks:
             else:
                 _take(found, kind, data)
         at = file.seek(end)
-    pieces.append((at, size - at))  # a damaged rest is for the decoder to judge
+    pieces.append((at, size - at) if size - at >= 12 else _END)  # a damaged rest is for the decoder to judge
     found.file = spliced(file, pieces)
     return found
 

@@ -88,6 +88,8 @@ def _jpeg_xl(image: Image.Image, file: BinaryIO) -> Array:
 
     file.seek(0)
     frames = np.asarray(jpegxl_decode(file.read()))
+    if np.issubdtype(frames.dtype, np.floating):
+        frames = from_unit(frames, np.uint16)
     if frames.ndim > 3 or frames.shape[:2] != (image.height, image.width):
         image.n_frames = len(frames)  # type: ignore[attr-defined]  # the plugin takes all for still
         return frames[0]
