@@ -322,7 +322,7 @@ def test_iptc_of_a_tiff_in_whole_numbers(tmp_path, byteorder):
 
 def geo(path: Path) -> dict[int, tuple[float, ...]]:
     with tifffile.TiffFile(path) as file:
-        return {tag.code: tag.value for tag in file.pages.first.tags if tag.code in (33550, 33922, 34264, 34735)}
+        return {tag.code: tag.value for tag in file.pages.first.tags if tag.code in (33550, 33922, 34264, 34735, 50844)}
 
 
 SCALE, TIE = (33550, (10.0, 20.0, 1.0)), (33922, (1.0, 2.0, 0.0, 500000.0, 4600000.0, 0.0))
@@ -370,6 +370,23 @@ def test_microscopy(tmp_path):
         assert pixels.get("PhysicalSizeXUnit") == "µm"
         assert file.asarray().shape == (4 * HEIGHT, 2 * WIDTH, 3)
     assert values == {"SizeX": 2 * WIDTH, "SizeY": 4 * HEIGHT, "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.0625}
+
+
+def test_rational_polynomials_are_of_the_new_pixels(tmp_path):
+    """Lines and samples, (number - offset) / scale, count centres of pixels from 0."""
+    values = tuple(map(float, range(1, 93)))
+    new = geo(result(geo_tiff(tmp_path, (50844, values)), ".tif", down=4, across=2))[50844]
+    assert new[2:4] == (3.5 * 4 - 0.5, 4.5 * 2 - 0.5)
+    assert new[7:9] == (8 * 4, 9 * 2)
+    assert [i for i in range(92) if new[i] != values[i]] == [2, 3, 7, 8]
+
+
+@pytest.mark.parametrize("tag", [33550, 33922, 34264, 50844])
+def test_a_damaged_geo_reference_is_no_reason_to_refuse_a_file(tmp_path, tag):
+    assert read(result(geo_tiff(tmp_path, (tag, (1.0,))), ".tif")).height == 4 * HEIGHT
+    extra = [(tag, 2, 3, "ab", True), (34735, 3, 1, (1,), True)]
+    tifffile.imwrite(tmp_path / "text.tif", picture(), photometric="rgb", extratags=extra)
+    assert read(result(tmp_path / "text.tif", ".tif")).height == 4 * HEIGHT
 
 
 @pytest.mark.parametrize("description", ["ImageJ=1.53\nunit=micron\n", "Aperio Image Library\nMPP = 0.5"])

@@ -112,24 +112,27 @@ def _drop_measures(exif: Image.Exif, name: str) -> None:
 def scaled_positions(exif: Image.Exif, before: tuple[int, int], after: tuple[int, int]) -> None:
     """Adapt a geo-reference and OME metadata to an image of size ``before`` that is resampled to ``after``."""
     down, across = after[0] / before[0], after[1] / before[1]
-    point = _is_point(exif.get(_GEO_KEYS, ()))
+    point = _is_point(_numbers(exif, _GEO_KEYS))
 
-    def moved(position: float, factor: float) -> float:
+    def moved(position: float, factor: float, point: bool = point) -> float:
         return (position + 0.5) * factor - 0.5 if point else position * factor
 
-    if len(scale := exif.get(_PIXEL_SCALE, ())) >= 2:
+    if len(scale := _numbers(exif, _PIXEL_SCALE)) >= 2:
         exif[_PIXEL_SCALE] = (scale[0] / across, scale[1] / down, *scale[2:])
-    if points := exif.get(_TIE_POINTS, ()):
-        values = [float(value) for value in points]
+    if values := [*_numbers(exif, _TIE_POINTS)]:
         values[0::6] = [moved(value, across) for value in values[0::6]]
         values[1::6] = [moved(value, down) for value in values[1::6]]
         exif[_TIE_POINTS] = tuple(values)
-    if len(matrix := exif.get(_TRANSFORMATION, ())) == 16:
+    if len(matrix := _numbers(exif, _TRANSFORMATION)) == 16:
         old = np.eye(4)  # from the new pixel coordinates to the old ones
         old[0, 0], old[1, 1] = 1 / across, 1 / down
         if point:
             old[0, 3], old[1, 3] = 0.5 / across - 0.5, 0.5 / down - 0.5
-        exif[_TRANSFORMATION] = tuple(float(v) for v in (np.array(matrix, float).reshape(4, 4) @ old).ravel())
+        exif[_TRANSFORMATION] = tuple(float(v) for v in (np.array(matrix).reshape(4, 4) @ old).ravel())
+    if len(values := [*_numbers(exif, _RATIONAL_POLYNOMIALS)]) == 92:  # offsets and scales of line and sample
+        values[2:4] = moved(values[2], down, True), moved(values[3], across, True)
+        values[7:9] = values[7] * down, values[8] * across
+        exif[_RATIONAL_POLYNOMIALS] = tuple(values)
     description = exif.get(_DESCRIPTION)
     if _is_ome(description):
         try:
@@ -150,7 +153,15 @@ def _is_ome(description: object) -> TypeGuard[str]:
     return isinstance(description, str) and "<OME" in description[:2000]
 
 
-def _is_point(keys: Sequence[int]) -> bool:
+def _numbers(exif: Image.Exif, tag: int) -> tuple[float, ...]:
+    """Return the values of a tag, none where they are no numbers."""
+    value = exif.get(tag, ())
+    with suppress(TypeError, ValueError):
+        return tuple(float(number) for number in (value if isinstance(value, tuple) else (value,)))
+    return ()
+
+
+def _is_point(keys: Sequence[float]) -> bool:
     """Tell whether the positions of a geo-reference are centres of pixels, and not their upper left corners."""
     entries = [tuple(keys[at : at + 4]) for at in range(4, len(keys) - 3, 4)]
     return any(entry[0] == _RASTER_TYPE and entry[3] == _PIXEL_IS_POINT for entry in entries)
