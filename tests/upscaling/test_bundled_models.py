@@ -143,6 +143,17 @@ def test_colours_are_kept(model: Upscaler) -> None:
     assert np.abs(out.mean((0, 1)) - lr.mean((0, 1))).max() < 2
 
 
+def test_fidelity_raises_psnr(model: Upscaler, val32: Path) -> None:
+    (psnr,) = metrics_for(["psnr"])
+    names = [path.name for path in sorted((val32 / "hr").iterdir())[::8]]
+    scores = []
+    for fidelity in (0.0, 0.75, 1.0):
+        pairs = ((read_unit(val32 / kind / name) for kind in ("lr_real", "hr")) for name in names)
+        crops = ((lr[:, 20:68, 20:68], hr[:, 80:272, 80:272]) for lr, hr in pairs)
+        scores.append(np.mean([psnr(model(lr, fidelity=fidelity), hr) for lr, hr in crops]))
+    assert scores[0] + 0.3 < scores[1] + 0.1 < scores[2] + 0.1, scores
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "lpips_at_most", "psnr_at_least"),

@@ -71,6 +71,20 @@ def test_an_untrained_guided_chain_reproduces_its_start() -> None:
     assert (random - start).abs().max() > 1e-3
 
 
+def test_at_full_mean_weight_the_decoder_makes_the_picture() -> None:
+    torch.manual_seed(0)
+    restorer = Restorer(Schedule.geometric(**CHAIN), **{name: build(config) for name, config in GUIDED.items()}).eval()
+    lr, states = torch.rand(1, 3, 11, 9), []
+    with torch.no_grad():
+        found = restorer.restore(lr, NoiseField(0).draw(), mean_weight=1.0, callback=states.append)
+        half = restorer.restore(lr, NoiseField(0).draw(), noise="mode", mean_weight=0.5)
+        image, guide = restorer.start(lr)
+        faded = 0.5 * (image + restorer.decode(guide.y0))  # of an untrained chain, which stays at y_0
+        expected = restorer.decode(states[0].x0).clamp(0, 1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(half, faded.clamp(0, 1), atol=1e-4, rtol=0)
+
+
 @settings(deadline=None, max_examples=10)
 @given(height=st.integers(1, 9), width=st.integers(1, 9))
 def test_rrdbnet_takes_any_size_and_gives_features(height: int, width: int) -> None:

@@ -279,17 +279,9 @@ def test_automatic_tiles_do_not_follow_the_free_memory_but_respect_it(monkeypatc
 
 def test_fidelity_controls_are_monotone() -> None:
     controls = [fidelity_controls(i / 20) for i in range(21)]
-    assert controls == sorted(controls, key=lambda c: (-c[0], c[1], c[2]))
-    assert controls[0] == (1.0, 0.0, 0.0)
-    assert controls[-1] == (0.0, 1.0, 0.5)
-
-
-def test_fidelity_brings_the_result_closer_to_bicubic(up: Upscaler) -> None:
-    lr = picture()
-    smooth = imaging.resize(lr, (80, 112)).astype(float)
-    distances = [np.abs(up(lr, fidelity=f, colour_fix="none") - smooth).mean() for f in (0.5, 0.75, 1.0)]
-    assert distances == sorted(distances, reverse=True)
-    assert distances[-1] < 0.8 * distances[0]
+    assert controls == sorted(controls, key=lambda c: (-c[0], c[1]))
+    assert controls[0] == (1.0, 0.0)
+    assert controls[-1] == (0.0, 1.0)
 
 
 def test_saved_and_loaded_it_gives_the_same_bits(up: Upscaler, tmp_path: Path) -> None:

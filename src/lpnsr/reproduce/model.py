@@ -69,7 +69,7 @@ class Setting:
         """
         if self.steps == 0:
             return {"start": self.start, "steps": 0}
-        temperature, mean_weight, bicubic_weight = fidelity_controls(self.fidelity)
+        temperature, mean_weight = fidelity_controls(self.fidelity)
 
         def named(noise: Noise) -> str:
             if noise != "predicted":
@@ -81,7 +81,6 @@ class Setting:
             "steps": self.steps,
             "noise": {str(t): named(noise) for t, noise in self.by_step.items()},
             "mean_weight": mean_weight,
-            "bicubic_weight": bicubic_weight,
             "seed": self.seed,
         }
 
@@ -131,7 +130,6 @@ class _Controls(TypedDict):
     steps: int
     noise: NoiseRecipe
     mean_weight: float
-    bicubic_weight: float
 
 
 @dataclass(frozen=True)
@@ -244,13 +242,12 @@ class Model:
         return lr[None].to(self.device).contiguous(memory_format=memory_format(self.device, torch.float32))
 
     def _controls(self, setting: Setting, truth: Callable[[], Tensor]) -> _Controls:
-        _, mean_weight, bicubic_weight = fidelity_controls(setting.fidelity)
+        _, mean_weight = fidelity_controls(setting.fidelity)
         return {
             "draw": NoiseField(setting.seed).draw(),
             "steps": setting.steps,
             "noise": lambda guide: setting.source(self.restorer, guide, truth),
             "mean_weight": mean_weight,
-            "bicubic_weight": bicubic_weight,
         }
 
     @cached_property

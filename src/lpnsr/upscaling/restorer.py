@@ -25,14 +25,12 @@ NoiseRecipe = Callable[[Guide], NoiseSource]
 """Makes the noise source of a chain, for sources that are more than a name: oracle, mixtures."""
 
 
-def fidelity_controls(fidelity: float) -> tuple[float, float, float]:
-    """(noise temperature, weight of the conditional mean, weight of bicubic) of a fidelity in [0, 1].
+def fidelity_controls(fidelity: float) -> tuple[float, float]:
+    """(noise temperature, mean weight) of a fidelity in [0, 1]; see ``Restorer.restore``.
 
-    0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 blends the result into the chain's first
-    prediction of x_0, the closest to the conditional mean, and up to one half into the bicubic upsampling.
+    0..0.5 cools the predicted noise from a sample to its mode; 0.5..1 raises the weight of the conditional mean.
     """
-    upper = max(0.0, 2 * fidelity - 1)
-    return max(0.0, 1 - 2 * fidelity), upper, upper / 2
+    return max(0.0, 1 - 2 * fidelity), max(0.0, 2 * fidelity - 1)
 
 
 class Restorer(nn.Module):
@@ -96,15 +94,16 @@ class Restorer(nn.Module):
         y0 = self.encode(image).float()  # the chain's own arithmetic stays exact under autocast
         return image, Guide(lr, y0, features)
 
-    def finish(self, x0: Tensor, image: Tensor, guide: Guide) -> Tensor:
+    def finish(self, x0: Tensor, image: Tensor, guide: Guide, kept: float = 1.0) -> Tensor:
         """The result (B, 3, s h, s w), about [0, 1], of a chain that began with ``start`` and ended at ``x0``.
 
-        D(x_0); or, from an autoencoder that decodes differences, U(lr) + D(x_0) - D(y_0), which is the start itself
-        where the chain changes nothing.
+        D(x_0); or, from an autoencoder that decodes differences, D(x_0) + kept (U(lr) - D(y_0)), which is the start
+        itself where the chain changes nothing and all is ``kept``.
         """
-        if not self.autoencoder.decodes_differences:
-            return self.decode(x0)
-        return image + (self.decode(x0) - self.decode(guide.y0)).to(image.dtype)
+        result = self.decode(x0)
+        if kept == 0 or not self.autoencoder.decodes_differences:
+            return result
+        return kept * image + (result - kept * self.decode(guide.y0)).to(image.dtype)
 
     def noise_source(self, kind: NoiseKind, guide: Guide, temperature: float = 1.0) -> NoiseSource:
         """The noise of the intermediate steps; without a predictor, ``predicted`` means Gaussian."""
@@ -149,15 +148,14 @@ class Restorer(nn.Module):
         noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
         mean_weight: float = 0.0,
-        bicubic_weight: float = 0.0,
         start: StartKind = "upsampler",
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
         """SR images (B, 3, s h, s w) in [0, 1] of ``lr`` (B, 3, h, w) in [0, 1].
 
         steps 0 returns the pre-upsampled image. ``mean_weight`` blends x_0 towards the chain's first prediction of it,
-        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]; ``bicubic_weight`` blends
-        the image into the bicubic upsampling, which invents nothing.
+        which sees the most noise and so comes closest to the conditional mean E[x_0 | lr]. With it, what U(lr) has and
+        D(y_0) has not fades (see ``finish``).
         """
         if steps == 0:
             return self.upsample(lr, start).clamp(0, 1)
@@ -168,7 +166,6 @@ class Restorer(nn.Module):
             noise=noise,
             temperature=temperature,
             mean_weight=mean_weight,
-            bicubic_weight=bicubic_weight,
             callback=callback,
         )
 
@@ -182,7 +179,6 @@ class Restorer(nn.Module):
         noise: NoiseKind | NoiseRecipe = "predicted",
         temperature: float = 1.0,
         mean_weight: float = 0.0,
-        bicubic_weight: float = 0.0,
         callback: Callable[[StepState], None] | None = None,
     ) -> Tensor:
         """Run the chain from ``image`` and ``guide``, as ``start`` gives them; see ``restore``."""
@@ -197,10 +193,7 @@ class Restorer(nn.Module):
         x0 = self.sample(guide, draw, steps=steps, noise=noise, temperature=temperature, callback=watch)
         if mean_weight > 0:
             x0 = torch.lerp(x0, first[0].to(x0.dtype), mean_weight)
-        sr = self.finish(x0, image, guide)
-        if bicubic_weight > 0:
-            sr = torch.lerp(sr, self.bicubic(guide.lr).to(sr.dtype), bicubic_weight)
-        return sr.clamp(0, 1)
+        return self.finish(x0, image, guide, kept=1 - mean_weight).clamp(0, 1)
 
 
 class StartAlone(Restorer):

@@ -137,7 +137,7 @@ class TileRestorer:
     def _restored(self, patches: Tensor, corners: list[tuple[int, int]], watch: Watch) -> Tensor:
         """(B, 3, h, w) -> (B, 3, scale h, scale w), float32 on the CPU; computed again in float32 if not finite."""
         options = self.options
-        temperature, mean_weight, bicubic_weight = fidelity_controls(options.fidelity or 0.0)
+        temperature, mean_weight = fidelity_controls(options.fidelity or 0.0)
         draw = self._draw(patches.shape, corners)
         for dtype in (self.dtype, torch.float32):
             with self._precision(dtype):
@@ -148,7 +148,6 @@ class TileRestorer:
                     noise=options.noise or "predicted",
                     temperature=temperature,
                     mean_weight=mean_weight,
-                    bicubic_weight=bicubic_weight,
                     start=options.start or "upsampler",
                     callback=watch,
                 )

@@ -199,7 +199,18 @@ def test_interpolation_foreign_networks_and_starts_stand_beside_models(
     path = tmp_path / "models" / "net.pth"
     torch.save(network.state_dict(), path)
     words = ["--model", "bicubic", "--model", "lanczos", "--model", "start=lite:start"]
-    words += ["--model", f"net={path}", "--model", "named=net", "--lr", data / "lr", "--hr", data / "hr", "-o", data / "out"]
+    words += [
+        "--model",
+        f"net={path}",
+        "--model",
+        "named=net",
+        "--lr",
+        data / "lr",
+        "--hr",
+        data / "hr",
+        "-o",
+        data / "out",
+    ]
     result = run(*words, "--metrics", "psnr", "--device", "cpu")
     assert result.exit_code == 0
     report = json.loads((data / "out" / "report.json").read_text())
