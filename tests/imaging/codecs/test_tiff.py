@@ -147,6 +147,18 @@ def test_bits_between_8_and_16_are_spread_over_the_range(tmp_path, bits):
     np.testing.assert_array_equal(both(path).pixels[..., 0], expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_bits_in_reverse_order(tmp_path, dtype, byteorder):
+    stored = picture(dtype).astype(np.dtype(dtype).newbyteorder(byteorder))
+    turned = np.packbits(np.unpackbits(stored.view(np.uint8)), bitorder="little").view(stored.dtype)
+    path, tags = tmp_path / "x.tif", [(65000, 3, 1, 2, True)]
+    tifffile.imwrite(path, turned.reshape(stored.shape), photometric="rgb", byteorder=byteorder, extratags=tags)
+    tag, fill_order = (struct.pack(f"{byteorder}2H", number, 3) for number in (65000, 266))
+    path.write_bytes(path.read_bytes().replace(tag, fill_order))
+    np.testing.assert_array_equal(read(path).pixels, picture(dtype))
+
+
 @pytest.mark.filterwarnings("error::lpnsr.errors.LpnsrWarning")
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -246,6 +258,9 @@ def test_a_compression_that_is_not_known_is_not_called_damage(tmp_path):
 
 
 def test_what_is_not_supported_is_not_called_damaged(tmp_path):
+    tifffile.imwrite(tmp_path / "complex.tif", picture()[..., 0].astype(np.complex64), photometric="minisblack")
+    with pytest.raises(ImageReadError, match="of a kind that cannot be read"):
+        read(tmp_path / "complex.tif")
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, picture(np.uint16), photometric="cielab", metadata=None)
     with pytest.raises(ImageReadError, match=r"cannot be read \(photometric 8") as caught:

@@ -150,6 +150,7 @@ class TiffFile:
             self._colours
             and page.samplesperpixel >= self._colours
             and page.dtype is not None
+            and page.dtype.kind != "c"
             and 8 <= page.bitspersample <= 64
             and page.imagedepth == 1
             and page.compression not in _JPEG
@@ -232,7 +233,8 @@ class TiffFile:
     def _is_plain(self) -> bool:
         """Whether the pixels lie in the file as they are."""
         page = self._page
-        return bool(page.is_contiguous and page.predictor == 1 and page.bitspersample in (8, 16, 32, 64))
+        whole = page.bitspersample in (8, 16, 32, 64) and page.fillorder == 1  # else its bits are in reverse order
+        return bool(page.is_contiguous and page.predictor == 1 and whole)
 
     def _plain(self) -> Iterator[Array]:
         """Yield rows of pixels that lie in the file as they are, a few at a time."""
