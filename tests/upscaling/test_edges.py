@@ -63,6 +63,17 @@ def test_no_dashes_along_a_soft_shadow(lite, dtype, options):
         assert excess(photo, result, ground, opaque=not own_colours) <= 10
 
 
+@pytest.mark.parametrize("options", [{}, {"steps": 0}], ids=str)
+def test_no_dashes_along_a_soft_light(lite, options):
+    rgba = soft_shadow()
+    rgba[rgba[..., 3] == 255, :3] = (10, 10, 30)
+    rgba[rgba[..., 3] < 255, :3] = 255
+    photo = Photo(rgba[..., :3], rgba[..., 3])
+    result = lite.upscale_photo(photo, **options)
+    for ground in GROUNDS:
+        assert excess(photo, result, ground) <= 10
+
+
 def test_colours_and_alpha_that_change_together(lite):
     rgba = soft_shadow()
     rgba[10:20, 40:48] = (0, 0, 0, 128)

@@ -17,17 +17,23 @@ _BLOCK, _CONTEXT = 256, 128  # pixels: the colours of a block follow from those 
 
 
 def fill_transparent(pixels: Array, alpha: Array) -> Array:
-    """Replace the colours of fully transparent pixels by a smooth continuation of those around them.
+    """Replace the colours of transparent and of all but transparent pixels by a smooth continuation of those around.
 
     Whatever a file stores there (mostly black) would leave a dark fringe once the image is resampled or
     restored. pixels (H, W, C) and alpha (H, W), uint8 or uint16, straight. Visible pixels come back
     unchanged, and so do those with no visible one far and wide. Push-pull, block by block: averages of the visible
     pixels are formed on ever coarser levels, and each level's gaps are filled from the one above it.
     """
-    if not (alpha == 0).any() or not alpha.any():
+    if visible(alpha).all() or not visible(alpha).any():
         return pixels
     strips = fill_strips([Photo(pixels, alpha)], *alpha.shape)
     return np.concatenate([strip.pixels for strip in strips])
+
+
+def visible(alpha: Array) -> Array:
+    """Tell where the colour of a pixel makes a difference of more than three levels of 255."""
+    seen: Array = alpha > np.iinfo(alpha.dtype).max // 64
+    return seen
 
 
 def fill_strips(strips: Iterable[Photo], height: int, width: int) -> Iterator[Photo]:
@@ -53,12 +59,13 @@ def _blocks(length: int) -> Iterator[tuple[int, int, int, int]]:
 
 def _filled(pixels: Array, alpha: Array, inner: tuple[slice, slice]) -> Array:
     """Return the ``inner`` part of ``pixels``, filled."""
-    if alpha[inner].all() or not alpha.any():
+    seen = visible(alpha)
+    if seen[inner].all() or not seen.any():
         return pixels[inner]
-    weight = torch.from_numpy(alpha.astype(np.float32))[None, None] / float(np.iinfo(alpha.dtype).max)
+    weight = torch.from_numpy((alpha * seen).astype(np.float32))[None, None] / float(np.iinfo(alpha.dtype).max)
     colour = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     filled = _push_pull(colour, weight)[0].permute(1, 2, 0).numpy()[inner]
-    return np.where(alpha[inner][..., None] > 0, pixels[inner], np.rint(filled).astype(pixels.dtype))
+    return np.where(seen[inner][..., None], pixels[inner], np.rint(filled).astype(pixels.dtype))
 
 
 def _push_pull(colour: Tensor, weight: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from lpnsr import imaging
 from lpnsr.errors import InputError
 from lpnsr.imaging import Photo
+from lpnsr.imaging.alpha import visible
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _planes(unit: Tensor, what: str) -> Planes:
         return Planes(unit.expand(3, -1, -1), None, gray)
     rgb, alpha = (_from_unit(part, np.dtype(np.uint16)) for part in (unit[:3].permute(1, 2, 0), unit[3]))
     filled = _to_unit(imaging.fill_transparent(rgb, alpha)).permute(2, 0, 1)
-    return Planes(torch.where(unit[3:] > 0, unit[:3], filled), unit[3:])
+    return Planes(torch.where(torch.from_numpy(visible(alpha)), unit[:3], filled), unit[3:])
 
 
 def _merge(planes: Planes) -> Tensor:
