@@ -58,7 +58,7 @@ def test_files_that_are_no_images_are_told(folder, tmp_path):
     result = run(str(tmp_path / "in"), "-o", str(tmp_path / "out"))
     assert sorted(files(tmp_path / "out")) == ["a.png", "b.png"]
     assert "warning: left out 4 files that cannot be read as images" in result.stderr
-    assert "1 .txt, 1 raw photographs (.nef), 1 videos (.mov), 1 videos (.mp4)" in result.stderr
+    assert "1 .mov (video), 1 .mp4 (video), 1 .nef (raw photograph), 1 .txt" in result.stderr
 
 
 def test_heic_without_the_plugin_is_told_with_the_line_that_helps(tmp_path, monkeypatch):

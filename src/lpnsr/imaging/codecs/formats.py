@@ -60,8 +60,8 @@ READABLE = (
 )
 """Extensions of files that can be read here."""
 _NAMED = {
-    "videos": (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"),
-    "raw photographs": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    "video": (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"),
+    "raw photograph": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 }
 
 
@@ -73,7 +73,7 @@ def why_unread(extension: str) -> str | None:
     if extension in _PLUGGED:
         return f"{extension} (pip install 'lpnsr[{_PLUGGED[extension].lower()}]' reads them)"
     return next(
-        (f"{kind} ({extension})" for kind, ends in _NAMED.items() if extension in ends), extension or "no ending"
+        (f"{extension} ({kind})" for kind, ends in _NAMED.items() if extension in ends), extension or "no ending"
     )
 
 
