@@ -1,4 +1,4 @@
-"""Everything that waits for an NVIDIA GPU, in two runs of under ten minutes and fifteen together.
+"""Everything that waits for an NVIDIA GPU, in two runs of under eight minutes each.
 
     python benchmarks/gpu_all.py --rehearse --data PHOTOS                  # on a processor, tiny: minutes
     python benchmarks/gpu_all.py measure -o OUT                            # benchmarks, then the tests marked cuda
@@ -32,15 +32,15 @@ class Part:
 
 
 def measurements(rehearse: bool) -> list[Part]:
-    bench = ["benchmarks/gpu.py", "--minutes", "5"]
+    bench = ["benchmarks/gpu.py", "--minutes", "4"]
     if rehearse:
         bench += ["--device", "cpu", "--sizes", "32", "--tile", "32", "--models", "lite", "tiny"]
     tests = ["-m", "pytest", "-m", "cuda", "-rs", "tests/upscaling/test_cuda.py", "tests/training/test_cuda.py"]
-    return [Part("benchmarks", bench, 5, "measure"), Part("tests", tests, 2.5, "measure")]
+    return [Part("benchmarks", bench, 4.5, "measure"), Part("tests", tests, 2, "measure")]
 
 
 def trainings(rehearse: bool, photos: list[Path], out: Path) -> list[Part]:
-    stages = [("lite", "upsampler", 4), ("base", "noise-predictor", 3)]
+    stages = [("lite", "upsampler", 3.5), ("base", "noise-predictor", 3)]
     if rehearse:
         size = {"pool": 16, "steps": 3}
         device = ["--device", "cpu", "--workers", "2"]
