@@ -177,20 +177,17 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--tile", type=int, default=128, help="side of the tiles that are put into batches")
-    parser.add_argument(
-        "--models", nargs="+", choices=("lite", "base", "paper", "tiny"), default=["lite", "base", "paper"]
-    )
+    models = ("lite", "base", "paper", "tiny")
+    parser.add_argument("--models", nargs="+", choices=models, default=models[:3])
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--profile", type=Path, help="folder for the profiles")
     arguments = parser.parse_args()
     print(machine_of(torch.device(arguments.device)))
     for number, name in enumerate(arguments.models, 1):
-        bundled = name in ("lite", "base")
-        up = (
-            Upscaler.from_pretrained(name, device=arguments.device)
-            if bundled
-            else paper(arguments.device, name == "tiny")
-        )
+        if name in ("paper", "tiny"):
+            up = paper(arguments.device, name == "tiny")
+        else:
+            up = Upscaler.from_pretrained(name, device=arguments.device)
         bench = Bench(up, arguments.sizes, arguments.tile, arguments.profile)
         end = arguments.minutes * 60 * number / len(arguments.models)
         for part in (bench.precisions, bench.layouts, bench.batches, bench.waits, bench.profiled, bench.compiled):

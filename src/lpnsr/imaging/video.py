@@ -258,19 +258,23 @@ class SegmentWriter:
 
 @contextmanager
 def _same_scheduling() -> Iterator[None]:
-    """Take back what libsvtav1 does where it may: it makes the calling thread and its own real-time threads, which
-    no other process of the machine can interrupt."""
+    """Restore the scheduling of threads that libsvtav1 makes real-time ones, as root: its own and the calling one.
+
+    Real-time threads take the processors from all others.
+    """
     threads = Path("/proc/self/task")
     if not threads.is_dir():  # only Linux has it
         yield
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     before = {path.name for path in threads.iterdir()} - {str(threading.get_native_id())}
-    yield
-    for path in threads.iterdir():
-        if path.name not in before:
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(int(path.name), policy, parameters)
+    try:
+        yield
+    finally:
+        for path in threads.iterdir():
+            if path.name not in before:
+                with suppress(ProcessLookupError):
+                    os.sched_setscheduler(int(path.name), policy, parameters)
 
 
 def _encoder_options(codec: str, crf: int) -> dict[str, str]:
